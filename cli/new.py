@@ -21,12 +21,12 @@ CONTRACTS = Path("proto/solo60")
 NAME = re.compile(r"[a-z]{2,16}")
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
-new = typer.Typer(help="Write new parts of this repository.", no_args_is_help=True)
+new = typer.Typer(help="Create new parts of this repository from templates.", no_args_is_help=True)
 
 
 @new.callback()
 def group() -> None:
-    """Write new parts of this repository."""
+    """Create new parts of this repository from templates."""
 
 
 @new.command()

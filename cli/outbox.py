@@ -1,4 +1,4 @@
-"""`solo60 outbox`: listing, retrying, dropping and replaying the outbox messages of services."""
+"""`solo60 outbox`: list, retry, drop and replay outbox messages of the services."""
 
 from __future__ import annotations
 

@@ -12,5 +12,5 @@ from mesh.serving.process import relay_outbox, run
 
 
 def relay(service: Annotated[str, typer.Argument(help='Service, such as "session".')]) -> None:
-    """Deliver the outbox of a service from this process too, with the service's settings and key, until Ctrl-C."""
+    """Run one more relay for the outbox of a service, with the service's settings and key, until Ctrl-C."""
     run(require_service(service), partial(relay_outbox, service))

@@ -11,10 +11,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
 from buf.validate import validate_pb2
+from cli.explanation import DEFAULT, explain
 from contracts.linter import RULES
 from contracts.method import find_method
 from mesh.config import load_settings
-from mesh.explanation import DEFAULT, explain
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def test_the_explanation_shows_each_option(option: str) -> None:
     facts = explain(WITH_OPTION[option], load_settings())
 
     shown = {fact.name.partition(".")[0] for fact in facts if fact.source != DEFAULT}
-    assert option in shown, f"mesh/explanation.py: `solo60 explain` does not show {option}"
+    assert option in shown, f"cli/explanation.py: `solo60 explain` does not show {option}"
 
 
 @pytest.mark.parametrize("option", FIELDS)

@@ -1,7 +1,7 @@
 """Channel that sends calls of every RPC shape through a chain of interceptors.
 
-grpc.aio starts a task for the interceptors of each call, and has one interceptor class per RPC shape. This wrapper
-around a channel costs a fraction of that.
+grpc.aio starts a task for the interceptors of each call, and has one interceptor class per RPC shape. The wrapper here
+costs a fraction of that task, and one interceptor class serves all shapes.
 """
 
 from __future__ import annotations

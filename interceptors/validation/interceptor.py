@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call
 
-# Violations travel in metadata. gRPC drops a response with more than 8 KiB of metadata, so the caller would learn
-# nothing.
+# Violations are sent in metadata. gRPC drops a response with more than 8 KiB of metadata, and the caller would get no
+# violation at all.
 MAX_VIOLATIONS = 15
 MAX_NAMED_FIELDS = 5
 
@@ -51,7 +51,7 @@ class ServerValidation(ServerInterceptor):
             violations_of(method.request_type())
             violations_of(method.response_type())
         except protovalidate.CompilationError as error:
-            raise ContractError(f"{method.full_name}: a rule of its messages does not compile: {error}") from None
+            raise ContractError(f"{method.full_name}: a rule of its messages does not compile ({error}).") from None
         return True
 
     def on_request(self, call: Call, message: Message) -> None:
@@ -65,7 +65,7 @@ class ServerValidation(ServerInterceptor):
             # The rules have already rejected addresses of the wrong form.
             violations = violations or address_violations(message)
         except protovalidate.EvaluationError:  # such as a duration out of range
-            raise InvalidRequest("The request holds values that the validation rules cannot evaluate.") from None
+            raise InvalidRequest("The request contains values that the validation rules cannot evaluate.") from None
         if violations:
             raise InvalidRequest(
                 f"The request violates the contract: {_names(violations)}.", violations=violations[:MAX_VIOLATIONS]
@@ -75,7 +75,7 @@ class ServerValidation(ServerInterceptor):
         violations = violations_of(message)
         if violations:
             broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-            raise Internal(f"the response of {call.method.full_name} violates the contract: {broken}")
+            raise Internal(f"The response of {call.method.full_name} violates the contract: {broken}.")
 
 
 def _names(violations: list[Violation]) -> str:

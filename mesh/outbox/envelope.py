@@ -30,7 +30,7 @@ def decode_envelope(content: bytes, now_s: float) -> Message:
     try:
         envelope = OutboxEnvelope.FromString(content)
     except DecodeError:
-        raise ValueError("not an OutboxEnvelope") from None
+        raise ValueError("This is not an OutboxEnvelope.") from None
     message = Message(
         message_id=UUID(envelope.message_id),
         destination=envelope.destination,
@@ -43,5 +43,5 @@ def decode_envelope(content: bytes, now_s: float) -> Message:
     )
     texts = (message.destination, message.event, message.aggregate_key, message.correlation_id, message.traceparent)
     if any("\0" in (text or "") for text in texts):
-        raise ValueError("PostgreSQL text cannot contain NUL characters")
+        raise ValueError("A text contains U+0000, which PostgreSQL cannot store.")
     return message

@@ -46,7 +46,7 @@ class OutboxMetrics:
         if status is Status.DELIVERED:
             self._delay.labels(destination).observe(delay_s)
 
-    def show_backlog(self, backlog: Iterable[tuple[str, Status, int, float]]) -> None:
+    def set_backlog(self, backlog: Iterable[tuple[str, Status, int, float]]) -> None:
         """Set the gauges from tuples of destination, status, message count and age of the oldest in seconds."""
         for gauge in (self._pending, self._dead, self._oldest):
             gauge.clear()

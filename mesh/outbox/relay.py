@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mesh.outbox.store import OutboxStore
     from mesh.outbox.transport import Transport
 
-# Maximum numbers of concurrent deliveries and of leased runs. More runs than deliveries, so that deliveries do not wait
-# for the next claim.
+# Maximum numbers of concurrent deliveries and of leased runs. A run is one message, or consecutive messages of one
+# aggregate. There are more runs than deliveries, so that deliveries do not wait for the next claim.
 CONCURRENCY = 32
 MAX_RUNS = 128
 # Longest delivery delay when a notification is lost.
@@ -183,11 +183,11 @@ class Relay:
             if is_unavailable(error):
                 self._pauses.record_failure(message.destination, error, self._clock())
             else:
-                self._pauses.record_answer(message.destination)
+                self._pauses.record_response(message.destination)
                 self._log_failure(message, verdict)
         else:
             verdict = Verdict(Status.DELIVERED, message.attempts)
-            self._pauses.record_answer(message.destination)
+            self._pauses.record_response(message.destination)
         self._metrics.count_attempt(message.destination, verdict.status, message.age_s + self._clock() - began)
         return verdict
 
@@ -241,5 +241,5 @@ class Relay:
 
     async def _update_backlog(self) -> None:
         backlog = await self._store.backlog()
-        self._metrics.show_backlog(backlog)
+        self._metrics.set_backlog(backlog)
         self.dead_letters = {destination: depth for destination, status, depth, _ in backlog if status is Status.DEAD}

@@ -66,7 +66,7 @@ def backoff_s(attempts: int, rng: random.Random) -> float:
 
 
 def describe_error(error: Exception) -> str:
-    """Describe an error in the words of our contracts only, because other text may contain personal data."""
+    """Return a description of an error, with text of our contracts only: other text may contain personal data."""
     if isinstance(error, UnknownError):
         return f"{error.code.name}."
     if isinstance(error, ServiceError):
@@ -88,7 +88,10 @@ class DestinationPauses:
         self._pauses: dict[str, _Pause] = {}
 
     def record_failure(self, destination: str, error: Exception, now: float) -> None:
-        """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s, or longer if `error` says so."""
+        """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s.
+
+        The pause is never shorter than the retry delay of `error`.
+        """
         if isinstance(error, RequestInProgress) or self.is_paused(destination, now):
             return  # concerns one message only, or started before the pause
         pause = self._pauses.setdefault(destination, _Pause(now, 0))
@@ -97,8 +100,8 @@ class DestinationPauses:
         pushback_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
         pause.until = now + max(pushback_s, self._rng.uniform(max_pause_s / 2, max_pause_s))
 
-    def record_answer(self, destination: str) -> None:
-        """End the pause of a destination, because it has answered."""
+    def record_response(self, destination: str) -> None:
+        """End the pause of a destination, because it has responded."""
         self._pauses.pop(destination, None)
 
     def is_paused(self, destination: str, now: float) -> bool:

@@ -41,7 +41,10 @@ def repeatable_call(stub_method: object, request: ProtoMessage) -> tuple[str, by
     called = _method_of(stub_method)
     _start_later(stub_method)
     if not called.policy.is_repeatable:
-        raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
+        raise ContractError(
+            f"{called.full_name} is not safe to repeat, so an outbox cannot call it: "
+            "declare an idempotency_level or IDEMPOTENCY_REQUIRED."
+        )
     return called.full_name, request.SerializeToString(deterministic=True)
 
 
@@ -86,5 +89,5 @@ def _method_of(calls: object) -> Method:
     """Return the method that a stub attribute calls; raise ContractError if its channel is not a mesh channel."""
     method: Method | None = getattr(calls, "method", None)
     if method is None:
-        raise ContractError("`method` must be a method of a stub on a mesh channel")
+        raise ContractError("`method` must be a method of a stub on a mesh channel.")
     return method

@@ -1,8 +1,8 @@
-"""Redirection of a process's output past its log, which is not JSON and must not get into the log.
+"""Redirection of foreign output: plain text that libraries write past the log, to standard output or standard error.
 
-Such output must not block the process either. A supervised process leaves standard output and standard error to its
-parent (`local.child`). Any other process logs to standard output. A container mixes that with standard error, so the
-process reads both itself and logs them.
+Foreign output must neither mix with the JSON lines of the log nor block the process. A supervised process leaves
+standard output and standard error to its parent (`local.child`). Any other process logs to standard output, which a
+container mixes with standard error. So the process reads both itself and logs them.
 """
 
 from __future__ import annotations

@@ -67,5 +67,5 @@ class _SamplingTracer(Tracer):
         span_id = random.getrandbits(64)
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state))
 
-    # The SDK's method needs nothing of its tracer but `start_span`.
+    # The SDK's method uses only `start_span` of its tracer.
     start_as_current_span = SdkTracer.start_as_current_span

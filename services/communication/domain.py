@@ -1,4 +1,4 @@
-"""Messages, their status from QUEUED to SENT or DEAD, and the times of their attempts."""
+"""Domain of the communication service: messages, their statuses, and the times of their attempts."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that created it.
+    """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that stores it.
 
     `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
-    `expire_time`; None: it never expires.
+    `expire_time`. None means that the message never expires.
     """
 
     message_id: UUID
@@ -73,7 +73,7 @@ class Message:
     send_time: datetime | None
     expire_time: datetime | None = None
 
-    def ensure_retryable(self) -> None:
+    def require_retryable(self) -> None:
         """Raise MessageNotRetryable unless the status is FAILED or DEAD."""
         if self.status is Status.EXPIRED:
             raise MessageNotRetryable("The message expired, and its text is erased: create a new message.")
@@ -103,10 +103,10 @@ class Attempt:
     """One attempt to send one message, made under a lease.
 
     `number` counts the attempts of the message from 1, and proves that the lease is held: every later attempt has a
-    higher number. `round_number` starts again from 1 after each RetryMessage call.
+    higher number. `round_number` restarts from 1 after each RetryMessage call.
 
-    An attempt with `is_lost` or `is_expired` must not be sent, only judged. `is_lost`: the lease of its sender ran out,
-    and the mail must not be sent twice.
+    An attempt with `is_lost` or `is_expired` is not sent, only judged. `is_lost`: the lease of its sender expired, and
+    the mail must not be sent twice.
     """
 
     message_id: UUID

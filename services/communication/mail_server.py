@@ -122,7 +122,7 @@ async def _close(client: aiosmtplib.SMTP) -> None:
 
 
 def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
-    """Convert the answers about refused recipients to an outcome."""
+    """Return the outcome of a mail. `answers` maps each refused recipient to the answer of the mail server."""
     if not answers:
         return Outcome()
     codes = ", ".join(sorted({answer.codes for answer in answers.values()}))

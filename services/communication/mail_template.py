@@ -43,7 +43,7 @@ class MailTemplate:
     """Template of one mail, with the names of all its variables.
 
     `repeats_in_doubt` says whether the mail is sent again after an attempt with an unknown outcome. The mail expires
-    after `lifetime`; None: never.
+    after `lifetime`. None means that it never expires.
     """
 
     key: str

@@ -43,7 +43,7 @@ class MailMetrics:
         """Record whether the mail server is unreachable or rejects this service."""
         self._trouble.set(is_trouble)
 
-    def show_backlog(self, backlog: Backlog) -> None:
+    def set_backlog(self, backlog: Backlog) -> None:
         """Set the numbers of waiting and dead messages, and the age of the oldest waiting one."""
         self._waiting.set(backlog.waiting)
         self._oldest.set(backlog.oldest_s)

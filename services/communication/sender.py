@@ -1,8 +1,8 @@
 """Background sender: leases due messages from the store and sends them through the mail server.
 
-Survives every error. A failed attempt is repeated after a pause, an interrupted one after its lease. If the mail
-server's answer is lost, or the sender is killed before it records the answer, the outcome is unknown (RFC 1047). The
-template decides whether the mail is then sent again with the same Message-ID, or given up.
+The sender survives every error. A failed attempt is repeated after a pause, an interrupted one after its lease. If the
+mail server's answer is lost, or the sender is killed before it records the answer, the outcome is unknown (RFC 1047).
+The template decides whether the mail is then sent again with the same Message-ID, or given up.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONCURRENCY = 4
 # Longest delay of an attempt without a wake-up: a retry, or a message stored by another process.
 POLL_S = 0.5
 STOP_TIMEOUT_S = 5.0
-# After its lease, another sender may claim the message.
+# Another sender may claim the message when this lease expires.
 LEASE_S = LEASE.total_seconds()
 
 # Health entry while the mail server is unreachable or rejects this service.

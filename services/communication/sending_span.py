@@ -46,7 +46,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
 
 
 def record_outcome(span: Span, outcome: Outcome) -> None:
-    """Record the error of an attempt in its span, if there is one."""
+    """Record the error of an attempt, if any, in the span of the attempt."""
     if outcome.error:
         span.set_attribute(ERROR_TYPE, "refused" if outcome.is_refused else "failed")
         span.set_status(Status(StatusCode.ERROR, outcome.error))

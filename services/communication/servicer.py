@@ -1,4 +1,4 @@
-"""RPC handlers of the communication service: convert the request, call the domain, convert the result."""
+"""RPC handlers of the communication service."""
 
 from __future__ import annotations
 

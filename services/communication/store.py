@@ -36,8 +36,8 @@ _FAILED = """
     where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message is due again when its lease runs out. No new attempt begins for a message that must not be sent twice or has
-# expired. The lost attempt keeps its number, so that a slow sender can still record the outcome.
+# A message is due again when its lease expires. No new attempt begins for a message that must not be sent twice or has
+# expired. The number of the lost attempt stays the same, so that a slow sender can still record the outcome.
 _CLAIM = """
     with due as (
         select message_id, expire_time is not null and expire_time <= $1 as has_expired,
@@ -78,7 +78,7 @@ _BACKLOG = """
 
 
 class MessageStore:
-    """Messages of one database."""
+    """The messages of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -121,14 +121,14 @@ class MessageStore:
 
         Raises MessageNotFound, or MessageNotRetryable if the message has not failed or has expired.
         """
-        _message(await tx.connection.fetchrow(_LOCK, message_id)).ensure_retryable()
+        _message(await tx.connection.fetchrow(_LOCK, message_id)).require_retryable()
         return _message(await tx.connection.fetchrow(_REQUEUE, message_id, now))
 
     async def claim(self, now: datetime) -> Attempt | None:
         """Lease the message that has been due longest and return its attempt; None if no message is due.
 
-        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease ran
-        out, and the mail must not be sent twice.
+        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease
+        expired, and the mail must not be sent twice.
         """
         async with self.transaction() as tx:
             row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE)

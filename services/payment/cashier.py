@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.payment.cards import CardProcessor
-    from services.payment.domain import Order, Payment
+    from services.payment.domain import ChargeOrder, Payment
     from services.payment.store import Ledger, PaymentStore
 
 _STATUS_AFTER = {
@@ -45,7 +45,7 @@ class Cashier:
         self._processor = processor
         self._now = now
 
-    async def charge(self, order: Order, card_token: str) -> Payment:
+    async def charge(self, order: ChargeOrder, card_token: str) -> Payment:
         """Charge a session, or return its payment if the same order is already charged.
 
         Raises CardDeclined, InsufficientCredits, AlreadyCharged or PaymentVoided; the call then costs the member
@@ -89,7 +89,7 @@ class Cashier:
         return await ledger.lock_balance(user_id)
 
     @retried_on_conflict
-    async def _begin_charge(self, order: Order) -> Payment:
+    async def _begin_charge(self, order: ChargeOrder) -> Payment:
         """Return the earlier payment of the same order, or add one: captured for credits, pending for a card."""
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(order.session_id)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from services.payment.domain import Order, PaymentMethod, Price, Status
+from services.payment.domain import ChargeOrder, PaymentMethod, Price, Status
 from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1 import payment_pb2
 
@@ -25,9 +25,9 @@ _STATUSES: dict[Status, PaymentStatus.ValueType] = {
 }
 
 
-def parse_order(request: ChargeSessionRequest) -> Order:
+def parse_order(request: ChargeSessionRequest) -> ChargeOrder:
     """Return the order in a valid request. The order excludes the card token."""
-    return Order(
+    return ChargeOrder(
         session_id=UUID(request.session_id),
         user_id=UUID(request.user_id),
         price=Price(request.price.currency_code, request.price.minor_units, request.credits),

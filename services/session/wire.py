@@ -47,7 +47,7 @@ def parse_booking_call(request: session_pb2.BookSessionRequest, context: CallCon
 
 
 def parse_wait_request(request: session_pb2.JoinWaitingListRequest) -> WaitRequest:
-    """Return the wait request in a request; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
+    """Return the wait request in a JoinWaitingList call; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
     return WaitRequest(UUID(request.user_id), UUID(request.gym_id), parse_bookable_period(request.period))
 
 

@@ -1,4 +1,4 @@
-"""Subscription state, independent of the order in which reports arrive.
+"""Domain of the subscription service: the state of a subscription, independent of the order of reports.
 
 Reports of the card processor are merged by the periods and times in them, never by their arrival. Merging is
 commutative, associative and idempotent. So every order of deliveries, with or without repetitions, leads to the same
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import SubscriptionNotActive, SubscriptionNotCancelled
 from services.subscription.deadlines import deadlines_after
-from services.subscription.plans import add_month
+from services.subscription.months import add_month
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ class Subscription:
     `processor_end_time`, the end reported by the card processor, is final: only an earlier end replaces it. A planned
     cancellation can be undone until its `end_time`.
 
-    Deadlines count from the end of the current period, but not from before `watch_time`. `processed_deadline` is
-    the latest one that was processed. None: an older version stored the subscription, and its deadlines are not
-    scheduled yet.
+    Deadlines count from the end of the current period, or from `watch_time` if that is later. `processed_deadline` is
+    the latest deadline that was processed. It is None if an older version stored the subscription and the deadlines are
+    not scheduled yet.
     """
 
     subscription_id: UUID
@@ -226,7 +226,7 @@ class Subscription:
             case _:
                 return True
 
-    def ensure_receives_credits(self, now: datetime) -> None:
+    def require_receives_credits(self, now: datetime) -> None:
         """Raise SubscriptionNotActive unless the status at `now` is ACTIVE or TRIALING."""
         if self.status(now) not in (Status.ACTIVE, Status.TRIALING):
             raise SubscriptionNotActive
@@ -237,7 +237,7 @@ def new_subscription(
 ) -> Subscription:
     """Return a new subscription that begins at `now`.
 
-    The first period is a trial of `trial_days` (None: those of the plan), or a paid month if the trial has 0 days.
+    The first period is a trial of `trial_days`, by default those of the plan, or a paid month if the trial has 0 days.
     """
     days = plan.trial_days if trial_days is None else trial_days
     first = Period(now, now + timedelta(days=days) if days else add_month(now))

@@ -22,7 +22,8 @@ from interceptors.breaker.circuit import Circuit, Limits
 from interceptors.breaker.interceptor import Breakers
 from local.child import Child
 from local.keys import OPERATOR
-from local.supervisor import Mesh, MeshError
+from local.parts import MeshError
+from local.supervisor import Mesh
 from mesh.serving.channel import Channels
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to

@@ -1,7 +1,7 @@
 """Approval and rejection in PostgreSQL.
 
-Both lock the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
-new status.
+Approval and rejection lock the session row first. A concurrent approval, rejection or cancellation waits for the lock
+and then sees the new status.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Cancellation in PostgreSQL.
 
-It locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
-new status.
+Each cancellation locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and
+then sees the new status.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ async def test_a_contract_that_is_not_imported_is_rejected() -> None:
     """Adding a service without an imported contract raises ContractError, which names the module to import."""
     with pytest.raises(ContractError, match=IMPORT_IT):
         add(ChainedServer(grpc.aio.server(), chain()), SPLIT)
-    with pytest.raises(ContractError, match=f"no imported contract has a service {SPLIT}"):
+    with pytest.raises(ContractError, match=f"No imported contract has the service {SPLIT}"):
         chain().check(SPLIT)
 
 

@@ -48,7 +48,7 @@ class BrokeredOutboxFixture(OutboxFixture):
             outbox = await stack.enter_async_context(cls.open(url, echo))
             assert isinstance(outbox, BrokeredOutboxFixture)
             outbox.receiver = await stack.enter_async_context(OutboxFixture.open(receiver_url, echo))
-            outbox.inspection = outbox.receiver.inspection
+            outbox.administration = outbox.receiver.administration
             outbox.broker = Broker(nats_url, SENDER)
             await stack.enter_async_context(outbox.broker.running())
             outbox.transport = BrokeredTransport(outbox.broker, SENDER, outbox.transport)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mesh.data.database import Database
-from mesh.outbox.inspection import Inspection
+from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.store import OutboxStore
@@ -43,7 +43,7 @@ class OutboxFixture:
         self.url = url
         self.database = database
         self.store = OutboxStore(database)
-        self.inspection = Inspection(database)
+        self.administration = OutboxAdministration(database)
         self.echo = echo
         self.registry = CollectorRegistry()
         self.metrics = OutboxMetrics(self.registry)

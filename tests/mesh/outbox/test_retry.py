@@ -118,7 +118,7 @@ def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
         assert pause_s is not None
         lengths_s.append(pause_s)
         now += pause_s
-    pauses.record_answer(DESTINATION)
+    pauses.record_response(DESTINATION)
     pauses.record_failure(DESTINATION, errors.Unavailable(), now)
 
     assert lengths_s == [pytest.approx(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**n)) for n in range(10)]

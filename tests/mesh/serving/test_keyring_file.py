@@ -221,7 +221,7 @@ def test_text_that_no_header_can_carry_is_not_a_key(path: Path, tmp_path: Path, 
 
     with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY: this is not a key\.$"):
         own_key(settings(path, service_api_key=SecretStr(text)))
-    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .*/key does not hold a key\.$"):
+    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .*/key does not contain a key\.$"):
         own_key(settings(path, service_api_key_file=file))
 
 

@@ -125,6 +125,6 @@ def test_a_waiting_caller_learns_the_final_status() -> None:
 @pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.SENT])
 def test_only_a_failed_message_can_be_retried(status: Status) -> None:
     """RetryMessage rejects a message that is queued, being sent or sent, so that it is not sent twice."""
-    FAILED.ensure_retryable()
+    FAILED.require_retryable()
     with pytest.raises(MessageNotRetryable, match=status):
-        replace(MESSAGE, status=status).ensure_retryable()
+        replace(MESSAGE, status=status).require_retryable()

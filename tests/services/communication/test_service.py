@@ -119,7 +119,7 @@ async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_fol
     (mail,) = read_mails(mail_folder)
     assert (mail.sender, mail.recipient) == ("no-reply@solo60.example", "ada@example.org")
     assert mail.subject == "Booked: Field Street Gym, Tuesday 3 March 2026, 18:00"
-    assert mail.body.startswith("Hello Ada Lovelace,\n\nyour session is booked:")
+    assert mail.body.startswith("Hello Ada Lovelace,\n\nYour session is booked:")
     assert mail.message_id == response.email_message_id
     message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
     assert message.status == pb.MESSAGE_STATUS_SENT

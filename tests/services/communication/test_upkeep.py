@@ -84,7 +84,7 @@ async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty
 
     backlog = await mails.store.backlog(mails.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    metrics_of(mails.registry, MailMetrics).show_backlog(backlog)
+    metrics_of(mails.registry, MailMetrics).set_backlog(backlog)
     shown = {sample.name: sample.value for metric in mails.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
     assert mails.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1

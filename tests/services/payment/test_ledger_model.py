@@ -26,14 +26,14 @@ from contracts.errors import (
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import Order, PaymentMethod, Price, Status
+from services.payment.domain import ChargeOrder, PaymentMethod, Price, Status
 from services.payment.store import PaymentStore
 from tests.services.payment.ledger_queries import company_account_sum, net_card_charges, violations
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from services.payment.domain import Payment, Session
+    from services.payment.domain import Payment, PaymentState
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SESSIONS = 3
@@ -82,14 +82,16 @@ class Members:
     async def apply(self, step: Step) -> Payment | int | ServiceError | None:
         """Carry out a step and return payment's answer."""
         session_id, user_id = self.sessions[step.session], self.users[step.session % 2]
-        order = Order(session_id, user_id, Price("GBP", PENCE, CREDITS), PaymentMethod.CARD)
+        order = ChargeOrder(session_id, user_id, Price("GBP", PENCE, CREDITS), PaymentMethod.CARD)
         try:
             match step.operation:
                 case "grant":
                     async with self.store.transaction() as ledger:
                         return await self.cashier.grant(ledger, user_id, step.amount, "goodwill")
                 case "credits":
-                    return await self.cashier.charge(Order(session_id, user_id, order.price, PaymentMethod.CREDITS), "")
+                    return await self.cashier.charge(
+                        ChargeOrder(session_id, user_id, order.price, PaymentMethod.CREDITS), ""
+                    )
                 case "card":
                     return await self.cashier.charge(order, step.token)
                 case "refund":
@@ -224,7 +226,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return self._loop.run(work)
 
 
-def state_of(session: Session) -> str:
+def state_of(session: PaymentState) -> str:
     """Return the state of a session in the model's terms."""
     if session.payment is None:
         return "void" if session.is_void else ""

@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
+from services.subscription.cards import require_accepted_card
 from services.subscription.domain import MailKind, Reminder, Status, Subscription
-from services.subscription.plans import accept_card, add_month
+from services.subscription.months import add_month
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
     DAY,
@@ -133,18 +134,18 @@ def test_an_outdated_mail_is_not_sent(
 @pytest.mark.requirement("J4")
 def test_test_mode_takes_one_card() -> None:
     """Test mode accepts the card "tok_visa" and declines "tok_declined"."""
-    accept_card("tok_visa")
+    require_accepted_card("tok_visa")
     with pytest.raises(CardDeclined):
-        accept_card("tok_declined")
+        require_accepted_card("tok_declined")
 
 
 @pytest.mark.requirement("J4")
 @pytest.mark.parametrize("subscription", [PAST_DUE, merged(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
 def test_no_credits_are_granted_without_a_payment(subscription: Subscription) -> None:
     """A subscription that is past due, expired or cancelled receives no credits."""
-    replace(PAID).ensure_receives_credits(NOW)
+    replace(PAID).require_receives_credits(NOW)
     with pytest.raises(SubscriptionNotActive):
-        subscription.ensure_receives_credits(NOW)
+        subscription.require_receives_credits(NOW)
 
 
 def test_a_period_must_end_after_its_start() -> None:

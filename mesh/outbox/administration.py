@@ -1,4 +1,4 @@
-"""Inspection of an outbox by operators: list, show, retry, drop and replay messages."""
+"""Administration of an outbox by operators: list, show, retry, drop and replay messages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _REPLAY = """
 """
 
 
-class Inspection:
+class OutboxAdministration:
     """Operator access to the outbox of one database."""
 
     def __init__(self, database: Database) -> None:
