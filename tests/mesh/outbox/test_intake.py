@@ -12,7 +12,7 @@ from nats.errors import Error
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import encode_envelope
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import GIVE_UP_AFTER_S
 from tests.mesh.outbox.brokered_outbox_fixture import (
     event_message,
@@ -208,5 +208,5 @@ async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutbo
     await eventually(lambda: is_stream_empty(outbox))
     await outbox.until_settled()
 
-    (dead,) = await outbox.administration.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.last_error.startswith("Not delivered in time.")
