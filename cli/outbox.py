@@ -48,9 +48,8 @@ def list_messages(
     """List messages, newest first. Without SERVICE, list all outboxes; exit with 0 only if all services answered."""
     wanted = pb.ListMessagesRequest(destination=destination)
     if dead or status:
-        wanted.status = pb.OutboxStatus.Value(
-            f"OUTBOX_STATUS_{(DeliveryStatus.DEAD if dead else status or '').upper()}"
-        )
+        name = DeliveryStatus.DEAD if dead else status or ""
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{name.upper()}")
     if service is not None:
         _show(
             [(service, each) for each in _call_service(service, partial(_newest, wanted=wanted, number=number))],

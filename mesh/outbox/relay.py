@@ -177,9 +177,7 @@ class Relay:
         try:
             await self._transport.deliver(message)
         except asyncio.CancelledError:
-            return Verdict(
-                DeliveryStatus.PENDING, message.attempts
-            )  # the relay stops: another one delivers the message
+            return Verdict(DeliveryStatus.PENDING, message.attempts)  # this relay stops; another one delivers it
         except Exception as error:  # noqa: BLE001 - `judge` handles every error
             verdict = judge(message, error, self._rng)
             if is_unavailable(error):

@@ -135,7 +135,7 @@ class MessageStore:
         return _attempt(row) if row else None
 
     async def settle(self, attempt: Attempt, state: MessageState, now: datetime) -> bool:
-        """Record the state of the message after an attempt; return False and record nothing if a later attempt has begun."""
+        """Record the state of a message after an attempt; return False and record nothing if a later one has begun."""
         is_expired = state.status is MessageStatus.EXPIRED
         async with self.transaction() as tx:
             return bool(
