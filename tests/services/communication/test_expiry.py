@@ -111,7 +111,7 @@ async def test_an_expired_message_is_deleted_after_the_retention_time(
 def test_only_time_bound_mails_have_a_lifetime() -> None:
     """Only time-bound mails, such as codes and reminders, have a lifetime. All others never expire."""
     templates = Templates(TEMPLATES)
-    lifetimes = {key: templates.find(key).lifetime for key in templates.keys}
+    lifetimes = {key: templates.find(key).lifetime for key in templates._by_key}
 
     assert {key: lifetime for key, lifetime in lifetimes.items() if lifetime is not None} == {
         "APPROVAL_REQUESTED": timedelta(days=7),
