@@ -1,4 +1,4 @@
-"""`solo60 keys`: issuing, listing, rotating and revoking service API keys without failed calls."""
+"""`solo60 keys`: issue, list, rotate and revoke API keys of services, without failed calls."""
 
 from __future__ import annotations
 

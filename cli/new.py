@@ -12,7 +12,7 @@ import typer
 
 from cli.terminal import CommandError, err, out
 from local.keys import OPERATOR
-from local.parts import INBOX, POSTGRES
+from local.parts import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,16 +21,16 @@ TEMPLATE = Path(__file__).parent / "service_template"
 CONTRACTS = Path("proto/solo60")
 # Longer names would not fit into the lines of the template.
 NAME = re.compile(r"[a-z]{2,16}")
-# Other callers and parts of a local mesh. A service named after one would share the key or the state of that one.
-TAKEN = (OPERATOR, POSTGRES, INBOX)
+# A service with one of these names would share the key of the operator, or the state of PostgreSQL.
+TAKEN = (OPERATOR, POSTGRES)
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
-new = typer.Typer(help="Write new parts of this repository.", no_args_is_help=True)
+new = typer.Typer(help="Create new parts of this repository from templates.", no_args_is_help=True)
 
 
 @new.callback()
 def group() -> None:
-    """Write new parts of this repository."""
+    """Create new parts of this repository from templates."""
 
 
 @new.command()

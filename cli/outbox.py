@@ -1,4 +1,4 @@
-"""`solo60 outbox`: listing, retrying, dropping and replaying the outbox messages of services."""
+"""`solo60 outbox`: list, retry, drop and replay outbox messages of the services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError
 from contracts.services import SERVICE_NAMES
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -39,7 +39,7 @@ outbox = typer.Typer(help="Show, retry, drop and replay outbox messages.", no_ar
 @outbox.command(name="list")
 def list_messages(
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Service. Default: all.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only messages in this status.")] = None,
+    status: Annotated[DeliveryStatus | None, typer.Option(help="Only messages in this status.")] = None,
     destination: Annotated[str, typer.Option(help='Only messages to this method, "package.Service/Method".')] = "",
     number: Annotated[int, typer.Option("-n", min=1, help="Maximum number per outbox, newest first.")] = 20,
     *,
@@ -49,7 +49,8 @@ def list_messages(
     """List messages, newest first. Without SERVICE, list all outboxes; exit with 0 only if all services answered."""
     wanted = pb.ListMessagesRequest(destination=destination)
     if dead or status:
-        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
+        name = DeliveryStatus.DEAD if dead else status or ""
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{name.upper()}")
     if service is not None:
         _show(
             [(service, each) for each in _call_service(service, partial(_newest, wanted=wanted, number=number))],

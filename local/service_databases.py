@@ -15,8 +15,6 @@ from mesh.data.migrations import MigrationError, migrate
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-__all__ = ["check_databases", "check_integrity_of_all", "database_url_of", "migrate_all", "migrate_service"]
-
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
 
 
@@ -31,9 +29,8 @@ async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str
     Raises MigrationError before anything is applied if one of the databases does not fit this checkout.
     """
     await check_databases(settings, server_url)
-    names = SERVICE_NAMES
-    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
-    return dict(zip(names, applied, strict=True))
+    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in SERVICE_NAMES))
+    return dict(zip(SERVICE_NAMES, applied, strict=True))
 
 
 async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:

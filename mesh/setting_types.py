@@ -182,7 +182,7 @@ def _level(value: object) -> object:
     return LEVELS.get(text, text) if isinstance(text, str) else text
 
 
-def _word(value: object) -> object:
+def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
@@ -218,5 +218,5 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)]
-EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_word)]
-TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_word)]
+EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_lower_case)]
+TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_lower_case)]

@@ -62,10 +62,10 @@ class OpenSpans(SpanProcessor):
     def __init__(self) -> None:
         self.now = 0
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as the SDK calls it
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         self.now += 1
 
-    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 - as the SDK calls it
+    def on_end(self, span: ReadableSpan) -> None:
         self.now -= 1
 
 

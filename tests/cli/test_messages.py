@@ -171,7 +171,7 @@ async def test_retry_all_skips_messages_that_may_have_been_sent(communication: C
 
     assert await communication.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
     await communication.reached(refused, pb.MESSAGE_STATUS_SENT)
-    left_alone = "Skipped because they may have been sent: 1.\n"
+    left_alone = "Messages skipped because they may have been sent: 1.\n"
     assert await communication.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
     await communication.reached(other, pb.MESSAGE_STATUS_SENT)
     assert await communication.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")

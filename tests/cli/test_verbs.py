@@ -157,7 +157,8 @@ def test_an_unknown_trace_is_refused(solo60: Solo60, tmp_path: Path) -> None:
     """`trace` with an unknown id exits with 1 and names the searched folder."""
     done = solo60("trace", "0" * 32)
 
-    assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
+    sentence = f"There is no trace {'0' * 32} in {tmp_path}/spans. List the latest traces with `solo60 trace`.\n"
+    assert (done.exit_code, done.err) == (1, sentence)
 
 
 def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Path) -> None:

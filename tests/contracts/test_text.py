@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate import validate_pb2
 from contracts.texts import problems_of_texts
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import Quote
 from solo60.session.v1.session_pb2 import CancelSessionRequest

@@ -172,7 +172,7 @@ async def test_a_handlers_initial_metadata_includes_the_correlation_id(serve_ech
     """The correlation id is added to the initial metadata that a handler sends, because gRPC sends it only once."""
 
     class SendsInitialMetadata(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: N802 - as generated
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=request.text)
 

@@ -86,7 +86,7 @@ class UnreliableServicer(EchoServicer):
         super().__init__()
         self._attempts: Counter[str] = Counter()
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         """Return the text, or raise Unavailable."""
         self._attempts[request.text] += 1
         answer = await super().Echo(request, context)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from local.held_ports import HeldPorts
-from local.supervised_settings import environment_of_service, hold_ports, inbox_port
+from local.supervised_settings import environment_of_service, hold_ports, mail_sink_port
 from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
 from mesh.serving.health_probe import UNREACHABLE, probe_of
@@ -70,7 +70,9 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
     """A local mesh rejects a service URL of another machine."""
     settings = stopped.settings_with(user_service_url="dns:///192.0.2.1:50052")
 
-    sentence = r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\.$"
+    sentence = (
+        r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\. Use one, such as 127\.0\.0\.1\.$"
+    )
     with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=sentence):
         await hold_ports(ports, settings)
 
@@ -86,7 +88,7 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
 )
 def test_the_inbox_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
     """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL it does not run."""
-    assert inbox_port(stopped.settings_with(smtp_url=url)) == port
+    assert mail_sink_port(stopped.settings_with(smtp_url=url)) == port
 
 
 @pytest.mark.requirement("S5")

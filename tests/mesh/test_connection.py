@@ -41,7 +41,7 @@ class Gyms(FailingGyms):
         super().__init__()
         self.peers: list[str] = []
 
-    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
+    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:
         """Record the caller's address, then answer as FailingGyms does."""
         self.peers.append(context.peer())
         return await super().GetGym(request, context)

@@ -131,7 +131,7 @@ class _Replica(EchoServicer):
     async def hook(self) -> None:
         await asyncio.sleep(PAUSE_S)
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         answer = await super().Echo(request, context)
         answer.text = str(os.getpid())
         return answer

@@ -70,7 +70,7 @@ async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tm
     assert line.startswith(
         f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
     )
-    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "inbox"}
+    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "mail_sink"}
     assert len(processes) > len(SERVICE_NAMES) + 1
 
     assert stop(process) == 0
@@ -127,7 +127,7 @@ def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
 
     assert process.wait(60) == 1
     sentence = mesh.output.splitlines()[-1]
-    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
+    found = re.match(r"(\w+) did not start: NATS_URL: the server rejects this user and password", sentence)
     assert found is not None, sentence
     assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
     assert all_gone(processes)

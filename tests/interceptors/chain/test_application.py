@@ -49,7 +49,7 @@ class UpperCasing(AsyncServerInterceptor):
         method: Callable[..., Any],
         request_or_iterator: object,
         context: object,
-        method_name: str,  # noqa: ARG002 - as in its base class
+        method_name: str,
     ) -> Any:
         """Answer in upper case."""
         async for answer in method(request_or_iterator, context):

@@ -175,11 +175,11 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
 class AnswersEarly(EchoServicer):
     """Servicer that answers the first request and reads no further."""
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:
         """Answer with the first text alone."""
         return echo_pb2.EchoJoinedResponse(text=(await anext(request_iterator)).text)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]
         """Answer the first text alone."""
         yield echo_pb2.EchoEachResponse(text=(await anext(request_iterator)).text)
 

@@ -189,7 +189,7 @@ async def test_a_rejected_call_raises_when_its_answer_is_read(
 class FailingFinish(ClientInterceptor):
     """Interceptor that fails when a call has ended."""
 
-    def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - as in the base class
+    def start(self, call: ClientCall) -> Finish:
         def finish(_error: BaseException | None) -> None:
             raise ValueError("a bug")
 

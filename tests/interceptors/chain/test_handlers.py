@@ -31,19 +31,19 @@ async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
 class OtherStyles(EchoServicer):
     """Servicer with each streaming handler in the style that EchoServicer does not use."""
 
-    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated, with one style only
+    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]
         """Write answers instead of yielding them."""
         for _ in range(request.repeat):
             await context.write(echo_pb2.EchoManyResponse(text=request.text))
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:
         """Read requests instead of iterating."""
         texts = []
         while (request := await context.read()) is not grpc.aio.EOF:
             texts.append(request.text)
         return echo_pb2.EchoJoinedResponse(text=" ".join(texts))
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]
         """Iterate and yield."""
         async for request in request_iterator:
             yield echo_pb2.EchoEachResponse(text=request.text)
@@ -85,7 +85,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
     class WithHeldResource(EchoServicer):
         tasks: tuple[object, ...] = ()
 
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             """Answer with an invalid response."""
             began = asyncio.current_task()
             try:
@@ -108,14 +108,14 @@ class Blocking(EchoServicer):
 
     thread: int = 0
 
-    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ARG002, N802 - as generated, with coroutines only
+    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]
         """Answer or raise an error."""
         self.thread = threading.get_ident()
         if request.text == "taken":
             raise SlotTaken
         return echo_pb2.EchoResponse(text=request.text)
 
-    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as above
+    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]
         """Yield without an event loop."""
         yield echo_pb2.EchoManyResponse(text=request.text)
 
@@ -153,7 +153,7 @@ async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None
     """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
     class PeerEchoing(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())

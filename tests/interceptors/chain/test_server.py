@@ -100,7 +100,7 @@ class AddsTrailing(ServerInterceptor):
 class SetsTrailing(EchoServicer):
     """Servicer that sets trailing metadata."""
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         """Set the metadata, and fail if the request asks for it."""
         context.set_trailing_metadata((("x-theirs", "2"),))
         if request.text == "fail":

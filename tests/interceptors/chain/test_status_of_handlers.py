@@ -38,21 +38,21 @@ class SetsStatus(EchoServicer):
         if self.crash is not None:
             raise self.crash
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:
         """Answer with an invalid message."""
         self._set(context)
         return echo_pb2.EchoResponse()
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         """Answer once."""
         yield echo_pb2.EchoManyResponse(text="hi")
         self._set(context)
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:
         """Answer with nothing."""
         self._set(context)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         """Write nothing."""
         self._set(context)
 
@@ -87,7 +87,7 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
     """The trailing metadata of a handler, including status details, is sent with its status."""
 
     class SetsTrailing(EchoServicer):
-        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+        async def Echo(self, request: Any, context: Any) -> Any:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
@@ -104,7 +104,7 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
 class PlainFunctions(EchoServicer):
     """Servicer with plain functions, which run in a thread."""
 
-    def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
+    def Echo(self, request: Any, context: Any) -> Any:
         """Fail in one of gRPC's two ways."""
         if request.text == "abort":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such place")

@@ -82,7 +82,7 @@ class SplitServicer:
 
     __module__ = "solo60.split.v1.split_service_pb2_grpc"
 
-    async def Do(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
+    async def Do(self, request: Any, context: Any) -> Any:
         """Do nothing."""
 
 
@@ -138,7 +138,7 @@ async def test_a_contract_that_is_not_imported_is_rejected() -> None:
     """Adding a service without an imported contract raises ContractError, which names the module to import."""
     with pytest.raises(ContractError, match=IMPORT_IT):
         add(ChainedServer(grpc.aio.server(), chain()), SPLIT)
-    with pytest.raises(ContractError, match=f"no imported contract has a service {SPLIT}"):
+    with pytest.raises(ContractError, match=f"No imported contract has the service {SPLIT}"):
         chain().check(SPLIT)
 
 

@@ -213,7 +213,7 @@ async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, lo
     class WrongResponse(EchoServicer):
         answer: object = None
 
-        async def Echo(self, request: object, context: object) -> Any:  # noqa: ARG002, N802 - as generated
+        async def Echo(self, request: object, context: object) -> Any:
             return self.answer
 
     servicer = WrongResponse()  # type: ignore[abstract]  # Promise is not implemented

@@ -112,7 +112,7 @@ class Private(EchoServicer):
         """Raise an error."""
         raise LookupError
 
-    async def EchoMany(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> Any:
         """Raise an error after the first answer."""
         yield echo_pb2.EchoManyResponse(text=request.text)
         raise LookupError

@@ -250,7 +250,7 @@ def test_a_malformed_attempt_count_is_zero(attempts: str) -> None:
 class Rejecting(ClientInterceptor):
     """Interceptor that rejects every call."""
 
-    def start(self, call: ClientCall) -> None:  # noqa: ARG002 - as in the base class
+    def start(self, call: ClientCall) -> None:
         raise CircuitOpen
 
 

@@ -60,7 +60,7 @@ class Plain(EchoServiceServicer):
         self.cancelled = asyncio.Event()
         self.was_out_of_time = False
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:
         """Return the text."""
         if request.text == "crash":
             raise ValueError(SECRET)
@@ -73,16 +73,16 @@ class Plain(EchoServiceServicer):
                 self.cancelled.set()
         return echo_pb2.EchoResponse(text=request.text)
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         """Return the text twice."""
         for _ in range(2):
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:
         """Return all texts at once."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([each.text async for each in request_iterator]))
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:
         """Return each text."""
         async for each in request_iterator:
             yield echo_pb2.EchoEachResponse(text=each.text)
@@ -91,7 +91,7 @@ class Plain(EchoServiceServicer):
 class Writing(Plain):
     """Servicer that writes its answers instead of yielding them."""
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         """Write each text."""
         async for each in request_iterator:
             await context.write(echo_pb2.EchoEachResponse(text=each.text))

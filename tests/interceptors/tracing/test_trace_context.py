@@ -112,11 +112,11 @@ def test_without_a_trace_no_header_is_sent() -> None:
 class CustomPropagator(TextMapPropagator):
     """Custom propagator with a single header."""
 
-    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ARG002 - as in OpenTelemetry
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:
         """Read the header as baggage."""
         return baggage.set_baggage("letter", carrier["x-letter"], context or Context())
 
-    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ARG002 - as in OpenTelemetry
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
         """Write the header."""
         carrier["x-letter"] = "b"
 

@@ -154,11 +154,11 @@ async def test_an_invalid_request_ends_an_iterating_handler(echo: EchoServer) ->
 class InvalidResponses(EchoServicer):
     """Servicer with invalid answers."""
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:
         """Answer without a text."""
         return echo_pb2.EchoResponse(caller=SECRET)
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         """Answer without a text the second time."""
         yield echo_pb2.EchoManyResponse(text="good")
         yield echo_pb2.EchoManyResponse()

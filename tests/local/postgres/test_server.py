@@ -266,7 +266,7 @@ async def test_ctrl_c_does_not_stop_the_server(data_dir: Path) -> None:
 async def test_a_second_owner_is_rejected_in_one_sentence(data_dir: Path) -> None:
     """A second owner of a folder is rejected with the process id of the first, and the server keeps running."""
     async with EmbeddedPostgres(data_dir, durable=False) as server:
-        with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs it") as refused:
+        with pytest.raises(PostgresError, match=rf"process {os.getpid()} already runs PostgreSQL in") as refused:
             await EmbeddedPostgres(data_dir, durable=False).start()
         with pytest.raises(PostgresError, match="is running: stop it first"):
             remove_data(data_dir)

@@ -113,7 +113,7 @@ async def test_many_cancelled_calls_leak_no_connection_and_no_task(
     await until_ended(asyncio.all_tasks() - before)
 
 
-async def _answer(call: Any) -> Any:  # noqa: ANN401 - a call of grpc.aio
+async def _answer(call: Any) -> Any:
     return await call
 
 

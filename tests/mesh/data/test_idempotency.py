@@ -158,7 +158,7 @@ async def test_a_key_without_a_response_is_an_error(database: Database) -> None:
         await act(tx)
         await tx.connection.execute("update idempotency_keys set response = null")
 
-    with pytest.raises(LookupError, match="the key has no response"):
+    with pytest.raises(LookupError, match="key has no response"):
         async with calling(database) as tx:
             await act(tx)
 

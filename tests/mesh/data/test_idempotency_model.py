@@ -105,13 +105,13 @@ class IdempotencyMachine(RuleBasedStateMachine):
         assert effects == self.effects
         assert broken_invariants == ()
 
-    def _store(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - the outcome of a call
+    def _store(self, claim: Claim, request: Message, answer: Any) -> None:
         name, is_replayed = answer
         assert not is_replayed
         self.stored[claim] = (request, name)
         self.effects += 1
 
-    async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:  # noqa: ANN401 - an answer or an error
+    async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:
         """Return the name in the answer and whether it is a replay, or the type of the raised error."""
         with detached_work() as context:
             context.caller, context.idempotency_key = caller, key
@@ -132,7 +132,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
             effects = await connection.fetchval("select count(*) from effects")
             return {tuple(row) for row in keys}, effects, await find_broken_invariants(connection)
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run(work)
 
 

@@ -12,7 +12,7 @@ from nats.errors import Error
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import encode_envelope
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import GIVE_UP_AFTER_S
 from tests.mesh.outbox.brokered_outbox_fixture import (
     event_message,
@@ -48,7 +48,7 @@ async def test_a_repetition_that_the_broker_misses_is_stored_once(
     await outbox.until_settled()
     await eventually(lambda: is_stream_empty(outbox))
 
-    stored = await outbox.inspection.list(None, None, 10, before=None)
+    stored = await outbox.administration.list(None, None, 10, before=None)
     assert [each.message.message_id for each in stored] == [last.message_id, message.message_id]
 
 
@@ -190,7 +190,7 @@ async def test_messages_for_other_services_are_not_taken_in(brokered_outbox: Bro
     await outbox.until_settled()
 
     assert outbox.heard() == ["good"]
-    assert len(await outbox.inspection.list(None, None, 10, before=None)) == 1
+    assert len(await outbox.administration.list(None, None, 10, before=None)) == 1
 
 
 async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutboxFixture) -> None:
@@ -208,5 +208,5 @@ async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutbo
     await eventually(lambda: is_stream_empty(outbox))
     await outbox.until_settled()
 
-    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.last_error.startswith("Not delivered in time.")

@@ -96,7 +96,7 @@ async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
 
     async def leave() -> None:
         async with outbox.transaction() as tx:
-            with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
+            with pytest.raises(ContractError, match="Keep is not listed in `calls_later` of Echo"):
                 await tx.call_later(strict.Keep, KeepRequest(text="hi"))
 
     outbox.echo.servicer.hook = leave  # type: ignore[method-assign]  # replaces the hook

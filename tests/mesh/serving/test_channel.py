@@ -39,17 +39,17 @@ class FailingGyms(GymServiceServicer):
         self.code = grpc.StatusCode.UNAVAILABLE
         self.attempts: list[dict[str, str | bytes]] = []
 
-    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
+    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:
         """Fail the first `refusals` calls, then answer."""
         await self._refuse_or_not(context)
         return gym_pb2.GetGymResponse(gym=gym_pb2.Gym(gym_id=request.gym_id))
 
-    async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:
         """Fail the first `refusals` calls, then answer."""
         await self._refuse_or_not(context)
         return gym_pb2.CreateGymResponse()
 
-    async def _refuse_or_not(self, context: Any) -> None:  # noqa: ANN401 - as generated
+    async def _refuse_or_not(self, context: Any) -> None:
         self.attempts.append(dict(context.invocation_metadata()))
         if len(self.attempts) <= self.refusals:
             await context.abort(self.code, "Not now.")

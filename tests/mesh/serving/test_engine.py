@@ -47,11 +47,11 @@ class Holding(PlainEchoServicer):
         self.hook = Endless()
         self.address = ""
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:
         """Return all texts in one answer."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
-    async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> Any:
         """Count the call, wait for the hook, and return the text."""
         self.entered += 1
         await self.hook()
@@ -78,7 +78,7 @@ async def served(name: Engine, options: Options = (), *, held: bool = False) -> 
         await server.stop(0)
 
 
-async def outcome_of(call: Any) -> grpc.StatusCode:  # noqa: ANN401 - a call of any shape
+async def outcome_of(call: Any) -> grpc.StatusCode:
     """Wait for the end of a call and return its code."""
     code: grpc.StatusCode = await call.code()
     return code

@@ -92,7 +92,7 @@ async def connected(server: MeshServer) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-def health_of(channel: grpc.aio.Channel) -> Any:  # noqa: ANN401 - a stub without types
+def health_of(channel: grpc.aio.Channel) -> Any:
     """Return a stub of grpc.health.v1."""
     return HealthStub(channel)
 
@@ -358,8 +358,8 @@ class Counting(AsyncServerInterceptor):
         method: Callable[..., Any],
         request_or_iterator: object,
         context: object,
-        method_name: str,  # noqa: ARG002 - as in its base class
-    ) -> Any:  # noqa: ANN401 - as in its base class
+        method_name: str,
+    ) -> Any:
         """Count the call and pass it on."""
         self.count += 1
         return await method(request_or_iterator, context)

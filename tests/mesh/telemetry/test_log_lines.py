@@ -189,7 +189,7 @@ def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
     logger = logging.Logger("theirs")  # noqa: LOG001 - separate from this process's own logging
 
     class Interrupted(io.BytesIO):
-        def write(self, data: Any) -> int:  # noqa: ANN401 - as BytesIO has it
+        def write(self, data: Any) -> int:
             if b"finalizer" not in data:
                 logger.warning("finalizer")
             return super().write(data)

@@ -64,25 +64,25 @@ def faulty_stub(faulty_mesh: MeshForTests) -> Stub:
     return faulty_mesh.stub(CommunicationServiceStub)
 
 
-def email(**changes: Any) -> pb.SendEmailRequest:  # noqa: ANN401 - any field
+def email(**changes: Any) -> pb.SendEmailRequest:
     """Return a request for the booking mail to Ada."""
     return pb.SendEmailRequest(
         **{"recipient": ADA, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     )
 
 
-def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:  # noqa: ANN401 - any field
+def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:
     """Return a request for the booking mail in the background."""
     return pb.SendEmailAsyncRequest.FromString(email(**changes).SerializeToString())
 
 
-def notification(**changes: Any) -> pb.SendSystemNotificationRequest:  # noqa: ANN401 - any field
+def notification(**changes: Any) -> pb.SendSystemNotificationRequest:
     """Return a request to notify the admins."""
     wanted = {"audience": pb.AUDIENCE_ADMINS, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
     return pb.SendSystemNotificationRequest(**wanted)
 
 
-async def send(stub: Stub, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
+async def send(stub: Stub, method: str, **changes: Any) -> str:
     """Send by one of the three methods and return the message id."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     response = await getattr(stub, method)(make(**changes))
@@ -119,7 +119,7 @@ async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_fol
     (mail,) = read_mails(mail_folder)
     assert (mail.sender, mail.recipient) == ("no-reply@solo60.example", "ada@example.org")
     assert mail.subject == "Booked: Field Street Gym, Tuesday 3 March 2026, 18:00"
-    assert mail.body.startswith("Hello Ada Lovelace,\n\nyour session is booked:")
+    assert mail.body.startswith("Hello Ada Lovelace,\n\nYour session is booked:")
     assert mail.message_id == response.email_message_id
     message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
     assert message.status == pb.MESSAGE_STATUS_SENT

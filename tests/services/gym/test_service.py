@@ -65,7 +65,7 @@ def gyms(mesh: MeshForTests) -> Gyms:
     return mesh.stub(GymServiceStub)
 
 
-def a_gym(name: str = "Field Street Gym", **fields: Any) -> CreateGymRequest:  # noqa: ANN401 - any field
+def a_gym(name: str = "Field Street Gym", **fields: Any) -> CreateGymRequest:
     """Return a request to create a gym in London at £12.50 or 3 credits an hour."""
     given = {"time_zone": "Europe/London", "credits_per_hour": 3, "price_per_hour": pounds(1250), **fields}
     return CreateGymRequest(name=name, **given)
@@ -84,7 +84,7 @@ def period(start: datetime = NOON, minutes: int = 60) -> Period:
     return message
 
 
-async def added(gyms: Gyms, name: str = "Field Street Gym", **fields: Any) -> Gym:  # noqa: ANN401 - any field
+async def added(gyms: Gyms, name: str = "Field Street Gym", **fields: Any) -> Gym:
     """Add a gym and return it."""
     return (await gyms.CreateGym(a_gym(name, **fields))).gym
 

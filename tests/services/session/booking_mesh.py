@@ -102,7 +102,7 @@ class BookingMesh:
         # too.
         await self.mesh.wait_until_connected(name)
 
-    async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         user_id = (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
@@ -111,7 +111,7 @@ class BookingMesh:
             await self.payments.GrantCredits(request)
         return user_id
 
-    async def create_gym(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_gym(self, **fields: Any) -> str:
         """Add a gym and return the id."""
         given = {
             "name": f"Gym {uuid4().hex}",

@@ -41,10 +41,10 @@ class Fault(AsyncServerInterceptor):
     async def intercept(
         self,
         method: Callable[..., Any],
-        request_or_iterator: Any,  # noqa: ANN401 - signature of the base class
-        context: Any,  # noqa: ANN401 - signature of the base class
+        request_or_iterator: Any,
+        context: Any,
         method_name: str,
-    ) -> Any:  # noqa: ANN401 - signature of the base class
+    ) -> Any:
         if self.remaining == 0 or not method_name.endswith(f"/{self._method}"):
             answer = method(request_or_iterator, context)
             return answer if hasattr(answer, "__aiter__") else await answer

@@ -108,7 +108,7 @@ async def test_a_gym_that_requires_approval_leaves_a_paid_session_pending(bookin
     assert await booking_mesh.busy_periods(gym) == [period()]
     (mail,) = await booking_mesh.wait_for_mails(1)
     assert mail.recipient == parseaddr(booking_mesh.mesh.settings.admins_email)[1]
-    assert mail.subject.strip().startswith("To be approved: ")
+    assert mail.subject.strip().startswith("Approval needed: ")
     assert all(words in mail.body for words in ("Ada Byron", "23:30 (Asia/Kolkata)", session.session_id))
 
 

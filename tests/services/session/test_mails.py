@@ -7,13 +7,13 @@ from uuid import UUID
 
 import pytest
 
-from mesh.formatting import time_in_words
+from mesh.formatting import format_time
 from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind, SessionMail
-from services.session.mails.mailer import price_in_words, variables_of
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, Status
+from services.session.mails.mailer import format_price, variables_of
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, SessionStatus
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
@@ -26,7 +26,7 @@ def session(method: PaymentMethod, amount: int, currency: str = "GBP") -> Sessio
     """Return a session at this price."""
     quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
     order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), method)
-    return Session(UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "")
+    return Session(UUID(int=3), order, quote, SessionStatus.CONFIRMED, "", EVENING, EVENING, "")
 
 
 @pytest.mark.parametrize("kind", MailKind)
@@ -54,7 +54,7 @@ def test_every_mail_about_a_session_fills_its_template(kind: MailKind) -> None:
 )
 def test_a_price_is_shown_in_its_currency(method: PaymentMethod, amount: int, currency: str, words: str) -> None:
     """A price is shown in credits or with the number of decimals of its currency (ISO 4217)."""
-    assert price_in_words(session(method, amount, currency)) == words
+    assert format_price(session(method, amount, currency)) == words
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_a_price_is_shown_in_its_currency(method: PaymentMethod, amount: int, cu
 )
 def test_a_time_is_shown_in_the_members_time_zone(zone: str, words: str) -> None:
     """A time is shown in the member's time zone, together with the name of that zone."""
-    assert time_in_words(EVENING, zone) == words
+    assert format_time(EVENING, zone) == words
 
 
 @pytest.mark.parametrize("kind", MailKind)

@@ -27,7 +27,7 @@ BROKEN = {
     "communication": {"SendSystemNotification": 4, "SendEmailAsync": 4},
 }
 EXPECTED_MAILS = {
-    ("admins", "To be approved"): 1,
+    ("admins", "Approval needed"): 1,
     ("grace", "“Ada Byron” invites you to train at Field Street Gym"): 1,
     ("grace", "Your invitation to Field Street Gym is cancelled"): 1,
     ("ada", "Not approved"): 1,

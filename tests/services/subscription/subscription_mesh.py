@@ -66,12 +66,12 @@ class SubscriptionMesh:
         """The user service."""
         return self.services.stub(UserServiceStub)
 
-    async def create_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, **fields: Any) -> str:
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         return (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
 
-    async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:  # noqa: ANN401 - any field
+    async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:
         """Subscribe a member and return the subscription; without `user_id`, create the member first."""
         request = CreateSubscriptionRequest(
             user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
@@ -143,7 +143,7 @@ class SubscriptionMesh:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
 
-def event(kind: str, subscription: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:  # noqa: ANN401 - any field
+def event(kind: str, subscription: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:
     """Return an event about a subscription as a payload in Solo60's own webhook format."""
     subscription_id = subscription if isinstance(subscription, str) else subscription.subscription_id
     fields = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}

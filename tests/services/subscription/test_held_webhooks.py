@@ -51,7 +51,7 @@ async def list_held(mesh: SubscriptionMesh) -> list[HeldWebhook]:
     return list((await mesh.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
 
 
-def resolve_request(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
+def resolve_request(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:
     """Return a request that resolves a webhook of the card processor."""
     return ResolveWebhookRequest(**{"scheme": WEBHOOK_SCHEME_CARD_PROCESSOR, "webhook_id": webhook_id, **fields})
 

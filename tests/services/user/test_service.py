@@ -59,24 +59,24 @@ def users(mesh: MeshForTests) -> Users:
     return mesh.stub(UserServiceStub)
 
 
-def create_request(email: str = "Ada@example.org", **fields: Any) -> CreateUserRequest:  # noqa: ANN401 - any field
+def create_request(email: str = "Ada@example.org", **fields: Any) -> CreateUserRequest:
     """Return a request to create a user called Ada."""
     return CreateUserRequest(**{"email": email, "display_name": "Ada", **fields})
 
 
-async def add_user(users: Users, email: str = "Ada@example.org", **fields: Any) -> User:  # noqa: ANN401 - any field
+async def add_user(users: Users, email: str = "Ada@example.org", **fields: Any) -> User:
     """Add a user and return it."""
     return (await users.CreateUser(create_request(email, **fields))).user
 
 
-def update_request(user: User, *mask: str, **fields: Any) -> UpdateUserRequest:  # noqa: ANN401 - any field
+def update_request(user: User, *mask: str, **fields: Any) -> UpdateUserRequest:
     """Return a request to change the fields in the mask, by default all given fields."""
     return UpdateUserRequest(
         user=User(user_id=user.user_id, **fields), update_mask=FieldMask(paths=mask or tuple(fields))
     )
 
 
-async def update_user(users: Users, user: User, *mask: str, **fields: Any) -> User:  # noqa: ANN401 - any field
+async def update_user(users: Users, user: User, *mask: str, **fields: Any) -> User:
     """Change a user and return it."""
     return (await users.UpdateUser(update_request(user, *mask, **fields))).user
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
+
+    from interceptors.chain.untyped import AnyMessage
 
 # In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
@@ -134,7 +136,7 @@ def _masks(owner: Descriptor) -> Iterator[list[str]]:
             yield from ([name] for name in names)
 
 
-def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa: ANN401 - any type of field
+def _set(message: Message, field: FieldDescriptor, value: object) -> None:
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is None and field.is_repeated:
@@ -147,7 +149,7 @@ def _set(message: Message, field: FieldDescriptor, value: Any) -> None:  # noqa:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: Any, value: Any) -> None:  # noqa: ANN401 - any message and its values
+def _set_message(target: AnyMessage, value: object) -> None:
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)

@@ -58,7 +58,7 @@ class _Explanation:
         self._settings = settings
 
     def facts(self) -> Iterator[Fact]:
-        facts = [*self._time(), *self._access(), *self._repetition(), *self._load(), *self._answers()]
+        facts = [*self._time(), *self._access(), *self._repetition(), *self._load(), *self._declarations()]
         yield from facts
         yield from self._others({fact.name.partition(".")[0] for fact in facts})
 
@@ -102,7 +102,7 @@ class _Explanation:
         yield Fact("rate_limit.burst", str(limit.burst), _source(declared, "burst"))
         yield Fact("rate_limit.per_field", limit.per_field or "the caller", _source(declared, "per_field"))
 
-    def _answers(self) -> Iterator[Fact]:
+    def _declarations(self) -> Iterator[Fact]:
         policy = self._method.policy
         yield Fact("calls", ", ".join(policy.calls) or NONE, _source(self._declared, "calls"))
         own = sorted(reason for reason in policy.errors if reason >= FIRST_DOMAIN_REASON)
@@ -115,7 +115,7 @@ class _Explanation:
             yield Fact("contract_only", "no service implements it yet", CONTRACT)
 
     def _others(self, explained: Collection[str]) -> Iterator[Fact]:
-        """Yield the other declared options. They have no defaults, and no setting changes them."""
+        """Yield the other declared options. These options have no defaults, and no setting changes them."""
         for field, value in self._declared.ListFields():
             if field.name not in explained:
                 values = value if field.is_repeated else [value]
