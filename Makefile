@@ -73,7 +73,7 @@ gen-check: setup $(IMPORTS) ## fail if gen/ differs from the code generated from
 	@contracts/codegen/gen_check.sh $(WORKSPACES)
 
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)
-	@contracts/codegen/breaking.sh $(or $(BASE),main)
+	@contracts/codegen/breaking.sh $(BASE)
 
 bench: .venv-bench/.ready ## compare with bare gRPC and other stacks on this machine, and write docs/performance.md; takes minutes
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench
