@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

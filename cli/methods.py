@@ -38,7 +38,7 @@ def methods(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """List all methods."""
+    """List the methods of one service, or of all."""
     if service is not None:
         require_service(service)
     found = [each for each in all_methods().values() if service in (None, short_service_name(each.service))]

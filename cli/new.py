@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.terminal import CommandError, err, out
+from local.keys import OPERATOR
+from local.parts import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,8 @@ TEMPLATE = Path(__file__).parent / "service_template"
 CONTRACTS = Path("proto/solo60")
 # Longer names would not fit into the lines of the template.
 NAME = re.compile(r"[a-z]{2,16}")
+# A service with one of these names would share the key of the operator, or the state of PostgreSQL.
+TAKEN = (OPERATOR, POSTGRES)
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
 new = typer.Typer(help="Create new parts of this repository from templates.", no_args_is_help=True)
@@ -59,6 +63,8 @@ def _refuse_unusable(name: str) -> None:
     words = {name, name.capitalize(), _plural(name)}
     if any(keyword.iskeyword(word) or hasattr(builtins, word) for word in words) or name.startswith("test"):
         raise CommandError(f'"{name}" cannot name a service, because Python or pytest uses the word. Choose another.')
+    if name in TAKEN:
+        raise CommandError(f'"{name}" cannot name a service, because the local mesh uses the name. Choose another.')
     if (CONTRACTS / name).exists():
         raise CommandError(f"{CONTRACTS / name} exists. Choose another name.")
 

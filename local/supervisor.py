@@ -111,11 +111,6 @@ class Mesh:
         """Drain the services, then stop the mail sink and PostgreSQL. Then `exit_codes` is complete."""
         await self._stack.aclose()
 
-    async def kill(self, name: str) -> None:
-        """Kill a service at once, like a crash."""
-        self._children[name].kill()
-        await self._children[name].wait()
-
     async def restart(self, name: str) -> None:
         """Drain a part if it still runs, start it again, and return once it is SERVING.
 
@@ -166,10 +161,6 @@ class Mesh:
         """Report the current state of a part."""
         self.states[part] = state
         self._on_report(part, state)
-
-    def pids(self) -> dict[str, int]:
-        """Return the process id of each started service."""
-        return {name: child.pid for name, child in self._children.items()}
 
     def without_metrics(self) -> list[str]:
         """Return the services without a metrics endpoint, because its port is taken."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import protovalidate
 from google.protobuf.message import Message
 
-from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
+from contracts.violations import violations_of
 from interceptors.chain.server import ServerInterceptor
 from interceptors.validation.mail_addresses import address_violations
 from interceptors.validation.malformed_times import malformed_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from google.protobuf.descriptor import FieldDescriptor
 
@@ -78,23 +78,10 @@ class ServerValidation(ServerInterceptor):
             raise Internal(f"The response of {call.method.full_name} violates the contract: {broken}.")
 
 
-_collect_violations = protovalidate.Validator().collect_violations
-
-
 def _names(violations: list[Violation]) -> str:
     names = [violation.field or "the request" for violation in violations[:MAX_NAMED_FIELDS]]
     omitted = len(violations) - len(names)
     return ", ".join(names) + (f" and {omitted} more" if omitted else "")
-
-
-def violations_of(message: Message) -> list[Violation]:
-    """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
-    return [_violation_of(violation) for violation in _collect_violations(message)]
-
-
-def _violation_of(violation: protovalidate.Violation) -> Violation:
-    found = validate_pb2.Violation.FromString(violation.proto.to_binary())
-    return Violation(_path(found.field.elements), found.message)
 
 
 def unstorable_texts(message: Message) -> list[Violation]:
@@ -118,15 +105,3 @@ def _values_of_field(field: FieldDescriptor, content: FieldValue) -> list[tuple[
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return [(f"{field.name}[]", each) for pair in content.items() for each in pair]
     return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]
-
-
-def _path(elements: Iterable[validate_pb2.FieldPathElement]) -> str:
-    return ".".join(element.field_name + _subscript(element) for element in elements)
-
-
-def _subscript(element: validate_pb2.FieldPathElement) -> str:
-    kind = element.WhichOneof("subscript")
-    if kind is None:
-        return ""
-    # A map key may be personal data, so the path omits it.
-    return f"[{element.index}]" if kind == "index" else "[]"

@@ -72,9 +72,9 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
     try:
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=QUERY_TIMEOUT_S)
     except TimeoutError:
-        return IntegrityReport(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
+        return IntegrityReport(trouble=f"The database does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
     except (*CONNECTION_ERRORS, ValueError) as error:
-        return IntegrityReport(trouble=f"It cannot be reached ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"The database cannot be reached ({type(error).__name__}).")
     try:
         return IntegrityReport(
             await find_broken_invariants(connection),
@@ -85,7 +85,7 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
     except MigrationError as error:
         return IntegrityReport(trouble=str(error))
     except CONNECTION_ERRORS as error:
-        return IntegrityReport(trouble=f"It cannot be examined ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"The database cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
-from mesh.outbox.message import Message, Status, StoredMessage
+from mesh.outbox.message import DeliveryStatus, OutboxMessage, StoredMessage
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -46,7 +46,7 @@ class OutboxAdministration:
         self._database = database
 
     async def list(
-        self, status: Status | None, destination: str | None, limit: int, *, before: int | None
+        self, status: DeliveryStatus | None, destination: str | None, limit: int, *, before: int | None
     ) -> list[StoredMessage]:
         """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence."""
         async with self._database.connection() as connection:
@@ -65,7 +65,7 @@ class OutboxAdministration:
         """
         async with self._database.transaction() as connection:
             stored = _unsettled(await connection.fetchrow(_LOCK, message_id))
-            statement = _RETRY_DEAD if stored.status is Status.DEAD else _RETRY_PENDING
+            statement = _RETRY_DEAD if stored.status is DeliveryStatus.DEAD else _RETRY_PENDING
             return _stored(await connection.fetchrow(statement, message_id))
 
     async def drop(self, message_id: UUID) -> StoredMessage:
@@ -84,7 +84,7 @@ class OutboxAdministration:
         Raises OutboxMessageNotFound, or OutboxMessagePending if the message is not delivered.
         """
         async with self._database.transaction() as connection:
-            if _stored(await connection.fetchrow(_FIND, message_id)).status is not Status.DELIVERED:
+            if _stored(await connection.fetchrow(_FIND, message_id)).status is not DeliveryStatus.DELIVERED:
                 raise OutboxMessagePending
             await connection.execute(_REPLAY, message_id, new_id)
             return _stored(await connection.fetchrow(_FIND, new_id))
@@ -93,7 +93,7 @@ class OutboxAdministration:
 def _unsettled(row: asyncpg.Record | None) -> StoredMessage:
     """Return the message of a row; raise OutboxMessageSettled if it is delivered or leased by a relay."""
     stored = _stored(row)
-    if stored.status is Status.DELIVERED or (row is not None and row["lease_holder"] is not None):
+    if stored.status is DeliveryStatus.DELIVERED or (row is not None and row["lease_holder"] is not None):
         raise OutboxMessageSettled
     return stored
 
@@ -102,7 +102,7 @@ def _stored(row: asyncpg.Record | None) -> StoredMessage:
     if row is None:
         raise OutboxMessageNotFound
     return StoredMessage(
-        message=Message(
+        message=OutboxMessage(
             message_id=row["message_id"],
             destination=row["destination"],
             payload=row["payload"],
@@ -113,7 +113,7 @@ def _stored(row: asyncpg.Record | None) -> StoredMessage:
             attempts=row["attempts"],
             sequence=row["sequence"],
         ),
-        status=Status(row["status"]),
+        status=DeliveryStatus(row["status"]),
         last_error=row["last_error"],
         create_time=row["create_time"],
         due_time=row["due_time"],

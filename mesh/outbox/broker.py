@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
 
 STREAM = "solo60-outbox"
 SUBJECTS = "solo60.outbox.*"
@@ -86,7 +86,7 @@ class Broker:
             raise Unavailable
         return self._client.jetstream(timeout=RESPONSE_TIMEOUT_S)
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: OutboxMessage) -> None:
         """Publish a message, deduplicated by its id; return after the server has acknowledged it.
 
         Raises MessageTooLarge, or Unavailable if the server did not acknowledge.

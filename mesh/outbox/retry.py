@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 from contracts.codes import COUNTED_ATTEMPTS, RECEIVER_UNAVAILABLE
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
 from mesh.data.idempotency import RETENTION
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 
 if TYPE_CHECKING:
     import random
 
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
 
 MAX_ATTEMPTS = 8
 # Full jitter below 1, 3, 9, 27, 81, 243 and 729 s: a message becomes a dead letter after about ten minutes, at most
@@ -32,20 +32,20 @@ FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 
 
-def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
+def judge(message: OutboxMessage, error: Exception, rng: random.Random) -> Verdict:
     """Return the verdict on a message after its delivery raised `error`."""
     description = describe_error(error)
     if message.age_s > GIVE_UP_AFTER_S:
-        return Verdict(Status.DEAD, message.attempts, f"Not delivered in time. {description}")
+        return Verdict(DeliveryStatus.DEAD, message.attempts, f"Not delivered in time. {description}")
     if is_unavailable(error):
         pause_s = error.retry_after_s if isinstance(error, ServiceError) else None
-        return Verdict(Status.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
+        return Verdict(DeliveryStatus.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
     attempts = message.attempts + 1
     if isinstance(error, ServiceError) and error.code not in COUNTED_ATTEMPTS:
-        return Verdict(Status.DEAD, attempts, description)
+        return Verdict(DeliveryStatus.DEAD, attempts, description)
     if attempts >= MAX_ATTEMPTS:
-        return Verdict(Status.DEAD, attempts, description)
-    return Verdict(Status.PENDING, attempts, description, backoff_s(attempts, rng))
+        return Verdict(DeliveryStatus.DEAD, attempts, description)
+    return Verdict(DeliveryStatus.PENDING, attempts, description, backoff_s(attempts, rng))
 
 
 def is_unavailable(error: Exception) -> bool:

@@ -13,7 +13,7 @@ from contracts.policy import ContractError
 from interceptors.redaction import redacted
 from mesh.data.idempotency import keyed_call
 from mesh.data.pages import page_of
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 
@@ -85,8 +85,8 @@ class OutboxServicer(OutboxServiceServicer):
         return pb.ReplayMessageResponse(message=_shown(await self._administration.replay(message_id, new_id)))
 
 
-def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:
-    return Status[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
+def _status_of(value: pb.OutboxStatus.ValueType) -> DeliveryStatus | None:
+    return DeliveryStatus[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
 
 
 def _payload_of(stored: StoredMessage) -> str:

@@ -87,11 +87,6 @@ class Templates:
         keys = sorted(path.parent.name for path in folder.glob(f"*/{PARTS[0]}"))
         self._by_key = {key: _read(environment, folder, key) for key in keys}
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys of all templates, in alphabetical order."""
-        return tuple(self._by_key)
-
     def find(self, key: str) -> MailTemplate:
         """Return the template with this key; raise TemplateNotFound."""
         template = self._by_key.get(key)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import MessageNotFound
 from mesh.data.deletion import delete_in_batches
 from mesh.transaction import Transaction
-from services.communication.domain import LEASE, Attempt, Backlog, Message, Status
+from services.communication.domain import LEASE, Attempt, Backlog, Message, MessageStatus
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
-    from services.communication.domain import NewMessage, Verdict
+    from services.communication.domain import MessageState, NewMessage
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
@@ -134,9 +134,9 @@ class MessageStore:
             row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE)
         return _attempt(row) if row else None
 
-    async def settle(self, attempt: Attempt, verdict: Verdict, now: datetime) -> bool:
-        """Record the verdict of an attempt; return False and record nothing if a later attempt has begun."""
-        is_expired = verdict.status is Status.EXPIRED
+    async def settle(self, attempt: Attempt, state: MessageState, now: datetime) -> bool:
+        """Record the state of a message after an attempt; return False and record nothing if a later one has begun."""
+        is_expired = state.status is MessageStatus.EXPIRED
         async with self.transaction() as tx:
             return bool(
                 await tx.connection.fetchval(
@@ -144,13 +144,13 @@ class MessageStore:
                     attempt.message_id,
                     attempt.number,
                     # Replicas of an older version do not know EXPIRED, so the database stores DEAD.
-                    Status.DEAD if is_expired else verdict.status,
-                    verdict.due_time,
-                    verdict.remaining,
-                    verdict.is_refused,
-                    verdict.error,
+                    MessageStatus.DEAD if is_expired else state.status,
+                    state.due_time,
+                    state.remaining,
+                    state.is_refused,
+                    state.error,
                     now,
-                    verdict.may_have_been_sent,
+                    state.may_have_been_sent,
                     is_expired,
                 )
             )
@@ -175,7 +175,7 @@ def _message(row: asyncpg.Record | None) -> Message:
     return Message(
         message_id=row["message_id"],
         template_key=row["template_key"],
-        status=Status.EXPIRED if row["is_expired"] else Status(row["status"]),
+        status=MessageStatus.EXPIRED if row["is_expired"] else MessageStatus(row["status"]),
         attempts=row["attempts"],
         due_time=row["due_time"],
         last_error=row["last_error"],

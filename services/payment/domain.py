@@ -22,7 +22,7 @@ class PaymentMethod(StrEnum):
     CARD = "card"
 
 
-class Status(StrEnum):
+class PaymentStatus(StrEnum):
     """Status of a payment."""
 
     PENDING = "pending"
@@ -92,7 +92,7 @@ class Payment:
 
     payment_id: UUID
     order: ChargeOrder
-    status: Status
+    status: PaymentStatus
     refund: Refund | None
     create_time: datetime
     update_time: datetime
@@ -121,9 +121,9 @@ class PaymentState:
         AlreadyCharged if the payment has another order.
         """
         payment = self.payment
-        if payment is not None and payment.status is Status.DECLINED:
+        if payment is not None and payment.status is PaymentStatus.DECLINED:
             raise CardDeclined
-        if self.is_void or (payment is not None and payment.status in (Status.REFUNDED, Status.VOIDED)):
+        if self.is_void or (payment is not None and payment.status in (PaymentStatus.REFUNDED, PaymentStatus.VOIDED)):
             raise PaymentVoided
         if payment is not None and payment.order != order:
             raise AlreadyCharged
@@ -131,7 +131,7 @@ class PaymentState:
 
     def payment_to_credit_back(self) -> Payment:
         """Return the payment, possibly pending or already refunded; raise PaymentNotFound if nothing was charged."""
-        if self.payment is None or self.payment.status in (Status.DECLINED, Status.VOIDED):
+        if self.payment is None or self.payment.status in (PaymentStatus.DECLINED, PaymentStatus.VOIDED):
             raise PaymentNotFound
         return self.payment
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.transaction import Transaction
-from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, Price, Refund, Status
+from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,7 @@ class Ledger(Transaction):
             reason,
         )
 
-    async def add_payment(self, order: ChargeOrder, status: Status, now: datetime) -> Payment:
+    async def add_payment(self, order: ChargeOrder, status: PaymentStatus, now: datetime) -> Payment:
         """Add the payment of a locked session that has none."""
         price = order.price
         amounts = (price.currency, price.minor_units, price.credits)
@@ -127,7 +127,7 @@ class Ledger(Transaction):
             await self._row(_ADD_PAYMENT, order.session_id, order.user_id, order.payment_method, *amounts, status, now)
         )
 
-    async def set_status(self, payment: Payment, status: Status, now: datetime) -> Payment:
+    async def set_status(self, payment: Payment, status: PaymentStatus, now: datetime) -> Payment:
         """Set the status of a payment of a locked session. Use `refund` for the status REFUNDED."""
         return _payment(await self._row(_SET_STATUS, payment.payment_id, status, now))
 
@@ -182,7 +182,7 @@ def _payment(row: asyncpg.Record) -> Payment:
             price=Price(row["currency"], row["minor_units"], row["credits"]),
             payment_method=PaymentMethod(row["method"]),
         ),
-        status=Status(row["status"]),
+        status=PaymentStatus(row["status"]),
         refund=Refund(PaymentMethod(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
         create_time=row["create_time"],
         update_time=row["update_time"],

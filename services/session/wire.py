@@ -15,7 +15,7 @@ from mesh.data.idempotency import fingerprint_of
 from mesh.serving.request_rules import require
 from services.session.booking.domain import BookingCall
 from services.session.mails.domain import MailKind
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Status
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, SessionStatus
 from services.session.waiting_list.domain import WaitRequest
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period as PeriodMessage
@@ -76,9 +76,9 @@ def parse_quote(message: gym_pb2.Quote) -> Quote:
     )
 
 
-def parse_status(value: session_pb2.SessionStatus.ValueType) -> Status | None:
+def parse_status(value: session_pb2.SessionStatus.ValueType) -> SessionStatus | None:
     """Return the status of a filter, or None if the filter matches any status."""
-    return Status[session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
+    return SessionStatus[session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
 
 
 def parse_mail_kind(template_key: str) -> MailKind:

@@ -10,7 +10,7 @@ import structlog
 
 from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
-from services.subscription.domain import MailKind, Status, new_subscription
+from services.subscription.domain import MailKind, SubscriptionStatus, new_subscription
 from services.subscription.mails import MemberMail
 from services.subscription.months import month_of
 from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
@@ -193,7 +193,7 @@ class SubscriptionCommands:
     async def _announce_failure(
         self, tx: SubscriptionTransaction, subscription: Subscription, failure: PaymentFailed
     ) -> None:
-        if subscription.status(self._now()) is not Status.PAST_DUE:
+        if subscription.status(self._now()) is not SubscriptionStatus.PAST_DUE:
             return
         await tx.publish(render_payment_failed_event(subscription))
         # Without a next attempt, the processor ends the subscription, and the member gets the mail about that end.

@@ -101,7 +101,9 @@ class BreakableMesh:
                 await relay.wait()
                 self._start_relay(relay.name)
                 return
-            await self.mesh.kill(target)
+            child = self.mesh._children[target]
+            child.kill()
+            await child.wait()
             for attempt in range(MAX_STARTS):
                 try:
                     await self.mesh.restart(target)
@@ -116,7 +118,7 @@ class BreakableMesh:
         """Suspend a process with SIGSTOP and resume it after `for_s` seconds."""
         async with self._locks[target]:
             relay = target.startswith(RELAY)
-            pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh.pids()[target]
+            pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh._children[target].pid
             freezing = await asyncio.create_subprocess_exec(
                 "sh", "-c", FREEZE, "sh", str(pid), f"{for_s:.1f}", start_new_session=True
             )

@@ -71,7 +71,7 @@ def test_an_unanswered_call_prints_no_ledger(solo60: Solo60) -> None:
 
     assert done.exit_code == 1
     assert done.err.startswith("UNAVAILABLE: ")
-    assert "Nothing listens on its address, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
+    assert "Not reachable, and no mesh runs in DATA_DIR. Next: `make run`" in done.err
 
 
 def test_health_names_open_breakers_dead_letters_and_troubles(solo60: Solo60) -> None:

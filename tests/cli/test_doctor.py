@@ -55,7 +55,9 @@ def test_doctor_reports_faults_and_nothing_else(solo60: Solo60, server_url: str)
     lines = solo60("doctor").out.splitlines()
     narrow = {columns: solo60_in_terminal("doctor", columns=columns)[1] for columns in (80, 130)}
 
-    assert {entry["trouble"] for entry in before.values()} == {"It cannot be reached (InvalidCatalogNameError)."}
+    assert {entry["trouble"] for entry in before.values()} == {
+        "The database cannot be reached (InvalidCatalogNameError)."
+    }
     assert (sound.exit_code, sound.out) == (0, "".join(f"{name}: sound\n" for name in SERVICE_NAMES))
     assert broken.exit_code == 1
     report = json.loads(broken.out)

@@ -5,7 +5,7 @@ import pytest
 from cli.example_requests import example_of
 from contracts.method import Method, methods_of
 from contracts.services import MESH_SERVICES, all_methods
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 
 METHODS = [*all_methods().values(), *(method for service in MESH_SERVICES for method in methods_of(service))]
 

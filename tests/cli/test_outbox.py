@@ -70,11 +70,12 @@ def test_a_dead_service_does_not_hide_the_others(solo60: Solo60) -> None:
 
 
 def test_without_any_service_every_service_is_named(solo60: Solo60) -> None:
-    """`outbox list --json` without a running service prints an empty list, names every service, and exits with 1."""
+    """`outbox list --json` without a running service names every service and the next command, and exits with 1."""
     done = solo60("outbox", "list", "--json")
 
     assert (done.exit_code, json.loads(done.out)) == (1, [])
     assert done.err.count(" did not answer: UNAVAILABLE: ") == len(SERVICE_NAMES)
+    assert done.err.rstrip().endswith("Next: `make run`")
 
 
 def test_listing_succeeds_when_every_service_answers(solo60: Solo60) -> None:

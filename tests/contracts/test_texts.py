@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate import validate_pb2
 from contracts.texts import problems_of_texts
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import Quote
 from solo60.session.v1.session_pb2 import CancelSessionRequest
@@ -108,7 +108,10 @@ OPEN = [
     r'string {pattern: "[a-z]+"}',
     r'string {pattern: "^a\\s$"}',
 ]
-OPEN_PROBLEM = "needs line, name, multi_line, mail_address, a format or a pattern of listed characters."
+OPEN_PROBLEM = (
+    "does not limit its characters; add line, name, multi_line or mail_address of solo60/common/v1/text.proto, "
+    "a format such as uuid, or a pattern of listed characters."
+)
 
 
 def declared(rules: str, *, is_repeated: bool = False, is_map: bool = False) -> Descriptor:

@@ -228,6 +228,15 @@ def test_the_error_for_a_malformed_value_names_the_setting(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["GYM_SERVICE_URL", "LISTEN_ADDRESS"])
+def test_the_error_for_an_address_names_the_range_of_ports(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The error for an address with port 70000 names the smallest and the largest port."""
+    monkeypatch.setenv(name, "gym.internal:70000")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: .*; a port is 1 to 65535\.$"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [

@@ -118,7 +118,7 @@ def test_a_suspended_database_is_reported_with_the_command_to_resume_it(mesh_wit
             shown, doctor, call = at_once.map(lambda command: mesh_with_restarts.solo60(*command), commands)
 
     assert sentence in shown.stdout
-    assert "gym: It does not answer within 5 s." in doctor.stdout.splitlines()
+    assert "gym: The database does not answer within 5 s." in doctor.stdout.splitlines()
     assert call.returncode == 1
     assert "make run" not in call.stderr
     assert sentence in call.stderr

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from mesh.outbox.message import Message, Verdict
+    from mesh.outbox.message import OutboxMessage, Verdict
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
 
@@ -77,7 +77,7 @@ class OutboxFixture:
         async with self.transaction() as tx:
             await tx.publish(Heard(text=text, place=place))
 
-    async def publish_settled(self, verdict: Verdict) -> Message:
+    async def publish_settled(self, verdict: Verdict) -> OutboxMessage:
         """Publish one message, and settle it with `verdict`."""
         await self.publish_event("hi")
         holder = uuid.uuid4()

@@ -6,28 +6,28 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
-DELIVERED = Verdict(Status.DELIVERED, 0)
+DELIVERED = Verdict(DeliveryStatus.DELIVERED, 0)
 
 
 async def test_a_retried_dead_letter_starts_over(outbox: OutboxFixture) -> None:
     """A retried dead letter has its old id and payload, and starts over without attempts."""
-    message = await outbox.publish_settled(Verdict(Status.DEAD, 8, "INTERNAL."))
+    message = await outbox.publish_settled(Verdict(DeliveryStatus.DEAD, 8, "INTERNAL."))
 
     retried = await outbox.administration.retry(message.message_id)
 
-    assert (retried.status, retried.message.attempts, retried.last_error) == (Status.PENDING, 0, "INTERNAL.")
+    assert (retried.status, retried.message.attempts, retried.last_error) == (DeliveryStatus.PENDING, 0, "INTERNAL.")
     ((again,),) = await outbox.store.claim(uuid.uuid4(), 1)
     assert (again.message_id, again.payload) == (message.message_id, message.payload)
 
 
 async def test_a_retried_message_goes_to_the_end_of_its_aggregate(outbox: OutboxFixture) -> None:
     """A retried dead letter is delivered after the messages that already wait for its aggregate."""
-    message = await outbox.publish_settled(Verdict(Status.DEAD, 8))
+    message = await outbox.publish_settled(Verdict(DeliveryStatus.DEAD, 8))
     await outbox.publish_event("meanwhile")
     await outbox.administration.retry(message.message_id)
 
@@ -57,7 +57,7 @@ async def test_a_leased_message_can_neither_be_retried_nor_dropped(outbox: Outbo
 
 async def test_a_dropped_dead_letter_is_gone(outbox: OutboxFixture) -> None:
     """A dropped dead letter is no longer found."""
-    message = await outbox.publish_settled(Verdict(Status.DEAD, 8))
+    message = await outbox.publish_settled(Verdict(DeliveryStatus.DEAD, 8))
 
     await outbox.administration.drop(message.message_id)
 
@@ -79,7 +79,7 @@ async def test_a_replay_adds_one_new_message_for_each_call(outbox: OutboxFixture
 
 async def test_an_undelivered_message_cannot_be_replayed(outbox: OutboxFixture) -> None:
     """Replaying a dead letter raises OutboxMessagePending, because it has to be retried instead."""
-    message = await outbox.publish_settled(Verdict(Status.DEAD, 8))
+    message = await outbox.publish_settled(Verdict(DeliveryStatus.DEAD, 8))
 
     with pytest.raises(OutboxMessagePending):
         await outbox.administration.replay(message.message_id, uuid.uuid4())
@@ -87,7 +87,7 @@ async def test_an_undelivered_message_cannot_be_replayed(outbox: OutboxFixture) 
 
 async def test_retrying_a_waiting_message_does_not_change_its_place(outbox: OutboxFixture) -> None:
     """Retrying a message that waits for its next attempt makes it due at once, in its old place in the order."""
-    message = await outbox.publish_settled(Verdict(Status.PENDING, 3, "INTERNAL.", pause_s=600))
+    message = await outbox.publish_settled(Verdict(DeliveryStatus.PENDING, 3, "INTERNAL.", pause_s=600))
     await outbox.publish_event("behind it")
 
     await outbox.administration.retry(message.message_id)

@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from contracts.errors import Unavailable
 from mesh.config import SettingsError
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from tests.mesh.outbox.brokered_outbox_fixture import count_in_stream, event_message, is_stream_empty, try_publish
 from tests.support.eventually import eventually
 from tests.support.nats import NatsServer, run_nats
@@ -81,11 +81,11 @@ async def test_a_message_too_large_for_the_broker_is_given_up(brokered_outbox: B
         return row["status"], row["attempts"]
 
     async def is_attempted() -> bool:
-        return await outcome() != (Status.PENDING, 0)
+        return await outcome() != (DeliveryStatus.PENDING, 0)
 
     async with outbox.relay().running():
         await eventually(is_attempted)
-    assert await outcome() == (Status.DEAD, 1)
+    assert await outcome() == (DeliveryStatus.DEAD, 1)
 
 
 async def test_a_deleted_stream_is_created_again(brokered_outbox: BrokeredOutboxFixture) -> None:

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded, Internal, InvalidRequest, Overloaded, Unavailable, Unimplemented
 from interceptors.context import current_context, detached_work
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import MAX_ATTEMPTS
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest
 from solo60.example.v1.events_pb2 import Heard
@@ -83,7 +83,7 @@ async def test_every_attempt_carries_the_same_idempotency_key(outbox: OutboxFixt
         await outbox.until_settled()
 
     keys = {key for _, _, key in outbox.echo.servicer.heard}
-    (message,) = await outbox.administration.list(Status.DELIVERED, None, 2, before=None)
+    (message,) = await outbox.administration.list(DeliveryStatus.DELIVERED, None, 2, before=None)
     assert len(outbox.echo.servicer.heard) >= 3
     assert keys == {str(message.message.message_id)}
 
@@ -149,7 +149,7 @@ async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixtu
     async with outbox.relay().running():
         await outbox.until_settled()
 
-    (dead,) = await outbox.administration.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.message.attempts == 1
     assert dead.last_error.startswith("INVALID_ARGUMENT INVALID_REQUEST")
 
@@ -170,7 +170,7 @@ async def test_a_message_that_always_fails_is_given_up(outbox: OutboxFixture) ->
     async with relay.running():
         await outbox.until_settled(without_pauses=relay)
 
-    (dead,) = await outbox.administration.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.message.attempts == MAX_ATTEMPTS == len(outbox.echo.servicer.heard)
 
 
@@ -190,7 +190,7 @@ async def test_an_unavailable_receiver_costs_no_attempt(outbox: OutboxFixture, t
     async with outbox.relay().running():
         await outbox.until_settled()
 
-    delivered = await outbox.administration.list(Status.DELIVERED, None, 10, before=None)
+    delivered = await outbox.administration.list(DeliveryStatus.DELIVERED, None, 10, before=None)
     assert [each.message.attempts for each in delivered] == [0] * 5
     assert next(refusals, None) is None
 

@@ -13,7 +13,7 @@ from nats.errors import Error
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import encode_envelope
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import GIVE_UP_AFTER_S
 from tests.mesh.outbox.brokered_outbox_fixture import (
     event_message,
@@ -209,5 +209,5 @@ async def test_the_age_of_a_message_includes_its_time_at_the_broker(brokered_out
     await eventually(lambda: is_stream_empty(outbox))
     await outbox.until_settled()
 
-    (dead,) = await outbox.administration.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.last_error.startswith("Not delivered in time.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 from mesh.outbox.store import MAX_RUN_LENGTH
 from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
@@ -19,7 +19,7 @@ from tests.support.postgres import connection_to
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
-DELIVERED = Verdict(Status.DELIVERED, 0)
+DELIVERED = Verdict(DeliveryStatus.DELIVERED, 0)
 
 
 def assert_in_order(outbox: OutboxFixture, places: int) -> None:
@@ -94,7 +94,7 @@ async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) 
         await connection.execute("update outbox set due_time = now()")
     await outbox.store.claim(quick, 1)
 
-    await outbox.store.settle(slow, [(message, Verdict(Status.DEAD, 1, "late"))])
+    await outbox.store.settle(slow, [(message, Verdict(DeliveryStatus.DEAD, 1, "late"))])
     assert await outbox.count("pending") == 1
     await outbox.store.settle(quick, [(message, DELIVERED)])
 

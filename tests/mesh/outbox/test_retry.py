@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from contracts import errors
 from contracts.errors import ServiceError, UnknownError
-from mesh.outbox.message import Message, Status
+from mesh.outbox.message import DeliveryStatus, OutboxMessage
 from mesh.outbox.retry import (
     FIRST_PAUSE_S,
     GIVE_UP_AFTER_S,
@@ -53,9 +53,9 @@ def rng(seed: int = 1) -> random.Random:
     return random.Random(seed)  # noqa: S311 - jitter, not security
 
 
-def message(attempts: int = 0, age_s: float = 0.0) -> Message:
+def message(attempts: int = 0, age_s: float = 0.0) -> OutboxMessage:
     """Make a message of this age with this number of attempts."""
-    return Message(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
+    return OutboxMessage(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
 
 
 @pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: type(error).__name__)
@@ -63,15 +63,15 @@ def test_errors_unrelated_to_a_message_cost_no_attempt(error: ServiceError) -> N
     """An outage, an open breaker or pushback does not count as an attempt. A requested delay becomes the pause."""
     verdict = judge(message(attempts=MAX_ATTEMPTS - 1), error, rng())
 
-    assert (verdict.status, verdict.attempts) == (Status.PENDING, MAX_ATTEMPTS - 1)
+    assert (verdict.status, verdict.attempts) == (DeliveryStatus.PENDING, MAX_ATTEMPTS - 1)
     assert verdict.pause_s == (error.retry_after_s or FIRST_PAUSE_S)
 
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
 def test_errors_that_a_message_may_cause_count_as_attempts(error: Exception) -> None:
     """An error that the message may have caused counts as an attempt. The eighth such error makes a dead letter."""
-    assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is Status.PENDING
-    assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is Status.DEAD
+    assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is DeliveryStatus.PENDING
+    assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is DeliveryStatus.DEAD
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
@@ -79,13 +79,13 @@ def test_permanent_errors_are_final(error: Exception) -> None:
     """A permanent error makes a message a dead letter after one attempt."""
     verdict = judge(message(), error, rng())
 
-    assert (verdict.status, verdict.attempts) == (Status.DEAD, 1)
+    assert (verdict.status, verdict.attempts) == (DeliveryStatus.DEAD, 1)
 
 
 @pytest.mark.parametrize("error", [*UNAVAILABLE, *COUNTED], ids=lambda error: type(error).__name__)
 def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
     """A message is given up before its receiver deletes its key, because a later attempt would act twice."""
-    assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is Status.DEAD
+    assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is DeliveryStatus.DEAD
 
 
 @pytest.mark.requirement("S4")

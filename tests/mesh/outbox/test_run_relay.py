@@ -14,7 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
 HEARD = "solo60.example.v1.EchoService/OnHeard"
@@ -103,7 +103,7 @@ async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> N
             self._running = DirectTransport(lambda _service: channels[HEARD])
             self._dead = DirectTransport(lambda _service: nowhere)
 
-        async def deliver(self, message: Message) -> None:
+        async def deliver(self, message: OutboxMessage) -> None:
             await (self._running if message.destination == HEARD else self._dead).deliver(message)
 
     async def other_is_delivered() -> bool:

@@ -26,7 +26,7 @@ from contracts.errors import (
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import ChargeOrder, PaymentMethod, Price, Status
+from services.payment.domain import ChargeOrder, PaymentMethod, PaymentStatus, Price
 from services.payment.store import PaymentStore
 from tests.services.payment.ledger_queries import company_account_sum, net_card_charges, violations
 
@@ -230,9 +230,11 @@ def state_of(session: PaymentState) -> str:
     """Return the state of a session in the model's terms."""
     if session.payment is None:
         return "void" if session.is_void else ""
-    if session.payment.status is Status.CAPTURED:
+    if session.payment.status is PaymentStatus.CAPTURED:
         return str(session.payment.order.payment_method)
-    return {Status.DECLINED: "declined", Status.VOIDED: "void", Status.REFUNDED: "refunded"}[session.payment.status]
+    return {PaymentStatus.DECLINED: "declined", PaymentStatus.VOIDED: "void", PaymentStatus.REFUNDED: "refunded"}[
+        session.payment.status
+    ]
 
 
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
@@ -255,4 +257,4 @@ async def test_concurrent_steps_leave_a_sound_ledger(database: Database, steps: 
     assert await net_card_charges(database) == -await company_account_sum(database, "cards", "GBP")
     for session_id in members.sessions:
         payments = await members.store.payments_of_session(session_id, 2, after=None)
-        assert all(payment.status is not Status.PENDING for payment in payments)
+        assert all(payment.status is not PaymentStatus.PENDING for payment in payments)

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from local.mail_sink import MailSink
 from mesh.outbox.broker import Broker
-from mesh.outbox.message import Message
+from mesh.outbox.message import OutboxMessage
 from services.gym import app as gym
 from services.payment import app as payment
 from services.session import app as session
@@ -94,7 +94,7 @@ async def test_a_directly_sending_service_receives_from_the_broker(
     broker = Broker(nats.url, "user")
     async with broker.running():
         payload = leaving.SerializeToString()
-        await broker.publish(Message(uuid4(), ON_USER_LEFT, payload, "", member, "correlation", ""))
+        await broker.publish(OutboxMessage(uuid4(), ON_USER_LEFT, payload, "", member, "correlation", ""))
 
     async def is_refunded() -> bool:
         cancelled = (await booking_mesh.find_session(booked.session_id)).status == SESSION_STATUS_CANCELLED

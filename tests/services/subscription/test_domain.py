@@ -7,7 +7,7 @@ import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
 from services.subscription.cards import require_accepted_card
-from services.subscription.domain import MailKind, Reminder, Status, Subscription
+from services.subscription.domain import MailKind, Reminder, Subscription, SubscriptionStatus
 from services.subscription.months import add_month
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
@@ -46,21 +46,21 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
 @pytest.mark.parametrize(
     ("subscription", "status"),
     [
-        (TRIAL, Status.TRIALING),
-        (merged(TRIAL, failure(0)), Status.PAST_DUE),
-        (merged(TRIAL, Renewed(month(0)), failure(0)), Status.ACTIVE),
-        (PAID_AT_ONCE, Status.ACTIVE),
-        (PAID, Status.ACTIVE),
-        (PAST_DUE, Status.PAST_DUE),
-        (merged(PAST_DUE, Renewed(month(1))), Status.ACTIVE),
-        (merged(PAST_DUE, Ended(NOW)), Status.EXPIRED),
-        (merged(PAID, Ended(NOW), Renewed(month(1))), Status.EXPIRED),
-        (PAID.cancelled(NOW, at_period_end=False), Status.CANCELLED),
-        (merged(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), Status.CANCELLED),
-        (PAID.cancelled(NOW, at_period_end=True), Status.ACTIVE),
+        (TRIAL, SubscriptionStatus.TRIALING),
+        (merged(TRIAL, failure(0)), SubscriptionStatus.PAST_DUE),
+        (merged(TRIAL, Renewed(month(0)), failure(0)), SubscriptionStatus.ACTIVE),
+        (PAID_AT_ONCE, SubscriptionStatus.ACTIVE),
+        (PAID, SubscriptionStatus.ACTIVE),
+        (PAST_DUE, SubscriptionStatus.PAST_DUE),
+        (merged(PAST_DUE, Renewed(month(1))), SubscriptionStatus.ACTIVE),
+        (merged(PAST_DUE, Ended(NOW)), SubscriptionStatus.EXPIRED),
+        (merged(PAID, Ended(NOW), Renewed(month(1))), SubscriptionStatus.EXPIRED),
+        (PAID.cancelled(NOW, at_period_end=False), SubscriptionStatus.CANCELLED),
+        (merged(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), SubscriptionStatus.CANCELLED),
+        (PAID.cancelled(NOW, at_period_end=True), SubscriptionStatus.ACTIVE),
     ],
 )
-def test_the_status_follows_from_the_known_facts(subscription: Subscription, status: Status) -> None:
+def test_the_status_follows_from_the_known_facts(subscription: Subscription, status: SubscriptionStatus) -> None:
     """A payment overrides a failure of the same period, and an end overrides both."""
     assert subscription.status(NOW) is status
 
@@ -72,8 +72,8 @@ def test_a_subscription_cancelled_at_period_end_ends_with_its_period() -> None:
     end = month(0).end
 
     assert (cancelled.end_time, cancelled.has_planned_end(NOW)) == (end, True)
-    assert cancelled.status(end - timedelta(microseconds=1)) is Status.ACTIVE
-    assert (cancelled.status(end), cancelled.has_planned_end(end)) == (Status.CANCELLED, False)
+    assert cancelled.status(end - timedelta(microseconds=1)) is SubscriptionStatus.ACTIVE
+    assert (cancelled.status(end), cancelled.has_planned_end(end)) == (SubscriptionStatus.CANCELLED, False)
 
 
 @pytest.mark.requirement("J4")

@@ -11,7 +11,7 @@ import pytest
 from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
 from services.subscription.commands import schedule_deadlines_of_older
-from services.subscription.domain import Status
+from services.subscription.domain import SubscriptionStatus
 from services.subscription.reports import Period, Renewed
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, TEN_HOURS
@@ -145,8 +145,8 @@ async def test_older_subscriptions_get_deadlines_and_trial_records(old_version: 
     fixture = SubscriptionFixture(database)
 
     found = await fixture.store.find(forgotten)
-    assert found.status(datetime.now(UTC) + 2 * DAY) is Status.TRIALING
-    assert found.status(datetime.now(UTC) + 4 * DAY) is Status.PAST_DUE
+    assert found.status(datetime.now(UTC) + 2 * DAY) is SubscriptionStatus.TRIALING
+    assert found.status(datetime.now(UTC) + 4 * DAY) is SubscriptionStatus.PAST_DUE
     async with database.connection() as connection:
         assert await connection.fetchval("select count(*) from trials where user_id = $1", user_id) == 1
         reported = "select processor_end_time is not null from subscriptions where user_id = $1 order by create_time"

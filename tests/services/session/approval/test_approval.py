@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from contracts.errors import SessionNotCancellable, SessionNotFound, SessionNotPendingApproval
-from services.session.sessions.domain import Period, Status
+from services.session.sessions.domain import Period, SessionStatus
 from services.session.waiting_list.domain import WaitRequest
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 from solo60.session.v1.session_pb2 import (
@@ -97,7 +97,7 @@ async def test_approving_stores_its_mails_once(stores: Stores, database: Databas
     assert await mails_about(database, session) == ["APPROVAL_REQUESTED"]
 
     for _ in range(2):
-        assert (await stores.approvals.approve(session.session_id, now=NOW)).status is Status.CONFIRMED
+        assert (await stores.approvals.approve(session.session_id, now=NOW)).status is SessionStatus.CONFIRMED
 
     assert await mails_about(database, session) == ["APPROVAL_REQUESTED", "SESSION_APPROVED", "NOISE_WARNING"]
     assert await refunds(database) == []
@@ -113,7 +113,7 @@ async def test_rejecting_stores_its_follow_ups_once(stores: Stores, database: Da
         await stores.waiting_list.join(tx, request, NOW)
 
     for _ in range(2):
-        assert (await stores.approvals.reject(session.session_id, "no", now=NOW)).status is Status.REJECTED
+        assert (await stores.approvals.reject(session.session_id, "no", now=NOW)).status is SessionStatus.REJECTED
 
     assert await mails_about(database, session) == [
         "APPROVAL_REQUESTED",
@@ -147,7 +147,7 @@ async def test_a_session_not_approved_before_its_start_is_rejected_and_refunded(
     await stores.approvals.reject_unapproved(begins)
 
     found = await stores.sessions.find(session.session_id)
-    assert (found.status, found.cancel_reason) == (Status.REJECTED, "Nobody approved it in time.")
+    assert (found.status, found.cancel_reason) == (SessionStatus.REJECTED, "Nobody approved it in time.")
     assert await mails_about(database, session) == ["APPROVAL_REQUESTED", "SESSION_REJECTED"]
     assert [UUID(each.session_id) for each in await refunds(database)] == [session.session_id]
     assert (await stores.sessions.find(other.session_id)) == other
@@ -159,9 +159,9 @@ async def test_one_of_several_concurrent_decisions_wins(stores: Stores, database
     A cancellation may also follow the approval. The other calls fail.
     """
     mails_after = {
-        Status.CONFIRMED: ["SESSION_APPROVED", "NOISE_WARNING"],
-        Status.REJECTED: ["SESSION_REJECTED"],
-        Status.CANCELLED: ["SESSION_CANCELLED"],
+        SessionStatus.CONFIRMED: ["SESSION_APPROVED", "NOISE_WARNING"],
+        SessionStatus.REJECTED: ["SESSION_REJECTED"],
+        SessionStatus.CANCELLED: ["SESSION_CANCELLED"],
     }
     for _ in range(20):
         session = await book_session(stores.bookings, requires_approval=True)
@@ -176,7 +176,7 @@ async def test_one_of_several_concurrent_decisions_wins(stores: Stores, database
         found = await stores.sessions.find(session_id)
         decided = [answer.status for answer in answers if not isinstance(answer, BaseException)]
         # A cancellation after the approval cancels the confirmed session.
-        assert decided in ([found.status], [Status.CONFIRMED, Status.CANCELLED])
+        assert decided in ([found.status], [SessionStatus.CONFIRMED, SessionStatus.CANCELLED])
         expected = [mail for status in decided for mail in mails_after[status]]
         assert await mails_about(database, session) == ["APPROVAL_REQUESTED", *expected]
         refused = {type(answer) for answer in answers if isinstance(answer, BaseException)}

@@ -13,7 +13,7 @@ from services.communication.mail_template import Templates
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind, SessionMail
 from services.session.mails.mailer import format_price, variables_of
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, Status
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, SessionStatus
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
@@ -26,7 +26,7 @@ def session(method: PaymentMethod, amount: int, currency: str = "GBP") -> Sessio
     """Return a session at this price."""
     quote = Quote(currency=currency, minor_units=amount, credits=amount, noise_policy="Quiet", requires_approval=False)
     order = Order(UUID(int=1), UUID(int=2), Period(EVENING, EVENING + timedelta(hours=1)), method)
-    return Session(UUID(int=3), order, quote, Status.CONFIRMED, "", EVENING, EVENING, "")
+    return Session(UUID(int=3), order, quote, SessionStatus.CONFIRMED, "", EVENING, EVENING, "")
 
 
 @pytest.mark.parametrize("kind", MailKind)
