@@ -80,7 +80,7 @@ async def echo(serve_echo: ServeEcho) -> EchoServer:
     return await serve_echo(deadline_factor=1000.0)
 
 
-async def cancelled(attempt: Endless) -> None:
+async def until_cancelled(attempt: Endless) -> None:
     """Wait until the attempt is cancelled at the server, and fail if it is not."""
     async with asyncio.timeout(TIMEOUT_S):
         await attempt.cancelled.wait()
@@ -125,7 +125,7 @@ async def test_the_second_attempt_answers_a_slow_call(
 
     assert (await stub.EchoHedged(HEDGED)).text == "hi"
 
-    await cancelled(slow)
+    await until_cancelled(slow)
     assert attempts.count == 2
     assert counter.attempts == [2]
 
@@ -139,7 +139,7 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
     first.is_open.set()
 
     assert (await calling).text == "hi"
-    await cancelled(second)
+    await until_cancelled(second)
 
 
 async def test_a_quick_call_is_sent_once(
@@ -166,7 +166,7 @@ async def test_a_fatal_error_of_an_attempt_ends_the_call(
         with pytest.raises(expected):
             await stub.EchoHedged(HEDGED)
 
-    await cancelled(slow)
+    await until_cancelled(slow)
 
 
 async def test_a_transient_error_of_one_attempt_is_ignored(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
@@ -283,8 +283,8 @@ async def test_cancelling_a_hedged_call_cancels_every_attempt(stub: EchoServiceA
 
     calling.cancel()
 
-    await cancelled(first)
-    await cancelled(second)
+    await until_cancelled(first)
+    await until_cancelled(second)
 
 
 class MetadataRecorder(ServerInterceptor):

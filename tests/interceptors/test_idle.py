@@ -42,7 +42,7 @@ async def read_all(answers: AsyncIterator[object]) -> None:
         pass
 
 
-async def end_of(call: Any) -> DeadlineExceeded:
+async def deadline_error_of(call: Any) -> DeadlineExceeded:
     """Wait until a call exceeds its deadline, and return the error."""
     with pytest.raises(DeadlineExceeded) as caught:
         await (read_all(call) if hasattr(call, "__aiter__") else call)
@@ -66,10 +66,10 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     unread = aiter(stub.EchoMany(BIG))
     await anext(unread)
 
-    errors = await asyncio.gather(*map(end_of, calls))
+    errors = await asyncio.gather(*map(deadline_error_of, calls))
     # The caller gets no error while it does not read.
     await eventually(lambda: [line["event"] for line in logs].count("call") == len(calls) + 1)
-    errors.append(await end_of(unread))
+    errors.append(await deadline_error_of(unread))
 
     names = ["EchoJoined", "EchoEach", "EchoEach", "EchoMany", "EchoMany"]
     assert [error.message for error in errors] == [f"{ECHO[1:]}{name} was idle for 1 s." for name in names]

@@ -27,7 +27,7 @@ LONG = pytest.mark.soak
 AT_ONCE = 10
 
 
-async def reject() -> None:
+async def raise_unavailable() -> None:
     """Raise Unavailable."""
     raise Unavailable
 
@@ -63,7 +63,7 @@ async def count_successes(stub: EchoServiceAsyncStub, calls: int) -> int:
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
     """During an outage of the last of three services, it gets at most 1.10 attempts per call. The others get one."""
     servers = [await serve_echo() for _ in range(HOPS)]
-    servers[-1].servicer.hook = reject
+    servers[-1].servicer.hook = raise_unavailable
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))

@@ -57,7 +57,7 @@ def breakers() -> Breakers:
 
 
 @asynccontextmanager
-async def calling(
+async def stub_of_replicas(
     replicas: list[EchoServer], interceptors: list[ClientInterceptor]
 ) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub that calls the replicas in turn, with the service config."""
@@ -71,7 +71,7 @@ async def calling(
 async def stub(replicas: list[EchoServer], breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub that calls both replicas through the breakers."""
     chain: list[ClientInterceptor] = [ClientApiKey(lambda: replicas[0].key), ClientBreaker(breakers)]
-    async with calling(replicas, chain) as stub:
+    async with stub_of_replicas(replicas, chain) as stub:
         yield stub
 
 
@@ -111,7 +111,7 @@ async def test_one_of_two_failing_addresses_is_still_called(replicas: list[EchoS
     """At most half of the addresses are ejected, so that one of two failing addresses still gets calls."""
     for each in replicas:
         each.servicer.hook = crash
-    async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
+    async with stub_of_replicas(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             entered = [each.servicer.entered for each in replicas]

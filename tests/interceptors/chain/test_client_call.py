@@ -15,7 +15,7 @@ from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.breaker.test_breaker import reject
+from tests.interceptors.breaker.test_breaker import raise_in_handlers
 from tests.support.begun_calls import (
     begin_both_streams,
     begin_client_stream,
@@ -103,7 +103,7 @@ async def test_a_fatal_attempt_ends_the_hedged_call(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder
 ) -> None:
     """A fatal error of one attempt ends a hedged call with its status, even if nothing awaits the answer."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call: Any = stub.EchoHedged(HEDGED)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
@@ -136,7 +136,7 @@ async def test_an_unawaited_call_ends(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """The interceptors are notified once of a call's end, even if nothing awaits the call."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call = begin(stub)
 
     await recorder.has_ended.wait()
@@ -157,7 +157,7 @@ async def test_invalid_metadata_raises_type_error(stub: EchoServiceAsyncStub, re
 
 async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
     """Writing to an ended call raises the contract's error, not gRPC's."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call: Any = stub.EchoEach()
     with pytest.raises(ServiceError):
         await call.read()
@@ -204,7 +204,7 @@ async def test_an_interceptor_bug_does_not_block_the_caller(
 ) -> None:
     """If an interceptor fails at the end of a call, the caller still gets an error."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     async with ChainedChannel(
         grpc.aio.insecure_channel(echo.address), [FailingFinish(), EndRecorder(echo.key)]
     ) as channel:

@@ -35,7 +35,7 @@ STRETCHED_S = CONTRACT_S * DEADLINE_FACTOR
 ROUNDING = 1.01
 
 
-def budgets(echo: EchoServer) -> list[float]:
+def record_remaining_s(echo: EchoServer) -> list[float]:
     """Make every handler record its remaining seconds."""
     seen: list[float] = []
 
@@ -68,7 +68,7 @@ async def test_the_server_limits_the_deadline_to_the_contract(
     echo: EchoServer, requested_s: float | None, ceiling_s: float
 ) -> None:
     """A call with a longer deadline, or with none, gets the deadline of the contract at the server."""
-    seen = budgets(echo)
+    seen = record_remaining_s(echo)
 
     await call_with(echo, requested_s)
 
@@ -79,7 +79,7 @@ async def test_the_server_limits_the_deadline_to_the_contract(
 async def test_deadline_factor_extends_the_contracts_deadline(serve_echo: ServeEcho, factor: float) -> None:
     """DEADLINE_FACTOR multiplies the contract's deadline at the client and at the server."""
     echo = await serve_echo(deadline_factor=factor)
-    seen = budgets(echo)
+    seen = record_remaining_s(echo)
 
     await echo.stub().Echo(HI)
     await call_with(echo, None)
@@ -105,7 +105,7 @@ async def test_the_server_ends_a_call_without_a_deadline(serve_echo: ServeEcho) 
 async def test_a_sub_call_has_less_time_than_its_parent(serve_echo: ServeEcho) -> None:
     """A sub-call gets the remaining time of its parent, minus a reserve for the answer."""
     front, back = await serve_echo(), await serve_echo()
-    seen, stub, left = budgets(back), back.stub(), []
+    seen, stub, left = record_remaining_s(back), back.stub(), []
 
     async def hook() -> None:
         left.append(remaining_s() or 0)

@@ -161,9 +161,12 @@ async def test_a_successful_call_has_the_spans_of_the_package(call: Shape) -> No
     assert len(ours.spans()) == len(theirs.spans()) == 2
     for our, their in zip(ours.spans(), theirs.spans(), strict=True):
         assert (f"/{our.name}", our.kind, our.status.status_code) == (their.name, their.kind, their.status.status_code)
-        assert facts(our)["rpc.method"] == f"{facts(their)['rpc.service']}/{facts(their)['rpc.method']}"
-        assert {key: value for key, value in facts(our).items() if key not in OURS} == without_method(their)
-        assert set(facts(our)) - set(facts(their)) <= set(OURS)
+        assert (
+            attributes_of(our)["rpc.method"]
+            == f"{attributes_of(their)['rpc.service']}/{attributes_of(their)['rpc.method']}"
+        )
+        assert {key: value for key, value in attributes_of(our).items() if key not in OURS} == without_method(their)
+        assert set(attributes_of(our)) - set(attributes_of(their)) <= set(OURS)
     for client, server in (ours.spans(), theirs.spans()):
         assert client.parent is None
         assert (server.parent and server.parent.span_id) == (client.context and client.context.span_id)
@@ -181,9 +184,9 @@ async def test_the_package_reports_no_error_for_a_failed_handler() -> None:
                 await stub.Echo(echo_pb2.EchoRequest(text="crash"))
 
     (_, our), (_, their) = ours.spans(), theirs.spans()
-    assert (their.status.status_code, facts(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
+    assert (their.status.status_code, attributes_of(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
     assert SECRET in their.to_json()
-    assert (our.status.status_code, facts(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 13)
+    assert (our.status.status_code, attributes_of(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 13)
     assert SECRET not in "".join(span.to_json() for span in ours.spans())
 
 
@@ -203,8 +206,8 @@ async def test_the_package_reports_no_error_for_an_expired_call() -> None:
 
     our, their = ours.spans()[-1], theirs.spans()[-1]
     assert (our.kind, their.kind) == (SpanKind.SERVER, SpanKind.SERVER)
-    assert (their.status.status_code, facts(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
-    assert (our.status.status_code, facts(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 4)
+    assert (their.status.status_code, attributes_of(their)["rpc.grpc.status_code"]) == (StatusCode.UNSET, 0)
+    assert (our.status.status_code, attributes_of(our)["rpc.grpc.status_code"]) == (StatusCode.ERROR, 4)
 
 
 async def test_the_package_never_ends_the_span_of_a_cancelled_call() -> None:
@@ -243,11 +246,11 @@ async def test_the_package_breaks_a_handler_that_writes() -> None:
     assert [span.status.status_code for span in ours.spans()] == [StatusCode.UNSET, StatusCode.UNSET]
 
 
-def facts(span: ReadableSpan) -> Mapping[str, Any]:
+def attributes_of(span: ReadableSpan) -> Mapping[str, Any]:
     """Return the attributes of a span, without those that differ between connections."""
     return {key: value for key, value in (span.attributes or {}).items() if key not in OF_ONE_CONNECTION}
 
 
 def without_method(span: ReadableSpan) -> Mapping[str, Any]:
     """Return the attributes of a span of the package. `rpc.method` is excluded because its meaning has changed."""
-    return {key: value for key, value in facts(span).items() if key != "rpc.method"}
+    return {key: value for key, value in attributes_of(span).items() if key != "rpc.method"}
