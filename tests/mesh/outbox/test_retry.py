@@ -83,7 +83,7 @@ def test_permanent_errors_are_final(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", [*UNAVAILABLE, *COUNTED], ids=lambda error: type(error).__name__)
-def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
+def test_a_message_is_given_up_before_its_receiver_deletes_its_key(error: Exception) -> None:
     """A message is given up before its receiver deletes its key, because a later attempt would act twice."""
     assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is DeliveryStatus.DEAD
 
