@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.terminal import CommandError, err, out
+from local.keys import OPERATOR
+from local.parts import INBOX, POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +21,15 @@ TEMPLATE = Path(__file__).parent / "service_template"
 CONTRACTS = Path("proto/solo60")
 # Longer names would not fit into the lines of the template.
 NAME = re.compile(r"[a-z]{2,16}")
+# Names that make templates or a mesh wrong although the form of the name is right.
+TAKEN = frozenset(
+    {
+        *("buf", "google"),  # the contract imports packages that begin with them
+        "database",  # the store imports a class Database
+        *("overlap", "reference"),  # SQL reserves their plurals
+        *(OPERATOR, POSTGRES, INBOX),  # a local mesh has a key or a part of this name
+    }
+)
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
 new = typer.Typer(help="Write new parts of this repository.", no_args_is_help=True)
@@ -59,6 +70,8 @@ def _refuse_unusable(name: str) -> None:
     words = {name, name.capitalize(), _plural(name)}
     if any(keyword.iskeyword(word) or hasattr(builtins, word) for word in words) or name.startswith("test"):
         raise CommandError(f'"{name}" cannot name a service, because Python or pytest uses the word. Choose another.')
+    if name in TAKEN:
+        raise CommandError(f'"{name}" cannot name a service, because the mesh or SQL uses the word. Choose another.')
     if (CONTRACTS / name).exists():
         raise CommandError(f"{CONTRACTS / name} exists. Choose another name.")
 
