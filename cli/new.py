@@ -21,8 +21,15 @@ TEMPLATE = Path(__file__).parent / "service_template"
 CONTRACTS = Path("proto/solo60")
 # Longer names would not fit into the lines of the template.
 NAME = re.compile(r"[a-z]{2,16}")
-# A service with one of these names would share the key of the operator, or the state of PostgreSQL.
-TAKEN = (OPERATOR, POSTGRES)
+# Names that make templates or a mesh wrong although the form of the name is right.
+TAKEN = frozenset(
+    {
+        *("buf", "google"),  # the contract imports packages that begin with them
+        "database",  # the store imports a class Database
+        *("overlap", "reference"),  # SQL reserves their plurals
+        *(OPERATOR, POSTGRES),  # a local mesh has a key or a part of this name
+    }
+)
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
 new = typer.Typer(help="Create new parts of this repository from templates.", no_args_is_help=True)
@@ -64,7 +71,7 @@ def _refuse_unusable(name: str) -> None:
     if any(keyword.iskeyword(word) or hasattr(builtins, word) for word in words) or name.startswith("test"):
         raise CommandError(f'"{name}" cannot name a service, because Python or pytest uses the word. Choose another.')
     if name in TAKEN:
-        raise CommandError(f'"{name}" cannot name a service, because the local mesh uses the name. Choose another.')
+        raise CommandError(f'"{name}" cannot name a service, because the mesh or SQL uses the word. Choose another.')
     if (CONTRACTS / name).exists():
         raise CommandError(f"{CONTRACTS / name} exists. Choose another name.")
 

@@ -45,22 +45,29 @@ class HeldPorts:
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
+        # The setting of each held address.
+        self._settings: dict[tuple[str, int], str] = {}
 
     async def hold(self, setting: str, host: str, port: int) -> int:
         """Hold a port for a server of the mesh and return it; port 0 selects a free one.
 
         Raises SettingsError, which names `setting`, if a server listens on the port or the port is still taken after
-        5 s. Raises it also if the address does not belong to this machine.
+        5 s. Raises it also if the port is held for another setting, or if the address does not belong to this machine.
         """
         give_up_at = time.monotonic() + RETRY_TIMEOUT_S
         while True:
             try:
-                return self._bind(host, port)
+                address = self._bind(host, port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise SettingsError(
                         f"{setting}: {host}:{port} is not an address of this machine. Use one, such as 127.0.0.1."
                     ) from None
+            else:
+                other = self._settings.setdefault(address, setting)
+                if other != setting:
+                    raise SettingsError(f"{setting}: {host}:{port} is also set in {other}; each needs its own port.")
+                return address[1]
             user = await asyncio.to_thread(user_of_port, port)
             if user.listens or time.monotonic() > give_up_at:
                 raise SettingsError(
@@ -73,14 +80,17 @@ class HeldPorts:
         for each in self._sockets:
             each.close()
         self._sockets.clear()
+        self._settings.clear()
 
-    def _bind(self, host: str, port: int) -> int:
+    def _bind(self, host: str, port: int) -> tuple[str, int]:
+        """Bind an address, hold it if possible, and return it with the numbers of host and port."""
         bound = _bound(host, port)
+        address = bound.getsockname()
         if CAN_HOLD:
             self._sockets.append(bound)
-            return int(bound.getsockname()[1])
-        with bound:
-            return int(bound.getsockname()[1])
+        else:
+            bound.close()
+        return str(address[0]), int(address[1])
 
 
 def is_free(host: str, port: int) -> bool:

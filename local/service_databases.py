@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
-from contracts.services import SERVICE_NAMES
+from contracts.services import SERVICE_NAMES, our_services, problems_of_services
+from local.parts import MeshError
 from local.preflight import refuse_unusable_databases
 from mesh.data.integrity import IntegrityReport, check_integrity
 from mesh.data.migrations import MigrationError, migrate
@@ -26,11 +27,25 @@ def database_url_of(server_url: str, name: str) -> str:
 async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str]]:
     """Apply the migrations of all services to their databases on a server; return the versions applied to each.
 
-    Raises MigrationError before anything is applied if one of the databases does not fit this checkout.
+    Raises MeshError or MigrationError before anything is applied if a service cannot run, or if one of the databases
+    does not fit this checkout.
     """
+    refuse_unusable_services()
     await check_databases(settings, server_url)
     applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in SERVICE_NAMES))
     return dict(zip(SERVICE_NAMES, applied, strict=True))
+
+
+def refuse_unusable_services() -> None:
+    """Raise MeshError if the generated code has a service without a usable port, name or folder."""
+    for problem in problems_of_services(our_services()):
+        raise MeshError(f"{problem} Change the contract, then run `make gen`.")
+    for name in SERVICE_NAMES:
+        if not (SERVICES_FOLDER / name).is_dir():
+            raise MeshError(
+                f"{name} has a contract, but no folder services/{name}. "
+                "Add the folder, or delete the contract and run `make gen`."
+            )
 
 
 async def migrate_service(settings: Settings, server_url: str, name: str) -> list[str]:

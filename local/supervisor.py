@@ -30,7 +30,7 @@ from local.parts import (
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import refuse_unusable_settings
 from local.readiness import wait_until_serving
-from local.service_databases import check_databases, database_url_of, migrate_service
+from local.service_databases import check_databases, database_url_of, migrate_service, refuse_unusable_services
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
     environment_of_service,
@@ -176,6 +176,7 @@ class Mesh:
 
     async def _start(self) -> None:
         settings = self.settings
+        refuse_unusable_services()
         refuse_settings_of_one_process(settings)
         lock = self._stack.enter_context(lock_folder(settings.data_dir))
         refuse_unusable_settings(settings)

@@ -39,6 +39,8 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        # Keys that were claimed, but have no response yet.
+        self._open_keys = 0
 
     @classmethod
     @asynccontextmanager
@@ -49,7 +51,10 @@ class Transaction:
         retries a function after a conflict with another transaction.
         """
         async with database.transaction() as connection:
-            yield cls(connection)
+            tx = cls(connection)
+            yield tx
+            if tx._open_keys:
+                raise RuntimeError("the work of `once` has failed, so its transaction cannot be committed")
 
     async def once(
         self, request: Message, response_type: type[Response], work: Callable[[], Awaitable[Response]]
@@ -57,8 +62,9 @@ class Transaction:
         """Return the result of `work`, or its stored result if the caller has sent `request` with the same key before.
 
         `work` must do all its work in this transaction, so that effect and response are committed together. Call this
-        method before anything else in the transaction. If `work` raises, nothing is stored and the key is free again.
-        Caller and key are those of the current call. Each method has its own keys.
+        method before anything else in the transaction. If `work` raises, the transaction cannot be committed, even if
+        the exception is caught inside the block: nothing is stored, and the key is free again. Caller and key are those
+        of the current call. Each method has its own keys.
 
         Raises IdempotencyKeyReused if the key came with another request before. Raises RequestInProgress if an earlier
         call with the key is still running after the lock timeout. Raises IdempotencyKeyMissing outside a call with a
@@ -69,8 +75,10 @@ class Transaction:
         if stored is not None:
             mark_replayed()
             return response_type.FromString(stored)
+        self._open_keys += 1
         response = await work()
         await store_response(self.connection, keyed, response)
+        self._open_keys -= 1
         return response
 
     async def publish(self, event: Message) -> None:

@@ -114,21 +114,23 @@ class Database:
     async def transaction(self) -> AsyncIterator[Connection]:
         """Yield a connection in a READ COMMITTED transaction, committed at the end or rolled back on any exception.
 
-        Raises DatabaseUnavailable if the server is not reachable or no connection is free.
+        Raises DatabaseUnavailable if the server is not reachable or no connection is free. Raises RuntimeError if a
+        statement failed and its exception was caught inside the block, because nothing can be committed then.
         """
         async with self._pooled_connection() as connection:
-            transaction = connection.transaction(isolation="read_committed")
             try:
-                await transaction.start()
+                await connection.execute("begin isolation level read committed")
                 await self._limit(connection, for_transaction=True)
                 yield connection
             except asyncio.CancelledError:
-                await self._discard(connection, transaction.rollback)
+                await self._discard(connection, lambda: connection.execute("rollback"))
                 raise
             except BaseException:
-                await transaction.rollback()
+                await connection.execute("rollback")
                 raise
-            await transaction.commit()
+            # asyncpg's own `commit` ignores that PostgreSQL answers a commit after a failed statement with a rollback.
+            if await connection.execute("commit") == "ROLLBACK":
+                raise RuntimeError("a statement has failed, so the transaction was rolled back")
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:

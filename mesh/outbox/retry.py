@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from contracts.codes import COUNTED_ATTEMPTS, RECEIVER_UNAVAILABLE
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
+from contracts.policy import ContractError
 from mesh.data.idempotency import RETENTION
 from mesh.outbox.message import DeliveryStatus, Verdict
 
@@ -71,6 +72,8 @@ def describe_error(error: Exception) -> str:
         return f"{error.code.name}."
     if isinstance(error, ServiceError):
         return f"{error.code.name} {error.reason_name()}: {error.message}"
+    if isinstance(error, ContractError):
+        return str(error)
     return f"{type(error).__name__}."
 
 

@@ -86,8 +86,10 @@ def test_a_table_is_named_in_the_plural(solo60: Solo60, repository: Path, name: 
         ("input", '"input" cannot name a service, because Python or pytest uses the word. Choose another.'),
         ("exception", '"exception" cannot name a service, because Python or pytest uses the word. Choose another.'),
         ("tester", '"tester" cannot name a service, because Python or pytest uses the word. Choose another.'),
-        ("operator", '"operator" cannot name a service, because the local mesh uses the name. Choose another.'),
-        ("postgresql", '"postgresql" cannot name a service, because the local mesh uses the name. Choose another.'),
+        *[
+            (name, f'"{name}" cannot name a service, because the mesh or SQL uses the word. Choose another.')
+            for name in ("operator", "postgresql", "database", "google", "buf", "reference", "overlap")
+        ],
         ("gym", "proto/solo60/gym exists. Choose another name."),
         ("mesh", "proto/solo60/mesh exists. Choose another name."),
     ],

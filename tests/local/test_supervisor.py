@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+import re
 import socket
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.services import SERVICE_NAMES
 from local.held_ports import HeldPorts
+from local.parts import MeshError
+from local.service_databases import refuse_unusable_services
 from local.supervised_settings import environment_of_service, hold_ports, mail_sink_port
 from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
@@ -16,6 +20,7 @@ from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -75,6 +80,40 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
     )
     with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=sentence):
         await hold_ports(ports, settings)
+
+
+async def test_two_settings_with_one_address_are_rejected(stopped: LocalMesh) -> None:
+    """Two settings with one address are rejected before the start, also in different spellings."""
+    port = stopped.settings.url_of("gym").rpartition(":")[2]
+    for setting, url in (("user_service_url", f"localhost:{port}"), ("smtp_url", f"smtp://127.0.0.1:{port}")):
+        settings = stopped.settings_with(**{setting: url})
+
+        with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=rf":{port} is also set in ") as refused:
+            await hold_ports(ports, settings)
+        assert {"GYM_SERVICE_URL", setting.upper()} == set(re.findall("[A-Z]+(?:_[A-Z]+)*_URL", str(refused.value)))
+
+
+def test_a_service_without_a_folder_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A contract without a folder in `services/` is reported by name, and no remedy deletes data."""
+    monkeypatch.setattr("local.service_databases.SERVICES_FOLDER", tmp_path)
+    for name in SERVICE_NAMES:
+        if name != "gym":
+            (tmp_path / name).mkdir()
+
+    with pytest.raises(MeshError) as refused:
+        refuse_unusable_services()
+
+    assert str(refused.value) == (
+        "gym has a contract, but no folder services/gym. Add the folder, or delete the contract and run `make gen`."
+    )
+
+
+def test_two_services_of_one_name_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that the linter would reject stops the start with the same sentence."""
+    monkeypatch.setattr("local.service_databases.problems_of_services", lambda _services: iter(["a.B: wrong."]))
+
+    with pytest.raises(MeshError, match=r"^a\.B: wrong\. Change the contract, then run `make gen`\.$"):
+        refuse_unusable_services()
 
 
 @pytest.mark.parametrize(

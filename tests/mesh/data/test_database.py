@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,17 @@ async def test_a_transaction_is_all_or_nothing(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("update number set value = 2")
     assert await value(database) == 2
+
+
+async def test_a_transaction_with_a_failed_statement_is_not_committed_silently(database: Database) -> None:
+    """If the exception of a statement is caught inside the transaction, its end raises, because nothing is stored."""
+    with pytest.raises(RuntimeError, match="a statement has failed"):  # noqa: PT012 - raised at the end of the block
+        async with database.transaction() as connection:
+            await connection.execute("update number set value = 1")
+            with suppress(asyncpg.DivisionByZeroError):
+                await connection.execute("select 1 / 0")
+
+    assert await value(database) == 0
 
 
 async def test_a_transaction_is_read_committed_in_utc(database: Database) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -128,14 +128,30 @@ async def test_a_failure_leaves_the_key_free(database: Database) -> None:
     assert await effects(database) == 1
 
 
+async def test_a_caught_failure_leaves_the_key_free(database: Database) -> None:
+    """A transaction in which the work of `once` failed is rolled back, even if its exception was caught inside."""
+
+    async def fail() -> CreateGymResponse:
+        raise ZeroDivisionError
+
+    with pytest.raises(RuntimeError, match="the work of `once` has failed"):  # noqa: PT012 - raised at the end of the block
+        async with calling(database) as tx:
+            with suppress(ZeroDivisionError):
+                await tx.once(REQUEST, CreateGymResponse, fail)
+
+    async with calling(database) as tx:
+        await act(tx)
+    assert await effects(database) == 1
+
+
 async def test_a_repetition_that_waits_too_long_is_rejected(database: Database) -> None:
     """A repetition that waits too long for the first call raises RequestInProgress."""
     async with calling(database) as tx:
         await act(tx)
 
-        async with calling(database) as impatient:
-            await impatient.connection.execute("set local lock_timeout = '50ms'")
-            with pytest.raises(RequestInProgress):
+        with pytest.raises(RequestInProgress):  # noqa: PT012 - the exception has to end the transaction too
+            async with calling(database) as impatient:
+                await impatient.connection.execute("set local lock_timeout = '50ms'")
                 await act(impatient)
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from contracts import errors
 from contracts.errors import ServiceError, UnknownError
+from contracts.policy import ContractError
 from mesh.outbox.message import DeliveryStatus, OutboxMessage
 from mesh.outbox.retry import (
     FIRST_PAUSE_S,
@@ -72,6 +73,13 @@ def test_errors_that_a_message_may_cause_count_as_attempts(error: Exception) -> 
     """An error that the message may have caused counts as an attempt. The eighth such error makes a dead letter."""
     assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is DeliveryStatus.PENDING
     assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is DeliveryStatus.DEAD
+
+
+def test_a_fault_of_a_contract_is_described() -> None:
+    """The error of a message to a method that no longer exists names the method."""
+    error = ContractError("No imported contract has a method solo60.trainer.v1.TrainerService/Book.")
+
+    assert judge(message(), error, rng()).error == str(error)
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
