@@ -69,4 +69,4 @@ def test_a_setting_for_a_single_process_is_rejected(stopped_mesh: LocalMesh, fie
     refused = stopped_mesh.solo60("up", **{field: "127.0.0.1:1"})
 
     assert refused.returncode == 2
-    assert refused.stderr == f"{field.upper()}: unset it, each service of a mesh has its own.\n"
+    assert refused.stderr == f"{field.upper()}: unset it, because each service of a mesh has its own.\n"
