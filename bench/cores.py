@@ -1,4 +1,4 @@
-"""Processor cores: servers and their load run on different ones, so that neither slows the other."""
+"""Processor cores. Servers and load run on different cores, so that neither slows the other."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def server_core() -> int:
 
 
 def load_core() -> int:
-    """Return the core that runs the load: the last one, because neighbours may be two threads of one core."""
+    """Return the core that runs the load: the last one, because neighbouring numbers may be threads of one core."""
     return _CORES[-1]
 
 

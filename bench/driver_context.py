@@ -45,13 +45,13 @@ class DriverContext:
         self._trailing = metadata
 
     async def send_initial_metadata(self, metadata: Metadata) -> None:
-        """Do nothing."""
+        """Ignore the metadata, because no client reads it."""
 
     async def abort(self, code: object, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:  # noqa: ARG002 - as in gRPC
         raise grpc.aio.AbortError(f"{code}: {details}")
 
     def add_done_callback(self, callback: object) -> None:
-        """Ignore the callback: it matters only for calls that do not end well."""
+        """Ignore the callback, because it matters only for failed calls."""
 
     def cancelled(self) -> bool:
         return False

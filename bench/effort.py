@@ -1,4 +1,4 @@
-"""Effort: number and duration of the measurements in one run."""
+"""Number and duration of the measurements in one run."""
 
 from __future__ import annotations
 

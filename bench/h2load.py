@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from bench.server_process import ServerProcess
 
-# Same number of calls in flight for every row. It keeps a server busy without overloading ours, which sheds calls that
-# wait for 20 ms. HTTP/1.1 carries one call at a time per connection, HTTP/2 many.
+# Every row has the same number of calls in flight. This number keeps each server busy, and does not overload ours,
+# which sheds calls that wait for 20 ms. HTTP/1.1 carries one call at a time per connection, HTTP/2 many.
 CONNECTIONS = 4
 STREAMS = 5
 CONCURRENT_CALLS = CONNECTIONS * STREAMS
@@ -93,7 +93,7 @@ def _connections(server: ServerProcess) -> int:
 
 
 def _time(duration_s: float) -> str:
-    # h2load does not accept fractions.
+    # h2load accepts no fractions.
     return f"{round(duration_s * 1000)}ms"
 
 

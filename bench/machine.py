@@ -1,4 +1,4 @@
-"""Machine: description of the hardware and software of a run."""
+"""Description of the hardware and software of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Outbox benchmark: messages per second, beside Procrastinate's tasks on the same PostgreSQL.
+"""Outbox benchmark: messages per second, compared with Procrastinate's tasks on the same PostgreSQL.
 
 Run `python -m bench.outbox`; --quick takes less time. Our messages are delivered over gRPC, through both whole chains,
 to a server in another process. Procrastinate's tasks do nothing, in the worker's own process. Both write each message
@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import procrastinate
 from prometheus_client import CollectorRegistry
@@ -75,7 +75,7 @@ deferred_no_op = app.task(no_op)
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """Messages per second: written, delivered from a full queue, and both at the same time."""
+    """Messages per second: written, delivered from a filled queue, and both at the same time."""
 
     written: float
     delivered: float
@@ -112,7 +112,7 @@ class Outbox:
         async with relay.running():
             yield
 
-    async def left(self) -> int:
+    async def remaining(self) -> int:
         async with self._database.connection() as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = 'pending'"))
 
@@ -149,11 +149,11 @@ class Procrastinate:
             worker.cancel()
             await asyncio.wait([worker])
 
-    async def left(self) -> int:
+    async def remaining(self) -> int:
         row = await app.connector.execute_query_one_async(
-            "select count(*) as left from procrastinate_jobs where status in ('todo', 'doing')"
+            "select count(*) as remaining from procrastinate_jobs where status in ('todo', 'doing')"
         )
-        return int(row["left"])
+        return int(row["remaining"])
 
 
 async def speed_of(queue: Outbox | Procrastinate, messages: int) -> Speed:
@@ -185,7 +185,7 @@ async def _deliver(queue: Outbox | Procrastinate) -> None:
 
 
 async def _until_empty(queue: Outbox | Procrastinate) -> None:
-    while await queue.left():  # noqa: ASYNC110 - the database signals no event for it
+    while await queue.remaining():  # noqa: ASYNC110 - the database signals no event for an empty queue
         await asyncio.sleep(POLL_S)
 
 
@@ -195,8 +195,8 @@ async def _timed_ms(work: Callable[[], Coroutine[None, None, object]]) -> float:
     return (time.perf_counter() - began) * 1000
 
 
-async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) -> dict[str, object]:
-    """Measure both in turn, then our outbox with more and more rows in its table."""
+async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) -> dict[str, Any]:
+    """Measure both queues in turn, then our outbox with each number of rows in `fill`."""
     samples: dict[str, list[Speed]] = {"outbox": [], "procrastinate": []}
     with folder_for_all() as folder:
         async with (
@@ -212,7 +212,7 @@ async def measure(port: int, messages: int, rounds: int, fill: tuple[int, ...]) 
             filled = [asdict(await outbox.measure_filled(rows, messages)) for rows in fill]
     figures = {name: _medians(speeds) for name, speeds in samples.items()}
     ratio = figures["outbox"]["delivered"] / figures["procrastinate"]["delivered"]
-    return {"speeds": figures, "delivered_to_procrastinate": ratio, "fullness": filled, "messages": messages}
+    return {"speeds": figures, "delivered_ratio": ratio, "fill_levels": filled, "messages": messages}
 
 
 def _medians(speeds: list[Speed]) -> dict[str, float]:
@@ -251,28 +251,28 @@ def main() -> None:
         figures = runner.run(measure(server.port, messages, rounds, fill))
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    text = page_of(figures)
+    text = markdown_of(figures)
     print(text)
     if not quick:
         fill_section(PAGE, "outbox", text)
 
 
-def page_of(figures: dict[str, object]) -> str:
+def markdown_of(figures: dict[str, Any]) -> str:
     """Return the figures as Markdown for docs/performance.md."""
-    speeds: dict[str, dict[str, float]] = figures["speeds"]  # type: ignore[assignment]
-    fullness: list[dict[str, float | str]] = figures["fullness"]  # type: ignore[assignment]
+    speeds: dict[str, dict[str, float]] = figures["speeds"]
+    fill_levels: list[dict[str, float | str]] = figures["fill_levels"]
     labels = {"outbox": "our outbox, over gRPC", "procrastinate": "Procrastinate, tasks that do nothing"}
     rows = [
         (labels[name], *(f"{each[field]:,.0f}" for field in ("written", "delivered", "end_to_end")))
         for name, each in speeds.items()
     ]
     table = markdown_table(("messages per second", "written", "delivered", "both at once"), rows)
-    ratio = f"Delivered, ours to Procrastinate's: {figures['delivered_to_procrastinate']:.2f}."
+    ratio = f"Delivered, ours to Procrastinate's: {figures['delivered_ratio']:.2f}."
     full = markdown_table(
         ("rows in the table", "delivered per second", "claim, ms", "found by"),
         [
             (f"{each['rows']:,}", f"{each['delivered']:,.0f}", f"{each['claim_ms']:.2f}", str(each["plan"]))
-            for each in fullness
+            for each in fill_levels
         ],
     )
     return f"{table}\n\n{ratio}\n\n{full}"

@@ -2,8 +2,8 @@
 
     python -m bench.overload [--quick]
 
-The load is open-loop: calls start at random times at a given mean rate, independent of earlier calls. It compares a
-bare grpc.aio server with the whole chain. Writes build/overload.json: calls per second, milliseconds, MiB.
+The load is open-loop: calls start at random times at a given mean rate, independent of earlier calls. The benchmark
+compares a bare grpc.aio server with the whole chain. Writes build/overload.json: calls per second, milliseconds, MiB.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Server:
         return self._process.stdout.readline()
 
     def state(self) -> list[float]:
-        """Return its memory in MiB, and its worst and p99 lag in ms since the previous call."""
+        """Return the memory of the server in MiB, and its worst and p99 lag in ms since the previous call."""
         assert self._process.stdin is not None  # noqa: S101 - `server` opens the pipe
         self._process.stdin.write("\n")
         self._process.stdin.flush()

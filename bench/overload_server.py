@@ -2,8 +2,8 @@
 
     python -m bench.overload_server ours cpu
 
-It prints its port and an API key. For each line of input it then prints its memory in MiB, and the event loop's worst
-and p99 lag in ms since the previous line.
+The server prints its port and an API key. For each line of input, it then prints its memory in MiB, and the worst and
+p99 lag of its event loop in ms since the previous line.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plot: bar chart of the calls per second of every row."""
+"""Bar chart of the calls per second of every row."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Interceptor benchmark: processor time that each server interceptor adds to a call, in microseconds.
 
-It runs without a network, in a process of its own. A chain of one interceptor serves a request's bytes to a stand-in
-for gRPC's context, each call in a task as in a server. An empty chain is measured in turn, and the difference is the
-interceptor's own cost. `python -m bench.policies ROUNDS CALLS PERCENT` prints JSON.
+The benchmark runs without a network, in a process of its own. A chain of one interceptor serves a request's bytes to a
+stand-in for gRPC's context, each call in a task as in a server. An empty chain is measured in turn, and the difference
+is the interceptor's own cost. `python -m bench.policies ROUNDS CALLS PERCENT` prints JSON.
 """
 
 from __future__ import annotations

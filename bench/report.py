@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from bench.page import Cells
 
 BASE = "bare_aio"
-HEADINGS = ("", "calls/s", "to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
+HEADINGS = ("", "calls/s", "ratio to bare", "p50 ms", "p99 ms", "server CPU µs/call", "refused")
 # Parts with a smaller share of the time get no line.
 MIN_SHARE = 0.01
 SCREEN_WIDTH = 120
-MAX_REJECTED_SHARE = 0.01
+MAX_REFUSED_SHARE = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def write_json(run: Run, path: Path) -> None:
         "policies_us": run.policies,
         "client": run.client,
         "cpu_shares": run.shares,
-        "left_out": run.table.omitted,
+        "omitted": run.table.omitted,
         "machine": run.machine,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,7 +71,7 @@ def write_page(run: Run, path: Path) -> None:
 
 def _sections(run: Run) -> dict[str, str]:
     return {
-        "machine": "\n".join(f"- {what}: {value}" for what, value in run.machine.items()),
+        "machine": "\n".join(f"- {heading}: {value}" for heading, value in run.machine.items()),
         "rows": markdown_table(HEADINGS, _row_cells(run)) + _omitted(run),
         "targets": markdown_table(("ratio of calls per second", "at least", "measured", ""), _target_cells(run)),
         "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
@@ -94,7 +94,7 @@ def show(run: Run) -> None:
         for cells in rows:
             table.add_row(*map(escape, cells))
         console.print(table)
-    if any(row.refused > MAX_REJECTED_SHARE for row in run.table.rows):
+    if any(row.refused > MAX_REFUSED_SHARE for row in run.table.rows):
         console.print("Calls were rejected, so the figures are unreliable: stop other programs and run again.")
     for reason in run.table.omitted.values():
         console.print(f"not measured: {reason}", markup=False)

@@ -1,4 +1,4 @@
-"""Rows: the servers that are measured side by side, with the command to start and the request to send."""
+"""Rows of the table: the servers measured side by side, with the command to start and the request to send."""
 
 from __future__ import annotations
 

@@ -57,13 +57,13 @@ class ServerProcess:
         return f"http://127.0.0.1:{self.port}{self.row.path}"
 
     def cpu_s(self) -> float:
-        """Return the user and system time of all its processes and threads, in seconds."""
+        """Return the user and system time of all processes and threads of the server, in seconds."""
         root = psutil.Process(self.pid)
         times = [each.cpu_times() for each in (root, *root.children(recursive=True))]
         return sum(each.user + each.system for each in times)
 
     def wait_until_listening(self) -> None:
-        """Wait until it accepts connections; raise RowUnavailable if it ends or does not within 20 s."""
+        """Wait until the server accepts connections; raise RowUnavailable if it exits, or after 20 s."""
         ends = time.monotonic() + START_TIMEOUT_S
         while time.monotonic() < ends:
             if self._process.poll() is not None:

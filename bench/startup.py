@@ -37,7 +37,7 @@ def main() -> None:
             empty_s.append(measure_start(folder)[0])
             seconds, memory_mib = measure_start(folder)
             existing_s.append(seconds)
-    figures = {"empty_database_s": empty_s, "kept_database_s": existing_s, "resident_mib": memory_mib}
+    figures = {"empty_database_s": empty_s, "existing_database_s": existing_s, "resident_mib": memory_mib}
     OUTPUT.parent.mkdir(exist_ok=True)
     OUTPUT.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     show(empty_s, existing_s, memory_mib)
@@ -77,7 +77,7 @@ def resident_mib(supervisor_pid: int) -> dict[str, float]:
 def show(empty_s: list[float], existing_s: list[float], memory_mib: dict[str, float]) -> None:
     """Print the figures as a table."""
     table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
-    table.add_column("what")
+    table.add_column("figure")
     table.add_column("measured", justify="right")
     table.add_row("all healthy, empty database", " ".join(f"{seconds:.2f} s" for seconds in empty_s))
     table.add_row("all healthy, existing database", " ".join(f"{seconds:.2f} s" for seconds in existing_s))

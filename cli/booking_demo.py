@@ -18,7 +18,7 @@ from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthentica
 from interceptors.errors.status import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
 from local.mail_sink import Mail, read_mails
-from local.supervised_settings import inbox_port
+from local.supervised_settings import mail_sink_port
 from mesh.connection import connection_options
 from mesh.telemetry.spans import StoredSpan, read_trace
 from solo60.common.v1.money_pb2 import Money
@@ -74,7 +74,7 @@ class BookingResult:
 
 
 class BookingDemo:
-    """Demo of a booking on a running mesh. Each run books another free hour."""
+    """Demo of a booking on a running mesh. Each run books a different free hour."""
 
     def __init__(self, settings: Settings, channels: Channels) -> None:
         self._settings = settings
@@ -159,8 +159,8 @@ class BookingDemo:
         )
 
     async def _mails_to(self, email: str) -> list[Mail]:
-        if inbox_port(self._settings) is None:
-            return []  # the mails are on an external server, which cannot be read
+        if mail_sink_port(self._settings) is None:
+            return []  # an external mail server, so the mails cannot be read
         folder = self._settings.inbox_folder
         return await _poll(
             lambda: [mail for mail in read_mails(folder) if mail.recipient == email],
@@ -197,7 +197,7 @@ class BookingDemo:
                 if isinstance(refusal, Unauthenticated):
                     return refusal
                 raise refusal from error
-        raise CommandError("A call without an API key was accepted.")
+        raise CommandError("The session service accepted a call without an API key.")
 
 
 def period(start: datetime, end: datetime) -> Period:

@@ -9,7 +9,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import grpc.aio
 import typer
@@ -49,7 +49,7 @@ def call(
     request: Annotated[str, typer.Argument(metavar="JSON", help='Request; "-" reads stdin, "@FILE" a file.')] = "{}",
     timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds. Default: the contract's deadline.")] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="Header, name=value. May be repeated.")] = None,
-    caller: Annotated[str | None, typer.Option("--as", help="Use this caller's key in DATA_DIR/keys.")] = None,
+    caller: Annotated[str | None, typer.Option("--as", help="Use the key of this caller in DATA_DIR/keys.")] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print results and errors as one line of JSON.")] = False,
     ledger: Annotated[bool, typer.Option("--ledger", help="Print the time spent per service to stderr.")] = False,
@@ -98,11 +98,11 @@ async def _print_ledger(rpc: AnyCall) -> None:
         cause = error.__cause__
         trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
     for hop in read_ledger(trailing):
-        measured = "" if hop.answered else " (measured by its caller: no answer)"
+        measured = "" if hop.sent_ledger else " (measured by its caller: no answer)"
         err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
 
 
-def _stub(channels: Channels, method: Method) -> Any:  # noqa: ANN401 - a stub of any service
+def _stub(channels: Channels, method: Method) -> object:
     package, _, service = method.service.rpartition(".")
     name = package.split(".")[1]
     module = importlib.import_module(f"{package}.{name}_pb2_grpc")

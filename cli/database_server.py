@@ -1,4 +1,4 @@
-"""Database server for the database commands: DATABASE_URL, else the running mesh's, else one for DATA_DIR."""
+"""Database server of the database commands: at DATABASE_URL, else of the running mesh, else started on DATA_DIR."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def database_server(settings: Settings) -> AsyncIterator[str]:
-    """Yield the URL of the server. If none is configured or running, run the one in DATA_DIR within the context.
+    """Yield the URL of the server. If no server is configured or running, run one on DATA_DIR within the context.
 
-    Raises FolderInUse or PostgresError if that server cannot be started.
+    Raises FolderInUse or PostgresError if this server cannot be started.
     """
     if settings.database_url is not None:
         yield settings.database_url.get_secret_value()

@@ -14,12 +14,12 @@ from cli.terminal import JsonFlag, out, print_json, service_error_as_json
 from cli.trace import span_label, trace_tree
 from solo60.session.v1.session_pb2 import SessionStatus
 
-demo = typer.Typer(help="Demonstrate the mesh.", no_args_is_help=True)
+demo = typer.Typer(help="Run a demonstration on the running mesh.", no_args_is_help=True)
 
 
 @demo.callback()
 def group() -> None:
-    """Demonstrate the mesh."""
+    """Run a demonstration on the running mesh."""
 
 
 @demo.command()

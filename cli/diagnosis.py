@@ -67,7 +67,7 @@ def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, s
     state = mesh.states.get(name, "")
     if status == UNREACHABLE:
         if not mesh.runs:
-            return Finding("Nothing listens on its address, and no mesh runs in DATA_DIR.", START)
+            return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
         if not mesh.states:
             return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."

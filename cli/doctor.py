@@ -21,11 +21,14 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.data.integrity import BrokenInvariant, IntegrityReport
 
-SUPERUSER_NOTE = "the service's role is a superuser, so privileges that its migrations revoke are not enforced"
+SUPERUSER_NOTE = (
+    "the service's role is a superuser, so privileges that its migrations revoke are not enforced: "
+    "use a role without SUPERUSER in DATABASE_URL"
+)
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
-    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if all is well.
+    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if there are none.
 
     Checks the databases at DATABASE_URL, else those of the running mesh, else those in DATA_DIR. Changes nothing.
     """

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cli.explanation import Fact, explain
 from cli.method_names import find_by_name
 from cli.terminal import JsonFlag, out, print_json, print_table
 from mesh.config import load_settings
-from mesh.explanation import Fact, explain
 
 
 def explain_method(

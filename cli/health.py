@@ -84,7 +84,7 @@ def health_table(report: Report) -> Table:
 
 
 def problem_lines(report: Report) -> list[str]:
-    """Return one line per trouble of a SERVING service, per breaker not closed, and per dead-letter destination."""
+    """Return a line per trouble of a SERVING service, per breaker that is not closed, and per dead-letter method."""
     breakers = [
         f"{name}: breaker {state}: {method}"
         for name, entry in report.items()

@@ -1,4 +1,4 @@
-"""`solo60 inbox`: mail sent by the local mesh, newest last."""
+"""`solo60 inbox`: mail that the mail sink of the local mesh has received, newest last."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def inbox(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show the mail in the local inbox."""
+    """Show the mail that the mail sink of the local mesh has received."""
     mails = [
         mail for mail in read_mails(load_settings().inbox_folder) if to is None or _stored_form(to) in mail.recipient
     ]
@@ -37,7 +37,7 @@ def inbox(
 
 
 def _stored_form(to: str) -> str:
-    """Return an address with its domain in ASCII, as stored in the inbox. A partial address is returned unchanged."""
+    """Return an address with its domain in ASCII, as it is stored. A partial address is returned unchanged."""
     try:
         return canonical(to)
     except ValueError:

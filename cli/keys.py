@@ -1,4 +1,4 @@
-"""`solo60 keys`: issuing, listing, rotating and revoking service API keys without failed calls."""
+"""`solo60 keys`: issue, list, rotate and revoke API keys of services, without failed calls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_a
 
 @keys.command()
 def issue(
-    caller: Annotated[str, typer.Argument(help="Caller: a service, or another name with --scope.")],
+    caller: Annotated[str, typer.Argument(metavar="CALLER", help="Caller: a service, or another name with --scope.")],
     scope: Annotated[list[str] | None, typer.Option(help="Scope of the key. May be repeated.")] = None,
 ) -> None:
     """Issue a key and print it. Only its hash is stored, so the key cannot be shown again.
@@ -85,7 +85,7 @@ def list_keys(*, as_json: JsonFlag = False) -> None:
 
 @keys.command()
 def rotate(
-    caller: str,
+    caller: Annotated[str, typer.Argument(metavar="CALLER", help="Caller with a valid key, such as gym.")],
     overlap: Annotated[str, typer.Option(help="How long the older keys stay valid, such as 30m, 24h or 7d.")] = "24h",
 ) -> None:
     """Replace a caller's keys with a new key for the same scopes. Services of the local mesh load it automatically."""
@@ -102,7 +102,7 @@ def rotate(
 
 
 @keys.command()
-def revoke(key_id: str) -> None:
+def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="Key id, from `solo60 keys list`.")]) -> None:
     """Revoke a key immediately."""
     try:
         KeyringFile(load_settings().keyring_path).revoke(key_id)

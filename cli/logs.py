@@ -62,7 +62,7 @@ def logs(
 def _lines(folder: Path, service: str | None, correlation_id: str, number: int, *, follow: bool) -> Iterator[LogLine]:
     with ExitStack() as stack:
         wanted = [service] if service else sorted({*SERVICE_NAMES, *services_with_logs(folder)})
-        # Followers start before the history is read, so that no line in between is missed.
+        # Followers start before the history is read, so that a line written in between is not missed.
         followers = [stack.enter_context(closing(LogFollower(folder, name))) for name in wanted] if follow else []
         found = last_lines(folder, wanted, number, correlation_id)
         if not found and not follow:
@@ -92,16 +92,16 @@ def format_line(line: LogLine) -> Text:
     """Format a line for people: time, service and event, followed by all other fields."""
     facts = line.facts
     level = str(facts.get("level", ""))
-    what = str(facts.get("event", ""))
-    if what == EVENT and "method" in facts:
-        what = f"{facts['method']} {facts.get('code', '')} {facts.get('duration_ms', '')} ms"
+    event = str(facts.get("event", ""))
+    if event == EVENT and "method" in facts:
+        event = f"{facts['method']} {facts.get('code', '')} {facts.get('duration_ms', '')} ms"
     rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in EXCLUDED_FIELDS)
     return Text.assemble(
         (f"{_printable(line.timestamp[:23])} " if line.timestamp else "", "dim"),
         (_printable(line.service).ljust(13), "bold"),
         " ",
         (f"{_printable(level)} " if level not in ("", "info") else "", STYLES.get(level, "")),
-        _printable(what),
+        _printable(event),
         (f"  {_printable(rest)}" if rest else "", "dim"),
     )
 

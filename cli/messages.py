@@ -1,4 +1,4 @@
-"""`solo60 messages`: listing failed mail, showing a message, and retrying failed messages."""
+"""`solo60 messages`: list failed mail, show a message, and retry failed messages."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
     found = [message async for message in _all_failed(stub)]
     ids = [message.message_id for message in found if not message.may_have_been_sent]
     if len(ids) < len(found):
-        err.print(f"Skipped because they may have been sent: {len(found) - len(ids)}.")
+        err.print(f"Messages skipped because they may have been sent: {len(found) - len(ids)}.")
     count = 0
     for each in ids:
         try:

@@ -12,6 +12,8 @@ from contracts.services import all_methods, short_service_name
 if TYPE_CHECKING:
     from contracts.method import Method
 
+NO_NAME_IS_NEAR = "Names have the form gym.GetGym. List them with `solo60 methods`."
+
 
 def find_by_name(name: str) -> Method:
     """Return the method with the name "gym.GetGym", or with any suffix of "solo60.gym.v1.GymService/GetGym".
@@ -31,7 +33,7 @@ def find_by_name(name: str) -> Method:
         raise CommandError(f'"{name}" is ambiguous. Use {" or ".join(map(short_method_name, found))}.')
     near = [by_name[each][0] for each in get_close_matches(wanted, by_name, n=10, cutoff=0.5)]
     names = list(dict.fromkeys(map(short_method_name, near)))[:3]
-    hint = f"Did you mean {' or '.join(names)}?" if names else "Names have the form gym.GetGym."
+    hint = f"Did you mean {' or '.join(names)}?" if names else NO_NAME_IS_NEAR
     raise CommandError(f'There is no method "{name}". {hint}')
 
 

@@ -12,7 +12,7 @@ import typer
 
 from cli.terminal import CommandError, err, out
 from local.keys import OPERATOR
-from local.parts import INBOX, POSTGRES
+from local.parts import POSTGRES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,17 +27,17 @@ TAKEN = frozenset(
         *("buf", "google"),  # the contract imports packages that begin with them
         "database",  # the store imports a class Database
         *("overlap", "reference"),  # SQL reserves their plurals
-        *(OPERATOR, POSTGRES, INBOX),  # a local mesh has a key or a part of this name
+        *(OPERATOR, POSTGRES),  # a local mesh has a key or a part of this name
     }
 )
 DEFAULT_PORT = re.compile(r"\(solo60\.mesh\.v1\.default_port\) = (\d+);")
 
-new = typer.Typer(help="Write new parts of this repository.", no_args_is_help=True)
+new = typer.Typer(help="Create new parts of this repository from templates.", no_args_is_help=True)
 
 
 @new.callback()
 def group() -> None:
-    """Write new parts of this repository."""
+    """Create new parts of this repository from templates."""
 
 
 @new.command()

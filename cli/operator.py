@@ -1,4 +1,4 @@
-"""Operator: the identity of the command line towards the services, and its API key."""
+"""Operator: the caller name and the API key of the command line in calls to the services."""
 
 from __future__ import annotations
 

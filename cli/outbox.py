@@ -1,4 +1,4 @@
-"""`solo60 outbox`: listing, retrying, dropping and replaying the outbox messages of services."""
+"""`solo60 outbox`: list, retry, drop and replay outbox messages of the services."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from cli.advice import print_advice
 from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError
 from contracts.services import SERVICE_NAMES
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -38,7 +39,7 @@ outbox = typer.Typer(help="Show, retry, drop and replay outbox messages.", no_ar
 @outbox.command(name="list")
 def list_messages(
     service: Annotated[str | None, typer.Argument(metavar="SERVICE", help="Service. Default: all.")] = None,
-    status: Annotated[Status | None, typer.Option(help="Only messages in this status.")] = None,
+    status: Annotated[DeliveryStatus | None, typer.Option(help="Only messages in this status.")] = None,
     destination: Annotated[str, typer.Option(help='Only messages to this method, "package.Service/Method".')] = "",
     number: Annotated[int, typer.Option("-n", min=1, help="Maximum number per outbox, newest first.")] = 20,
     *,
@@ -48,7 +49,8 @@ def list_messages(
     """List messages, newest first. Without SERVICE, list all outboxes; exit with 0 only if all services answered."""
     wanted = pb.ListMessagesRequest(destination=destination)
     if dead or status:
-        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{(Status.DEAD if dead else status or '').upper()}")
+        name = DeliveryStatus.DEAD if dead else status or ""
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{name.upper()}")
     if service is not None:
         _show(
             [(service, each) for each in _call_service(service, partial(_newest, wanted=wanted, number=number))],
@@ -62,6 +64,7 @@ def list_messages(
     for name, error in failures.items():
         err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
     if failures:
+        print_advice(next(iter(failures.values())))
         raise typer.Exit(1)
 
 
@@ -175,7 +178,9 @@ async def _all(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest) -> 
 
 
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
-    table = Table("service", "id", "to", "status", "attempts", "due or settled", "last error", box=None, pad_edge=False)
+    table = Table(
+        "service", "id", "to", "status", "failed attempts", "due or settled", "last error", box=None, pad_edge=False
+    )
     for name, message in found:
         table.add_row(
             name,

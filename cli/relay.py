@@ -11,6 +11,10 @@ from cli.service_names import require_service
 from mesh.serving.process import relay_outbox, run
 
 
-def relay(service: Annotated[str, typer.Argument(help='Service, such as "session".')]) -> None:
-    """Deliver the outbox of a service from this process too, with the service's settings and key, until Ctrl-C."""
+def relay(service: Annotated[str, typer.Argument(metavar="SERVICE", help='Service, such as "session".')]) -> None:
+    """Run one more relay for the outbox of a service, with the service's settings and key, until Ctrl-C.
+
+    Set DATABASE_URL, and SERVICE_API_KEY_FILE or SERVICE_API_KEY, as for the service. Each process of a service runs a
+    relay too, so a local mesh needs no additional one.
+    """
     run(require_service(service), partial(relay_outbox, service))

@@ -17,7 +17,7 @@ PARTS = (*SERVICE_NAMES, POSTGRES)
 
 
 def restart(
-    part: Annotated[str, typer.Argument(help=f'Service, such as "gym", or "{POSTGRES}".')],
+    part: Annotated[str, typer.Argument(metavar="PART", help=f'Service, such as "gym", or "{POSTGRES}".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Check of service names on the command line."""
+"""Check of service names in arguments."""
 
 from __future__ import annotations
 

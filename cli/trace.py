@@ -41,7 +41,7 @@ def trace(
     found = [read_trace(folder, each) for each in (trace_id.lower(), *traces_of(folder, trace_id))]
     traces = [spans for spans in found if spans]
     if not traces:
-        raise CommandError(f"There is no trace {trace_id} in {folder}.")
+        raise CommandError(f"There is no trace {trace_id} in {folder}. List the latest traces with `solo60 trace`.")
     if as_json:
         print_json([asdict(span) for spans in traces for span in spans])
         return

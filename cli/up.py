@@ -44,10 +44,10 @@ def up(
     *,
     demo: Annotated[bool, typer.Option("--demo", help="Book a session once the mesh is up.")] = False,
     no_restart: Annotated[
-        bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, but do not restart them.")
+        bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, without restarting them.")
     ] = False,
 ) -> None:
-    """Start PostgreSQL, an inbox and the services. Ctrl-C stops them in order.
+    """Start PostgreSQL, a mail sink and the services. Ctrl-C stops all of them in order.
 
     A part that exits unexpectedly is reported and restarted, after a pause that grows with each exit.
     """
@@ -92,7 +92,7 @@ class _Run:
             self._show(part, state)
 
     def _notify(self, sentence: str, tone: Tone) -> None:
-        with suppress(OSError):  # same reason
+        with suppress(OSError):  # as in `_report`
             err.print(sentence, style=STYLES[tone], markup=False)
 
     async def run_until_cancelled(self) -> None:
@@ -140,7 +140,7 @@ class _Run:
 
 @contextmanager
 def _progress() -> Iterator[Callable[[str, str], None]]:
-    """Show the state of each part: live on a terminal, otherwise as lines."""
+    """Yield a function that shows the state of a part: live on a terminal, otherwise as a line."""
     began = time.monotonic()
     if not out.is_terminal:
         yield lambda part, state: out.print(f"{time.monotonic() - began:5.2f} s  {part}: {state}", markup=False)

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
 
-# Google's SRE book warns of 64 attempts, from three hops with four attempts each. This limit allows hops of two, three
-# and three attempts.
+# Google's SRE book warns of 64 attempts, from three hops with four attempts each. The limit of 18 allows hops of two,
+# three and three attempts.
 MAX_CHAIN_ATTEMPTS = 18
 
 

@@ -1,7 +1,7 @@
 """Canonical forms: one key for all spellings of a value, according to the field's rule in the contract.
 
-The caller chooses the spelling of a value. A limit per value must count `A1b2` and `a1B2` together if both are one
-UUID. Otherwise a limit of ten allows ten calls for each spelling.
+The caller chooses the spelling of a value. A limit per value must count `A1b2` and `a1B2` together if both are the same
+UUID. Otherwise a limit of ten calls would allow ten calls for each spelling.
 """
 
 from __future__ import annotations

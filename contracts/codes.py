@@ -12,7 +12,7 @@ CALLEE_FAULTS = frozenset(
     {StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.INTERNAL, StatusCode.UNKNOWN}
 )
 
-# Limiters and checks return these codes, or the caller cancelled: they say nothing about the health of the method.
+# Limiters, checks and cancellations by the caller cause these codes, which say nothing about the method's health.
 UNRELATED_TO_HEALTH = frozenset(
     {
         StatusCode.CANCELLED,

@@ -148,7 +148,7 @@ class PaymentNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_NOT_
 
 
 class CardDeclined(ServiceError, reason=ErrorReason.ERROR_REASON_CARD_DECLINED):
-    """The card's issuer refused the charge."""
+    """The card issuer declined the charge."""
 
 
 class InsufficientCredits(ServiceError, reason=ErrorReason.ERROR_REASON_INSUFFICIENT_CREDITS):

@@ -31,7 +31,9 @@ def aggregate_key_of(event: Message) -> str | None:
     """
     options = event.DESCRIPTOR.GetOptions()
     if not options.HasExtension(policy_pb2.event):
-        raise ContractError(f"{event.DESCRIPTOR.full_name} is not declared to be an event")
+        raise ContractError(
+            f"{event.DESCRIPTOR.full_name} is not declared to be an event: add option (solo60.mesh.v1.event) to it."
+        )
     field = options.Extensions[policy_pb2.event].aggregate_key
     return str(getattr(event, field)) if field else None
 

@@ -6,7 +6,8 @@ Checks every package in the modules of `buf.yaml` in the current folder, except 
 exempts (`contracts.workspace`). Each method of a checked package must declare a policy.
 
 Reads policies as declared, without defaults. Rejects values that gRPC's core would silently ignore or reject at run
-time.
+time. A rule on one value is a protovalidate rule in policy.proto. A rule that needs the method or another option is a
+function in `RULES`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
+import protovalidate
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.rpc import code_pb2
 
@@ -29,6 +31,7 @@ from contracts.scopes import warnings_of_scopes
 from contracts.service_error import FIRST_DOMAIN_REASON
 from contracts.services import MESH_SERVICES, SERVICES, default_port_of, problems_of_services
 from contracts.texts import problems_of_texts
+from contracts.violations import violations_of
 from contracts.workspace import WorkspaceError, read_contracts
 from solo60.common.v1.errors_pb2 import ErrorReason
 from solo60.mesh.v1 import policy_pb2
@@ -42,8 +45,6 @@ if TYPE_CHECKING:
 
 Value = TypeVar("Value")
 
-MAX_DEADLINE_S = 3600
-MAX_ATTEMPTS = 5
 # AIP-194: after any other code a retry is useless, or the call may already have had its effect.
 RETRYABLE_CODES = frozenset({code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED})
 _SCOPE_FORM = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*")
@@ -69,9 +70,13 @@ def _problems(method: MethodDescriptor) -> Iterator[str]:
         yield from rule(method, declared)
 
 
-def _deadline(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
-    if not 0 < seconds(declared.deadline) <= MAX_DEADLINE_S:
-        yield f"deadline must be above 0 s and at most {MAX_DEADLINE_S} s"
+def _values(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
+    """Yield the broken rules of policy.proto."""
+    try:
+        for violation in violations_of(declared):
+            yield f"{violation.field} {violation.description}"
+    except protovalidate.EvaluationError as error:  # such as a duration of a million years
+        yield f"has a value that cannot be checked: {error}"
 
 
 def _idle_timeout(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
@@ -94,14 +99,9 @@ def _scopes(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Ite
 def _retry(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     if not declared.HasField("retry"):
         return
-    retry = declared.retry
     if not is_repeatable(method.GetOptions()):
         yield "retry needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
-    if not _is_attempts(retry.max_attempts):
-        yield f"retry.max_attempts must be 2 to {MAX_ATTEMPTS}"
-    if retry.backoff_multiplier < 0:
-        yield "retry.backoff_multiplier must not be negative"
-    for code in retry.codes:
+    for code in declared.retry.codes:
         if code not in RETRYABLE_CODES:
             yield f"retry.codes: {code_pb2.Code.Name(code)} is not a retryable code (AIP-194)"
 
@@ -115,21 +115,11 @@ def _backoff(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> It
 
 
 def _hedge(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
-    if not declared.HasField("hedge"):
-        return
-    if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
+    if declared.HasField("hedge") and method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
         yield "hedge needs idempotency_level NO_SIDE_EFFECTS"
-    if seconds(declared.hedge.delay) <= 0:
-        yield "hedge.delay must be above 0 s"
-    if not _is_attempts(declared.hedge.max_attempts):
-        yield f"hedge.max_attempts must be 2 to {MAX_ATTEMPTS}"
 
 
 def _rate_limit(method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
-    if not declared.HasField("rate_limit"):
-        return
-    if declared.rate_limit.calls_per_second <= 0:
-        yield "rate_limit.calls_per_second must be above 0"
     path = declared.rate_limit.per_field
     if path and field_at(method.input_type, path) is None:
         yield f'rate_limit.per_field: the request has no single-valued field "{path}"'
@@ -174,17 +164,12 @@ def _outbox_problems(method: MethodDescriptor, option: str) -> Iterator[str]:
         yield f"{option}: {name} needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
 
 
-def _deprecation(_method: MethodDescriptor, declared: policy_pb2.MethodPolicy) -> Iterator[str]:
-    if declared.HasField("deprecation") and not declared.deprecation.HasField("sunset"):
-        yield "deprecation needs a sunset"
-
-
 def _pages(method: MethodDescriptor, _declared: policy_pb2.MethodPolicy) -> Iterator[str]:
     yield from problems_of_pages(method)
 
 
 RULES: tuple[Rule, ...] = (
-    _deadline,
+    _values,
     _idle_timeout,
     _scopes,
     _retry,
@@ -195,7 +180,6 @@ RULES: tuple[Rule, ...] = (
     _calls,
     _calls_later,
     _subscribes_to,
-    _deprecation,
     _pages,
 )
 
@@ -219,10 +203,6 @@ def _problems_of_references(method: MethodDescriptor, known: Mapping[str, Method
 
 def _name_of(method: MethodDescriptor) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
-
-
-def _is_attempts(number: int) -> bool:
-    return number == 0 or 1 < number <= MAX_ATTEMPTS
 
 
 def _repeated(values: Iterable[Value]) -> list[Value]:

@@ -56,7 +56,9 @@ def find_method(path: str) -> Method:
         service = descriptor_pool.Default().FindServiceByName(service_name)
         descriptor = service.methods_by_name[name]
     except KeyError:
-        raise ContractError(f"no imported contract has a method {path}") from None
+        raise ContractError(
+            f"No imported contract has the method {path}: import the module that protoc generates from its file."
+        ) from None
     return read_method(descriptor)
 
 

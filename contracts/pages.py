@@ -1,4 +1,4 @@
-"""Pagination rules: fields that AIP-158 requires in methods that list."""
+"""Pagination rules: fields that AIP-158 requires in list methods."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def is_list(method: MethodDescriptor) -> bool:
 
 
 def problems_of_pages(method: MethodDescriptor) -> Iterator[str]:
-    """Yield each missing field of a method that lists: page_size, page_token, or next_page_token in the response.
+    """Yield one sentence for each missing field of a list method: page_size, page_token and next_page_token.
 
-    Also yields an upper limit on page_size: servers lower a larger page_size to the limit, so the contract must not
-    reject it.
+    Yields another one for an upper limit on page_size: servers lower larger values, so the contract must not reject
+    such values.
     """
     if not is_list(method):
         return

@@ -24,7 +24,7 @@ REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEM
 
 
 class ContractError(Exception):
-    """Error in a contract, so that a method cannot be served; the message names the method and the problem."""
+    """Unusable or violated contract; the message names the method and the problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def declares_policy(method: MethodDescriptor) -> bool:
 def read_policy(method: MethodDescriptor) -> Policy:
     """Return the policy that `method` declares; raise ContractError if it declares none."""
     if not declares_policy(method):
-        raise ContractError(f"{method.full_name} has no policy")
+        raise ContractError(f"{method.full_name} has no policy: add option (solo60.mesh.v1.policy) to it.")
     options = method.GetOptions()
     declared = options.Extensions[policy_pb2.policy]
     return Policy(

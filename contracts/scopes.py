@@ -36,9 +36,9 @@ def scopes_of_caller(name: str) -> frozenset[str]:
 def calls_of(name: str) -> frozenset[str]:
     """Return the methods, by full name, that the service `name` may call.
 
-    These are the methods that its contract lists in `calls` and `calls_later`, and the subscribers of its events. They
-    also include its own methods that other services call through an outbox: a message for them may arrive over a
-    message broker, and the service then calls itself.
+    The result contains the methods that its contract lists in `calls` and `calls_later`, and the subscribers of its
+    events. It also contains its own methods that other services call through an outbox: a message for such a method may
+    arrive over a message broker, and the service then calls itself.
     """
     own = SERVICES[name]
     package = own.file.package
@@ -68,15 +68,16 @@ def scopes_of_all_keys() -> frozenset[str]:
 def warnings_of_scopes(methods: Sequence[Method], scopes_of_keys: frozenset[str] | None = None) -> list[str]:
     """Return one sentence for each scope that only one method requires and no key has.
 
-    Only operators can call such a method, so the scope may be misspelt. The only scope of a service cannot be another
-    one misspelt, so it is not suspicious if it begins with the name of the service. `scopes_of_keys` are the scopes of
-    all keys except the operators' keys; the default is the scopes of our services and of callers outside the mesh.
+    Only operators can call such a method, so the scope may be misspelt. The only scope of a service cannot be a
+    misspelling of another one, so it causes no warning if it begins with the name of the service. `scopes_of_keys` are
+    the scopes of all keys except the operators' keys; the default is the scopes of our services and of callers outside
+    the mesh.
     """
     scopes_of_keys = scopes_of_all_keys() if scopes_of_keys is None else scopes_of_keys
     count = Counter(scope for method in methods for scope in method.policy.scopes)
     count_of_name = Counter(_name_in(scope) for scope in count)
     return [
-        f'{method.full_name}: scopes: no other method and no key has "{scope}", check its spelling'
+        f'{method.full_name}: scopes: no other method and no key has "{scope}"; check its spelling.'
         for method in methods
         for scope in sorted(method.policy.scopes - scopes_of_keys)
         if count[scope] == 1

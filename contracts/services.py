@@ -36,7 +36,7 @@ def default_port_of(service: ServiceDescriptor) -> int:
 @cache
 def our_files() -> tuple[FileDescriptor, ...]:
     """Return the descriptor of every contract under gen/solo60."""
-    # A set, because the namespace package has each contract twice if two checkouts are on Python's path.
+    # A set, because the namespace package contains each contract twice if two checkouts are on Python's path.
     names = {
         ".".join(("solo60", *path.relative_to(root).with_suffix("").parts))
         for root in solo60.__path__

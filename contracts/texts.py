@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
+MISSING = (
+    "does not limit its characters; add line, name, multi_line or mail_address of solo60/common/v1/text.proto, "
+    "a format such as uuid, or a pattern of listed characters"
+)
 TEXT_RULES = (text_pb2.line, text_pb2.name, text_pb2.multi_line, text_pb2.mail_address)
 _CLASS = re.compile(r"\[[^\]^][^\]]*\]")
 _GROUP = re.compile(r"\([^()|]*(?:\|[^()|]*)*\)")
@@ -42,10 +46,7 @@ def _problems(field: FieldDescriptor) -> Iterator[tuple[str, str]]:
         elif place and rules.Extensions[text_pb2.mail_address]:
             yield place, "mail_address is not supported in maps"
         elif not _is_closed(rules):
-            yield (
-                place,
-                "needs line, name, multi_line, mail_address, a format or a pattern of listed characters",
-            )
+            yield place, MISSING
 
 
 def _places(field: FieldDescriptor) -> Iterator[tuple[str, validate_pb2.StringRules]]:

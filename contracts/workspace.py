@@ -25,19 +25,19 @@ BUF = "buf"
 
 
 class WorkspaceError(Exception):
-    """Workspace whose contracts cannot be read; the message gives the reason."""
+    """Unreadable contracts of a workspace; the message gives the reason."""
 
 
 def read_contracts(workspace: Path) -> list[FileDescriptor]:
     """Return the files of every package in the modules of `buf.yaml`, without the exempt packages.
 
-    Raises WorkspaceError if buf cannot compile the modules, if the settings are malformed, or if no module has an
-    exempt package.
+    Raises WorkspaceError if buf cannot compile the modules, if the settings are malformed, or if an exempt package is
+    in no module.
     """
     image = FileDescriptorSet.FromString(
         _run_buf(workspace, "build", "--as-file-descriptor-set", "--exclude-source-info", "--output", "-")
     )
-    # A separate pool, so that contracts whose generated code is outdated or missing can be read too.
+    # A separate pool, so that contracts with outdated or missing generated code can be read too.
     pool = DescriptorPool()
     for file in image.file:
         pool.Add(file)
@@ -68,7 +68,7 @@ def _run_buf(workspace: Path, *arguments: str) -> bytes:
     try:
         done = subprocess.run([buf, *arguments], cwd=workspace, capture_output=True, check=True)  # noqa: S603 - fixed arguments
     except FileNotFoundError:
-        raise WorkspaceError("buf is not installed: pip install buf-bin") from None
+        raise WorkspaceError("buf is not installed: run `pip install buf-bin`.") from None
     except subprocess.CalledProcessError as error:
         raise WorkspaceError(error.stderr.decode().strip()) from None
     return done.stdout

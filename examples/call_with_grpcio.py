@@ -13,6 +13,6 @@ key = Path(os.environ["SERVICE_API_KEY_FILE"]).read_text(encoding="utf-8").strip
 
 with grpc.insecure_channel(address) as channel:
     # Plain grpcio applies no contract, so the caller sets the deadline and the key.
-    page = GymServiceStub(channel).ListGyms(ListGymsRequest(page_size=3), timeout=2, metadata=[("x-api-key", key)])
+    page = GymServiceStub(channel).ListGyms(ListGymsRequest(page_size=3), timeout=2, metadata=(("x-api-key", key),))
     for gym in page.gyms:
         print(gym.gym_id, gym.name)

@@ -3,7 +3,7 @@
 Each server interceptor also works alone in `grpc.aio.server(interceptors=[...])`. Several form a `ServerChain`.
 
 The examples in the docstrings run as tests. Their function `call_echo` serves an echo behind the given interceptors and
-calls it once over a real socket. It returns the response text or the reason of the error.
+calls it once over a real socket. The result is the response text or the reason of the error.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MODULE_OF = {
     # Client interceptors in the order of the chain, outermost first.
     "ClientTracing": "interceptors.tracing.interceptor",  # send each call in a span
     "ClientMetrics": "interceptors.metrics.interceptor",  # count and time calls for Prometheus
-    "ClientDeclaredCalls": "interceptors.declared_calls",  # reject or log calls missing in the contract
+    "ClientDeclaredCalls": "interceptors.declared_calls",  # reject or log calls missing from the contract
     "ClientDeadline": "interceptors.deadline.interceptor",  # give each call a deadline
     "ClientContext": "interceptors.propagation",  # send correlation id and user id
     "ClientCriticality": "interceptors.criticality",  # send the criticality

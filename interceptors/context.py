@@ -29,9 +29,9 @@ class CallContext:
     - `caller`: owner of the API key that the call carries.
     - `user_id`: user on whose behalf the call is made; never a proof of identity.
     - `replayed`: set by a handler that returns a stored response for a repeated idempotency key.
-    - `deadline`: instant on the clock of `time.monotonic`.
+    - `deadline`: time in seconds on the clock of `time.monotonic`.
     - `ledger`: deadline entries of the callees; None unless a call is being served.
-    - `has_run_out`: whether a callee used up all the time of this call.
+    - `callee_used_all_time`: whether a callee used up all the time of this call.
     - `criticality`: inherited by outgoing calls if higher than their own.
     - `method`: method being served; None for detached work.
     """
@@ -43,7 +43,7 @@ class CallContext:
     replayed: bool = False
     deadline: float | None = None
     ledger: list[str] | None = None
-    has_run_out: bool = False
+    callee_used_all_time: bool = False
     criticality: Criticality = Criticality.SHEDDABLE
     method: Method | None = None
 
@@ -63,8 +63,8 @@ def set_current_context(context: CallContext) -> None:
 
 
 def new_correlation_id() -> str:
-    """Return a new correlation id: 128 random bits in hexadecimal. It is not a secret."""
-    # os.urandom releases the GIL to other threads, which makes it 30 times as slow in a busy process.
+    """Return a new correlation id: 128 random bits in hexadecimal, which are not a secret."""
+    # os.urandom is 30 times as slow in a busy process, because it releases the GIL to other threads.
     return f"{_random.getrandbits(128):032x}"
 
 

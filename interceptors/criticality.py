@@ -1,7 +1,7 @@
 """Criticality: the order in which calls are shed under load, declared in the contract.
 
-A call has the criticality of its method or of the call it serves, whichever is higher. If that is higher than the
-method's own, it travels as metadata `x-criticality` ("sheddable", "normal", "critical"). The server reads it before it
+A call has the criticality of its method or of the call it serves, whichever is higher. A criticality above the method's
+own is sent as metadata `x-criticality` ("sheddable", "normal", "critical"). The server reads this metadata before it
 checks the API key, because a false claim gains nothing but a later rejection.
 """
 

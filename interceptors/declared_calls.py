@@ -25,11 +25,11 @@ _log = structlog.stdlib.get_logger("solo60.contracts")
 
 
 class ClientDeclaredCalls(ClientInterceptor):
-    """Client interceptor that logs calls missing in the `calls` of the method being served.
+    """Client interceptor that logs calls missing from the `calls` of the method being served.
 
     A call through an outbox must be listed in `calls_later`. With `reject`, an undeclared call is not sent, and the
-    handler gets a ContractError. The scopes of the key do not matter, because the service may need them for another
-    method. Detached work serves no method, so it may make any call. `clock` is monotonic, in seconds.
+    handler gets a ContractError. The scopes of the service's key cannot replace this check, because another method may
+    need them. Detached work serves no method, so it may make any call. `clock` is monotonic, in seconds.
     """
 
     def __init__(self, *, reject: bool = False, clock: Callable[[], float] = time.monotonic) -> None:

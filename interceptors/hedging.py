@@ -73,7 +73,7 @@ def _record_outcome(budget: RetryBudget, error: BaseException | None) -> None:
 
 
 class HedgedCall:
-    """Call object for several attempts, with the interface of grpc.aio's calls. It ends like the deciding attempt."""
+    """Call object for several attempts, with the interface of grpc.aio's calls and the end of the deciding attempt."""
 
     def __init__(self, first: AnyCall, race: Coroutine[Any, Any, Any]) -> None:
         self._first = first
@@ -165,7 +165,7 @@ async def _race(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: At
 
 def _start_task(rpc: AnyCall) -> asyncio.Task[Any]:
     task = asyncio.get_running_loop().create_task(_wait_for_end(rpc))
-    task.add_done_callback(_has_failed)  # or asyncio logs "exception was never retrieved"
+    task.add_done_callback(_has_failed)  # without it, asyncio logs "exception was never retrieved"
     return task
 
 

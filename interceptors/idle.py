@@ -24,9 +24,9 @@ class ServerIdle(ServerInterceptor):
     """Server interceptor that ends a stream with DEADLINE_EXCEEDED after `idle_timeout` without a message.
 
     A message passes when the handler takes a request, or gives a response and gRPC has room for it. A caller that reads
-    slowly becomes idle only when gRPC's buffers are full. It may still read the buffered messages after the handler has
-    ended. A handler that neither reads nor writes is ended too. `ServerDeadline` limits the total duration of a stream.
-    `factor` multiplies the timeout. Only the server enforces it; a caller relies on its deadline.
+    slowly becomes idle only when gRPC's buffers are full. Such a caller may still read the buffered messages after the
+    handler has ended. A handler that neither reads nor writes is ended too. `ServerDeadline` limits the total duration
+    of a stream. `factor` multiplies the timeout. Only the server enforces the timeout; a caller relies on its deadline.
 
     >>> call_echo(ServerIdle())  # a unary call is never idle
     'hi'

@@ -1,6 +1,6 @@
 """Limit on the size of a call's metadata.
 
-gRPC's core has options for this (`grpc.max_metadata_size`), but a peer other than gRPC's own can evade them.
+gRPC's core has options for such a limit (`grpc.max_metadata_size`), but a client without gRPC's core can evade them.
 """
 
 from __future__ import annotations

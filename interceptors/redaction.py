@@ -28,8 +28,7 @@ def redacted(message: Message) -> dict[str, Any]:
     """Return the set fields of `message` by name, with personal data masked and long values shortened.
 
     Bytes are shown as their length. The plan of each type is read from its contract once. A google.protobuf.Any is
-    shown as its type name, if that type is known here. Unknown fields are omitted. Raises no errors, whatever the
-    message holds.
+    shown as its type name, if that type is known here. Unknown fields are omitted. Raises no error for any message.
     """
     plan = _plan_of(message.DESCRIPTOR)
     shown = {}

@@ -8,9 +8,9 @@ from contracts.service_config import MAX_TOKENS, TOKEN_RATIO
 class RetryBudget:
     """Token bucket of one callee: failures and further attempts take tokens, successes add tokens.
 
-    It starts full. A further attempt costs one token and is allowed while more than half of the tokens remain. So there
-    are at most 10 further attempts at once, and in the long run at most one for ten successful calls. This is gRFC A6's
-    throttle, which here also covers a callee that is slow but not failing.
+    The bucket starts full. A further attempt costs one token and is allowed while more than half of the tokens remain.
+    So there are at most 10 further attempts at once, and in the long run at most one for ten successful calls. The
+    algorithm is gRFC A6's throttle, and here also covers a callee that is slow but not failing.
     """
 
     __slots__ = ("_max_tokens", "_token_ratio", "_tokens")

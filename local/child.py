@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # The next process renames a log larger than this and starts a new one. Only one older file is stored.
 MAX_LOG_BYTES = 16 * 1024 * 1024
-# Longest incomplete line that is searched for at the end of a log.
+# Longest incomplete line that is found at the end of a log.
 MAX_LINE_BYTES = 4 * 1024 * 1024
 POLL_INTERVAL_S = 0.02
 # Longest time until the last lines of an ended process reach its log.
@@ -35,7 +35,7 @@ LOG_TIMEOUT_S = 2.0
 
 
 class Child:
-    """Process of one service, which loads its code at once and serves after `send_database_url`.
+    """Process of one service. The process loads its code at once and serves after `send_database_url`.
 
     `program` is a module with its arguments, to run instead of the service. `inherited` are file descriptors that stay
     open in the process.
@@ -134,11 +134,11 @@ def _log_foreign(reader: int, log: Path, name: str) -> None:
     with log.open("ab", buffering=0) as file:
 
         def write(record: ForeignRecord) -> None:
-            with suppress(OSError):  # keep reading on a full disk
+            with suppress(OSError):  # on a full disk, the lines are dropped, and reading continues
                 file.write(foreign_line(record, name))
 
         forward_records(reader, write)
-    with suppress(OSError):
+    with suppress(OSError):  # the next process of the service ends the line
         _end_last_line(log, name)
 
 

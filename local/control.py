@@ -30,7 +30,7 @@ TOKEN_BYTES = 32
 
 
 class ControlError(Failure):
-    """The command did not reach the mesh, or failed there; the message says why."""
+    """Failure of a command that did not reach the mesh or failed there; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,4 +120,4 @@ def find_mesh(folder: Path) -> ControlAddress:
     try:
         return ControlAddress(int(str(facts["control_port"])), str(facts["control_token"]))
     except KeyError:
-        raise ControlError(f"The mesh in {folder.absolute()} is still starting.") from None
+        raise ControlError(f"The mesh in {folder.absolute()} is still starting. Try again later.") from None

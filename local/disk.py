@@ -27,7 +27,7 @@ NEW_DATABASE_BYTES = (104 + 8 * len(SERVICE_NAMES)) * MIB
 
 
 def disk_trouble(folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> str:
-    """Return a sentence that says why an existing folder cannot be written, or "" if it can."""
+    """Return the reason why an existing folder cannot be written, as a sentence, or "" if it can."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"0")
@@ -49,11 +49,11 @@ def refuse_full_disk(settings: Settings) -> None:
     """Raise SettingsError if DATA_DIR lacks space for the data of a mesh."""
     trouble = disk_trouble_of_mesh(settings, at_start=True)
     if trouble:
-        raise SettingsError(f"DATA_DIR: {trouble}")
+        raise SettingsError(f"DATA_DIR: {trouble} Fix this, or set DATA_DIR to another folder.")
 
 
 def disk_trouble_of_mesh(settings: Settings, *, at_start: bool = False) -> str:
-    """Return a sentence that says why a mesh cannot write to DATA_DIR, or "" if it can."""
+    """Return the reason why a mesh cannot write to DATA_DIR, as a sentence, or "" if it can."""
     min_free_bytes = MIN_FREE_BYTES if settings.database_url is None else MIN_FREE_FOR_LOGS_BYTES
     cluster = settings.postgres_folder / "cluster"
     if at_start and settings.database_url is None and not cluster.exists():

@@ -22,7 +22,7 @@ LOCK_RETRY_PAUSE_S = 0.2
 
 
 class FolderInUse(BadSettings):
-    """A mesh already runs in the folder; the message names its process."""
+    """Error for a folder in which a mesh already runs; the message names the process of the mesh."""
 
 
 class FolderLock:
@@ -67,7 +67,8 @@ def lock_folder(folder: Path) -> Iterator[FolderLock]:
 
 
 def _unusable(folder: Path, error: OSError) -> SettingsError:
-    return SettingsError(f"DATA_DIR: {folder.absolute()} cannot be written: {error.strerror}.")
+    remedy = "Fix this, or set DATA_DIR to another folder."
+    return SettingsError(f"DATA_DIR: {folder.absolute()} cannot be written: {error.strerror}. {remedy}")
 
 
 def read_published(folder: Path) -> dict[str, object] | None:

@@ -1,4 +1,4 @@
-"""Holder of all ports that a mesh uses, from the first check until the mesh ends.
+"""Reservation of all ports that a mesh uses, from the first check until the mesh ends.
 
 The default ports are in the range that Linux uses for outgoing connections. Without a hold, such a connection could
 take a port between the check and the start of a service, or while a service restarts.
@@ -60,7 +60,9 @@ class HeldPorts:
                 address = self._bind(host, port)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
-                    raise SettingsError(f"{setting}: {host}:{port} is not an address of this machine.") from None
+                    raise SettingsError(
+                        f"{setting}: {host}:{port} is not an address of this machine. Use one, such as 127.0.0.1."
+                    ) from None
             else:
                 other = self._settings.setdefault(address, setting)
                 if other != setting:

@@ -32,12 +32,12 @@ RECIPIENT_HEADER = "X-Original-To"
 
 
 class MailSinkError(Failure):
-    """The mail sink cannot listen; the message says where and why."""
+    """Error of a mail sink that cannot start or is not open."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """Mail as it arrived; `sender` and `recipient` are from the envelope, recipients separated by commas."""
+    """Received mail. `sender` and `recipient` are from the envelope; several recipients are separated by commas."""
 
     sender: str
     recipient: str
@@ -82,7 +82,11 @@ class MailSink:
             self._server = await loop.create_server(self._begin_session, HOST, self._wanted_port)
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno else str(error)
-            raise MailSinkError(f"The mail sink cannot listen on {HOST}:{self._wanted_port}: {reason}.") from None
+            if error.filename is not None:
+                raise MailSinkError(f"DATA_DIR: {error.filename} cannot be created: {reason}.") from None
+            raise MailSinkError(
+                f"SMTP_URL: the mail sink cannot listen on {HOST}:{self._wanted_port}: {reason}. Choose another port."
+            ) from None
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
@@ -95,13 +99,13 @@ class MailSink:
             self._server = None
 
     def _begin_session(self) -> SMTP:
-        session = SMTP(_MailHandler(self._folder), hostname="localhost", ident="solo60 inbox", enable_SMTPUTF8=True)
+        session = SMTP(_MailHandler(self._folder), hostname="localhost", ident="solo60 mail sink", enable_SMTPUTF8=True)
         self._sessions.add(session)
         return session
 
 
 class _MailHandler:
-    """Handler that aiosmtpd calls when a mail has arrived."""
+    """Handler of aiosmtpd for received mail."""
 
     _numbers = itertools.count()
 
@@ -119,7 +123,7 @@ class _MailHandler:
     def _store(self, envelope: Envelope) -> None:
         content = envelope.original_content or b""
         head = f"{SENDER_HEADER}: <{envelope.mail_from}>\n{RECIPIENT_HEADER}: {', '.join(envelope.rcpt_tos)}\n"
-        # Names sort by arrival.
+        # Sorted by name, mails are in the order of their arrival.
         name = f"{time.time_ns()}.{os.getpid()}_{next(self._numbers):06}.localhost"
         unfinished = self._folder / "tmp" / name
         try:

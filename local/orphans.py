@@ -1,7 +1,7 @@
 """Orphans: services of a killed mesh, which drain until they end by themselves.
 
-Each service inherits a lock of its mesh. The kernel releases the lock when the last of them has ended for any reason.
-So the next mesh in the same folder can detect when their ports and files are free.
+Each service inherits a lock of its mesh. The kernel releases the lock when the last of these services has ended for any
+reason. So the next mesh in the same folder can detect when the ports and files of the services are free.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ POLL_INTERVAL_S = 0.05
 
 
 class OrphansRemain(BadSettings):
-    """Services of a killed mesh are still running; the message lists their processes."""
+    """Error for services of a killed mesh that are still running; the message lists their processes."""
 
 
 @asynccontextmanager
@@ -72,7 +72,7 @@ def _pids_with(path: Path) -> list[int]:
     """Return the ids of all processes that have a file open, except this one."""
     name, pids = str(path.resolve()), []
     for process in psutil.process_iter():
-        with suppress(psutil.Error):
+        with suppress(psutil.Error):  # the process has ended, or belongs to another account
             if process.pid != os.getpid() and name in {each.path for each in process.open_files()}:
                 pids.append(process.pid)
     return pids

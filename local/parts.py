@@ -1,4 +1,4 @@
-"""Parts of a mesh: their names, and the reason when one of them ends unexpectedly."""
+"""Parts of a mesh: their names, and their unexpected exits."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from local.postgres.server import EmbeddedPostgres
 
 POSTGRES = "postgresql"
-INBOX = "inbox"
+MAIL_SINK = "mail_sink"
 MESH = "mesh"
 
 
 class MeshError(Failure):
-    """The mesh does not run; the message says why, and where to look."""
+    """Failure of a mesh or of one of its parts; the message gives the reason, and the log to read if there is one."""
 
 
 @dataclass(frozen=True, slots=True)

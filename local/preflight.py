@@ -1,7 +1,7 @@
-"""Preflight checks, which find a bad setting before any part of a mesh starts.
+"""Preflight checks of settings, before any part of a mesh starts.
 
-`mesh.config` checks the form of each setting. The checks here need something else: the database server, a folder, an
-installed package, or another setting.
+`mesh.config` checks the form of each setting. The checks in this module need something else: the database server, a
+folder, an installed package, or another setting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import asyncpg
 
 from contracts.services import SERVICE_NAMES
 from mesh.config import SettingsError
-from mesh.data.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, refuse_foreign_history
+from mesh.data.migrations import MAINTENANCE_DATABASE, MigrationError, open_database, reject_foreign_history
 from mesh.serving.engine import NATIVE_MISSING_MESSAGE
 from mesh.telemetry.spans import make_span_folder
 
@@ -63,9 +63,9 @@ async def _check(name: str, url: str, folder: Path) -> None:
         await _refuse_uncreatable(name, url, database)
         return
     try:
-        await refuse_foreign_history(connection, folder)
+        await reject_foreign_history(connection, folder)
     except MigrationError as error:
-        raise MigrationError(f"the database {database} of {name} does not fit this checkout: {error}.") from None
+        raise MigrationError(f"the database {database} of {name} does not fit this checkout: {error}") from None
     finally:
         await connection.close()
 

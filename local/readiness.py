@@ -1,4 +1,4 @@
-"""Readiness check that waits until a started service reports SERVING."""
+"""Readiness check of a started service: wait until the service reports SERVING."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 FIRST_PAUSE_S = 1.0
 MAX_PAUSE_S = 30.0
-# A part that ran for this long starts again with the first pause.
+# After a run of this length, the next pause is the first one again.
 STABLE_AFTER_S = 60.0
 
 

@@ -16,15 +16,6 @@ from mesh.data.migrations import MigrationError, migrate
 if TYPE_CHECKING:
     from mesh.config import Settings
 
-__all__ = [
-    "check_databases",
-    "check_integrity_of_all",
-    "database_url_of",
-    "migrate_all",
-    "migrate_service",
-    "refuse_unusable_services",
-]
-
 SERVICES_FOLDER = Path(__file__).parents[1] / "services"
 
 
@@ -41,9 +32,8 @@ async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str
     """
     refuse_unusable_services()
     await check_databases(settings, server_url)
-    names = SERVICE_NAMES
-    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in names))
-    return dict(zip(names, applied, strict=True))
+    applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in SERVICE_NAMES))
+    return dict(zip(SERVICE_NAMES, applied, strict=True))
 
 
 def refuse_unusable_services() -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from contracts.services import MAX_PORT, SERVICE_NAMES
 from local.held_ports import is_free
-from local.mail_sink import HOST as INBOX_HOST
+from local.mail_sink import HOST as MAIL_SINK_HOST
 from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from local.held_ports import HeldPorts
     from mesh.config import Settings
 
-LOOPBACK = (INBOX_HOST, "localhost")
+LOOPBACK = (MAIL_SINK_HOST, "localhost")
 PER_PROCESS_SETTINGS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
 # By default, every service listens on the address that its callers use.
 NO_LISTEN_ADDRESSES: Mapping[str, str] = MappingProxyType({})
@@ -30,8 +30,8 @@ NO_LISTEN_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 METRICS_PORT_DISTANCE = 500
 # Defaults for development that reveal more than those of a deployment. Explicit settings override them.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_contracts": True}
-# All services, a database and their callers share one machine. Calls wait longer there than on a server, and that is
-# no overload, so the default delay for shedding is higher. An explicit setting overrides it.
+# All services, a database and their callers share one machine. Calls wait longer there than on a server without an
+# overload, so the default delay for shedding is higher. An explicit setting overrides this default.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
 
 
@@ -39,7 +39,7 @@ def refuse_settings_of_one_process(settings: Settings) -> None:
     """Raise SettingsError if a setting would make all services share one address or one key."""
     for name in PER_PROCESS_SETTINGS:
         if getattr(settings, name) is not None:
-            raise SettingsError(f"{name.upper()}: unset it, each service of a mesh has its own.")
+            raise SettingsError(f"{name.upper()}: unset it, because each service of a mesh has its own.")
 
 
 def settings_of_service(settings: Settings, name: str, listen_addresses: Mapping[str, str]) -> Settings:
@@ -60,9 +60,9 @@ async def hold_ports(
         own = settings_of_service(settings, name, listen_addresses)
         host, _, port = own.listen_address_of(name).rpartition(":")
         await ports.hold(f"{name.upper()}_SERVICE_URL", host, int(port))
-    mail_port = inbox_port(settings)
+    mail_port = mail_sink_port(settings)
     if mail_port is not None:
-        await ports.hold("SMTP_URL", INBOX_HOST, mail_port)
+        await ports.hold("SMTP_URL", MAIL_SINK_HOST, mail_port)
     for name in SERVICE_NAMES:
         address = metrics_address_of(settings, name)
         if address is not None:
@@ -71,8 +71,8 @@ async def hold_ports(
                 await ports.hold("METRICS_ADDRESS", host, int(port))
 
 
-def inbox_port(settings: Settings) -> int | None:
-    """Return the port of a local mesh's inbox, or None if SMTP_URL names another mail server."""
+def mail_sink_port(settings: Settings) -> int | None:
+    """Return the port of the mail sink of a local mesh, or None if SMTP_URL names an external mail server."""
     url = urlsplit(settings.mail_server_url.get_secret_value())
     return (url.port or SMTP_PORT) if url.hostname in LOOPBACK else None
 

@@ -19,7 +19,7 @@ from local.keys import ensure_local_keys
 from local.mail_sink import MailSink
 from local.orphans import without_orphans
 from local.parts import (
-    INBOX,
+    MAIL_SINK,
     MESH,
     POSTGRES,
     MeshError,
@@ -35,7 +35,7 @@ from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
     environment_of_service,
     hold_ports,
-    inbox_port,
+    mail_sink_port,
     refuse_settings_of_one_process,
     settings_of_service,
 )
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 
     Report = Callable[[str, str], None]
 
-__all__ = ["Mesh", "MeshError"]
-
 # Added to the drain times of the settings.
 STOP_TIMEOUT_S = 5.0
 
@@ -58,12 +56,13 @@ def _report_nothing(_part: str, _state: str) -> None: ...
 
 
 class Mesh:
-    """The services in their own processes, with PostgreSQL and an inbox, as an async context manager.
+    """The services in their own processes, with PostgreSQL and a mail sink, as an async context manager.
 
     The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
-    PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own inbox on that port. All parts end with this process,
-    for any reason. `report` receives each part ("gym", "postgresql", "inbox") and its new state. `listen_addresses` are
-    for services that listen on another address than their callers use, because they are behind an external proxy.
+    PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own mail sink on that port. All parts end when this
+    process ends for any reason. `report` receives each part ("gym", "postgresql", "mail_sink") and its new state.
+    `listen_addresses` are for services that listen on another address than their callers use, because they are behind
+    an external proxy.
     """
 
     def __init__(
@@ -109,13 +108,8 @@ class Mesh:
             raise
 
     async def stop(self) -> None:
-        """Drain the services, then stop inbox and PostgreSQL; `exit_codes` then holds the services' exit codes."""
+        """Drain the services, then stop the mail sink and PostgreSQL. Then `exit_codes` is complete."""
         await self._stack.aclose()
-
-    async def kill(self, name: str) -> None:
-        """Kill a service at once, like a crash."""
-        self._children[name].kill()
-        await self._children[name].wait()
 
     async def restart(self, name: str) -> None:
         """Drain a part if it still runs, start it again, and return once it is SERVING.
@@ -168,10 +162,6 @@ class Mesh:
         self.states[part] = state
         self._on_report(part, state)
 
-    def pids(self) -> dict[str, int]:
-        """Return the process id of each started service."""
-        return {name: child.pid for name, child in self._children.items()}
-
     def without_metrics(self) -> list[str]:
         """Return the services without a metrics endpoint, because its port is taken."""
         return [name for name, shows in self._shows_metrics.items() if not shows]
@@ -206,7 +196,7 @@ class Mesh:
         ensure_local_keys(settings)
         postgres = EmbeddedPostgres(settings.postgres_folder, port=await ports.hold("DATA_DIR", HOST, 0))
         self._stack.push_async_callback(postgres.stop)
-        await self._start_inbox()
+        await self._start_mail_sink()
         self._stack.push_async_callback(self._stop_services)
         # The services load their code while PostgreSQL starts.
         for name in SERVICE_NAMES:
@@ -229,11 +219,11 @@ class Mesh:
         database = {} if self._postgres is None else {"database_url": self._postgres.url}
         lock.publish(**database, **address.as_facts())
 
-    async def _start_inbox(self) -> None:
-        port = inbox_port(self.settings)
+    async def _start_mail_sink(self) -> None:
+        port = mail_sink_port(self.settings)
         if port is not None:
             await self._stack.enter_async_context(MailSink(self.settings.inbox_folder, port=port))
-            self.report(INBOX, SERVING)
+            self.report(MAIL_SINK, SERVING)
 
     async def _bring_up(self, name: str) -> None:
         self.report(name, "migrating")

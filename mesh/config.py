@@ -74,7 +74,7 @@ class Settings(ServiceUrls):
 
     # File with the hashes of all accepted keys; default: keyring.json in DATA_DIR.
     keyring_file: PathSetting | None = None
-    # This process's own key, or a file that holds it. The file is read again when it changes.
+    # This process's own key, or a file that contains the key. A changed file is read again.
     service_api_key: SecretStr | None = None
     service_api_key_file: PathSetting | None = None
     # Whether health checks and reflection may be called without a key. gRPC's own health checking sends no key.
@@ -108,7 +108,7 @@ class Settings(ServiceUrls):
     # Transport of outbox messages to other services: direct calls, or a broker.
     outbox_transport: TransportName = "grpc"
     # The broker: one or several NATS servers with JetStream, separated by commas, with user and password in the URL if
-    # required. If it is set, a service also receives messages from the broker, whatever its own transport.
+    # required. If it is set, a service also receives messages from the broker, with any OUTBOX_TRANSPORT.
     nats_url: BrokerUrl | None = Field(default=None, validate_default=True)
 
     # Set by a parent process that holds this process's standard input. The parent writes the DATABASE_URL there, as one
@@ -147,7 +147,7 @@ class Settings(ServiceUrls):
 
     @field_validator("port_offset")
     @classmethod
-    def _refuse_ports_out_of_range(cls, value: int, info: ValidationInfo) -> int:
+    def _reject_ports_out_of_range(cls, value: int, info: ValidationInfo) -> int:
         for name, url in info.data.items():
             if name in ServiceUrls.model_fields and has_port_above(MAX_PORT, with_offset(url, value)):
                 raise ValueError(f"moves {name.upper()} to a port above {MAX_PORT}")
@@ -155,14 +155,14 @@ class Settings(ServiceUrls):
 
     @field_validator("nats_url")
     @classmethod
-    def _refuse_no_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+    def _require_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("outbox_transport") == "nats":
             raise ValueError("must be set if OUTBOX_TRANSPORT is nats")
         return value
 
     @field_validator("otel_exporter_otlp_protocol")
     @classmethod
-    def _refuse_other_protocols(cls, value: str, info: ValidationInfo) -> str:
+    def _reject_other_protocols(cls, value: str, info: ValidationInfo) -> str:
         if value.lower() != "grpc" and info.data.get("otel_exporter_otlp_endpoint") is not None:
             raise ValueError("must be grpc if OTEL_EXPORTER_OTLP_ENDPOINT is set: spans use OTLP over gRPC only")
         return value
@@ -234,9 +234,9 @@ class Settings(ServiceUrls):
         return self.data_dir / "keys" / caller
 
 
-def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
+def load_settings(**overrides: Any) -> Settings:
     """Return the settings of this process; raise SettingsError for the first invalid setting."""
-    _refuse_unreadable_lines()
+    _reject_unreadable_lines()
     try:
         return Settings(**overrides)
     except ValidationError as error:
@@ -244,7 +244,7 @@ def load_settings(**overrides: Any) -> Settings:  # noqa: ANN401 - any setting
         raise SettingsError(_sentence(str(first["loc"][0]), first["type"], first["msg"])) from None
 
 
-def _refuse_unreadable_lines() -> None:
+def _reject_unreadable_lines() -> None:
     """Raise SettingsError for a line of `.env` that python-dotenv would ignore silently."""
     try:
         text = ENV_FILE.read_text(encoding="utf-8") if ENV_FILE.is_file() else ""

@@ -16,7 +16,7 @@ _MINOR_DIGITS = {
 }
 
 
-def time_in_words(instant: datetime, zone: str) -> str:
+def format_time(instant: datetime, zone: str) -> str:
     """Return an instant as local time in a zone: "Monday 3 August 2026, 18:00 (Europe/London)".
 
     In an hour that occurs twice, the offset is added: "01:30 (Europe/London, UTC+01:00)".
@@ -32,7 +32,7 @@ def _is_shown_twice(local: datetime) -> bool:
     return local.replace(fold=0).utcoffset() != local.replace(fold=1).utcoffset()
 
 
-def money_in_words(currency: str, minor_units: int) -> str:
+def format_money(currency: str, minor_units: int) -> str:
     """Return an amount of minor units as text: "12.50 GBP", "1250 JPY"."""
     digits = _MINOR_DIGITS.get(currency, 2)
     whole, part = divmod(minor_units, 10**digits)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 BROKER_PORT = 4222
 COLLECTOR_PORT = 4317
 ADDRESS_FORMS = '"host:port" or "http://host:port", or a gRPC target: "dns:///host:port", "ipv4:ip:port,ip:port"'
+PORTS = f"a port is 1 to {MAX_PORT}"
 QUOTES = ("'", '"')
 ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -69,7 +70,7 @@ def _address(value: str) -> str:
     found = [re.fullmatch(r"([^/\s@,]+):([0-9]{1,5})", part) for part in _parts(addresses.removeprefix("///"))]
     hosts = [match[1].strip("[]") for match in found if match and _is_port(match[2])]
     if len(hosts) < len(found):
-        raise ValueError(f"must be {ADDRESS_FORMS}")
+        raise ValueError(f"must be {ADDRESS_FORMS}; {PORTS}")
     joined = ",".join(match[0] for match in found if match)
     if scheme.startswith("ipv") or len(hosts) > 1:
         return f"{_ip_scheme_of(hosts)}:{joined}"
@@ -88,7 +89,7 @@ def _listen_address(value: str) -> str:
     """Accept "host:port"; treat ":port" and "*:port" as every address of the machine."""
     match = re.fullmatch(r"(?!ipv[46]:|dns:)(\*|[^/\s@,*]*):([0-9]{1,5})", value)
     if match is None or not _is_port(match[2]):
-        raise ValueError('must be "host:port", or ":port" for every address of the machine')
+        raise ValueError(f'must be "host:port", or ":port" for every address of the machine; {PORTS}')
     return f"{match[1] if match[1] not in ('', '*') else ANY_HOST}:{match[2]}"
 
 
@@ -181,7 +182,7 @@ def _level(value: object) -> object:
     return LEVELS.get(text, text) if isinstance(text, str) else text
 
 
-def _word(value: object) -> object:
+def _lower_case(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
@@ -217,5 +218,5 @@ Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)]
-EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_word)]
-TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_word)]
+EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_lower_case)]
+TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_lower_case)]

@@ -30,7 +30,9 @@ Response = TypeVar("Response", bound=Message)
 
 
 class Transaction:
-    """Database transaction that answers a call once and writes to the outbox. `connection` runs the SQL of stores.
+    """Database transaction that runs a call once per idempotency key and writes to the outbox.
+
+    `connection` runs the SQL of stores.
 
     A store may yield a subclass with methods for its own tables.
     """
@@ -103,12 +105,12 @@ class Transaction:
         deletes calls with this `cancel_key`. The response is discarded.
 
         Raises ContractError if the method's contract does not allow repeated calls. With strict contracts, also raises
-        ContractError if the method being served does not name this method in `calls_later`. Raises ValueError for a
+        ContractError if the method being served does not list this method in `calls_later`. Raises ValueError for a
         call with both `at` and `aggregate_key`.
         """
         call = repeatable_call(method, request)
         if at is not None and aggregate_key is not None:
-            raise ValueError("a call cannot have both `at` and `aggregate_key`")
+            raise ValueError("A call cannot have both `at` and `aggregate_key`.")
         await add_messages(self.connection, [call], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
 
     async def cancel_later(self, cancel_key: str) -> int:

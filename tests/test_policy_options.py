@@ -1,4 +1,4 @@
-"""Places that know each option of a method's policy: its reader, linter, explanation and documentation."""
+"""Coverage of each option of a method's policy by the reader, the linter, the explanation and the documentation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
+from buf.validate import validate_pb2
+from cli.explanation import DEFAULT, explain
 from contracts.linter import RULES
 from contracts.method import find_method
 from mesh.config import load_settings
-from mesh.explanation import DEFAULT, explain
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -52,6 +53,12 @@ def any_value_of(field: FieldDescriptor) -> object:
     return [value] if field.is_repeated else value
 
 
+def has_rule(field: FieldDescriptor) -> bool:
+    """Return whether a field has a protovalidate rule, or a field of its message has one."""
+    inner = field.message_type.fields if field.message_type is not None else ()
+    return field.GetOptions().HasExtension(validate_pb2.field) or any(map(has_rule, inner))
+
+
 WITHOUT_OPTIONS = method_with()
 WITH_OPTION = {option: method_with(option) for option in FIELDS}
 
@@ -64,11 +71,16 @@ def test_the_policy_has_each_option(option: str) -> None:
 
 @pytest.mark.parametrize("option", FIELDS)
 def test_the_linter_checks_each_option(option: str) -> None:
-    """The linter has a rule for each option, except single booleans and enums: buf rejects their wrong values."""
-    field, rules = FIELDS[option], [rule.__name__ for rule in RULES]
+    """The linter has a rule for each option, except single booleans and enums: buf rejects their wrong values.
+
+    The rule is a protovalidate rule of the option, or a function of the linter.
+    """
+    field, functions = FIELDS[option], [rule.__name__ for rule in RULES]
 
     is_checked_by_buf = field.type in (field.TYPE_BOOL, field.TYPE_ENUM) and not field.is_repeated
-    assert is_checked_by_buf or f"_{option}" in rules, f"contracts/linter.py: RULES has no function _{option}"
+    assert is_checked_by_buf or has_rule(field) or f"_{option}" in functions, (
+        f"policy.proto: {option} has no protovalidate rule, and contracts/linter.py: RULES has no function _{option}"
+    )
 
 
 @pytest.mark.parametrize("option", FIELDS)
@@ -77,7 +89,7 @@ def test_the_explanation_shows_each_option(option: str) -> None:
     facts = explain(WITH_OPTION[option], load_settings())
 
     shown = {fact.name.partition(".")[0] for fact in facts if fact.source != DEFAULT}
-    assert option in shown, f"mesh/explanation.py: `solo60 explain` does not show {option}"
+    assert option in shown, f"cli/explanation.py: `solo60 explain` does not show {option}"
 
 
 @pytest.mark.parametrize("option", FIELDS)

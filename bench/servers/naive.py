@@ -1,8 +1,8 @@
 """Naive stack: packages combined as their documentation shows.
 
-It has six interceptors of grpc-interceptor (errors, log, API key and scopes, deadline, rate limit, protovalidate in
-both directions) and OpenTelemetry's own. It does less than our chain: no metrics, no shedding, and no checks of a key's
-form and age. `python -m bench.servers.naive NAME PORT`.
+The stack has six interceptors of grpc-interceptor (errors, log, API key and scopes, deadline, rate limit, protovalidate
+in both directions) and OpenTelemetry's own. The stack does less than our chain: no metrics, no shedding, and no checks
+of a key's form and age. `python -m bench.servers.naive NAME PORT`.
 """
 
 # ruff: noqa: ANN401, ARG002 - as in grpc-interceptor

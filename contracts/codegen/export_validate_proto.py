@@ -156,7 +156,7 @@ class Printer:
 
     def _message(self, depth: int, message: descriptor_pb2.DescriptorProto) -> None:
         if any(nested.options.map_entry for nested in message.nested_type):
-            raise NotImplementedError("map fields are not supported")
+            raise NotImplementedError(f"{message.name} has a map field, which this printer does not support.")
         self._out(depth, f"message {message.name} {{")
         for option in self._options(message.options):
             self._out(depth + 1, f"option {option};")

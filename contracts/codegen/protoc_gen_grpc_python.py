@@ -30,7 +30,7 @@ def generate(request: CodeGeneratorRequest) -> CodeGeneratorResponse:
         arguments = [f"--descriptor_set_in={descriptors}", f"--grpc_python_out={out}", *request.file_to_generate]
         exit_code = protoc.main(["protoc", *arguments])
         if exit_code:
-            response.error = f"grpc_tools.protoc exited with {exit_code}"
+            response.error = f"grpc_tools.protoc exited with code {exit_code}."
         for path in sorted(out.rglob("*.py")):
             response.file.add(name=path.relative_to(out).as_posix(), content=path.read_text(encoding="utf-8"))
     return response

@@ -43,8 +43,8 @@ class Limits:
     - `immediate_open_ratio` of these calls failed.
     - `unreachable_in_a_row` consecutive calls did not reach a server.
 
-    It stays open for `open_s`, doubled each time up to `max_open_s`. If no server is reachable, it stays open for
-    `unreachable_open_s` up to `max_unreachable_open_s`, because gRPC's core itself reconnects every few seconds.
+    The circuit stays open for `open_s`, doubled each time up to `max_open_s`. If no server is reachable, the time grows
+    from `unreachable_open_s` to `max_unreachable_open_s`, because gRPC's core itself reconnects every few seconds.
     Each time is multiplied by a random factor from 1 - `jitter` to 1 + `jitter`. The circuit closes after `probes`
     successes. The defaults follow Envoy, gobreaker and resilience4j.
     """

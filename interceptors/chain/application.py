@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from grpc_interceptor.server import AsyncServerInterceptor
 
-_SUSPENDED = "intercept_service of an application interceptor must not await: it runs before any call"
+_SUSPENDED = "intercept_service of an application interceptor must not await, because it runs before any call."
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def wrap_handler(
 ) -> grpc.RpcMethodHandler[Any, Any]:
     """Return `handler` wrapped in the `application` interceptors, first one outermost.
 
-    These interceptors depend only on the method's name, so each is asked once per method.
+    Application interceptors depend only on the method's name, so each is asked once per method.
     """
     for interceptor in reversed(application):
         composing = interceptor.intercept_service(partial(_return_handler, handler), MethodDetails(path))

@@ -32,7 +32,7 @@ _MAX_DIGITS = 3
 
 @dataclass(slots=True, repr=False)
 class Call:
-    """One incoming call, shared by the server interceptors; each sets the fields that it knows.
+    """One incoming call, shared by the server interceptors, which set its fields.
 
     - `metadata`: the last value of each name; `fields` holds all values.
     - `trailing`: metadata sent at the end of the call, however it ends.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class ChainedServer(grpc.aio.Server):
     """Wrapper around a server of either engine that composes `chain` and handlers at registration.
 
-    With `grpc.aio.server(interceptors=[chain])`, the server asks the chain on each call instead.
+    With `grpc.aio.server(interceptors=[chain])`, the server gets the handler from the chain on each call instead.
 
     Only services added by generated code are accepted, because other handlers would bypass the chain. A generic handler
     raises TypeError: at once, or in `start` if `grpc.method_handlers_generic_handler` made it. Adding a service with an
@@ -49,7 +49,7 @@ class ChainedServer(grpc.aio.Server):
         for handler in generic_rpc_handlers:
             if not isinstance(handler, grpc.ServiceRpcHandler):
                 raise TypeError(
-                    "ChainedServer accepts generated services, not generic handlers: use add_<Name>Servicer_to_server"
+                    "ChainedServer accepts generated services, not generic handlers: use add_<Name>Servicer_to_server."
                 )
             self._announced.add(handler.service_name())
 
@@ -63,7 +63,7 @@ class ChainedServer(grpc.aio.Server):
         unregistered = self._announced - self._registered
         if unregistered:
             raise TypeError(
-                f"{', '.join(sorted(unregistered))}: added only as a generic handler; use add_<Name>Servicer_to_server"
+                f"{', '.join(sorted(unregistered))}: added only as a generic handler; use add_<Name>Servicer_to_server."
             )
         self._server.add_generic_rpc_handlers((_UnknownMethod(),))
         await self._server.start()

@@ -1,7 +1,7 @@
 """Channel that sends calls of every RPC shape through a chain of interceptors.
 
-grpc.aio starts a task for the interceptors of each call, and has one interceptor class per RPC shape. This wrapper
-around a channel costs a fraction of that.
+grpc.aio starts a task for the interceptors of each call, and has one interceptor class per RPC shape. The wrapper here
+costs a fraction of that task, and one interceptor class serves all shapes.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class ChainedChannel(grpc.aio.Channel):
         self._interceptors = tuple(interceptors)
 
     def unary_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
-        return self._multi_callable(_MultiCallable, UnaryUnary, self._channel.unary_unary, method, transport, options)
+        return self._multi_callable(MultiCallable, UnaryUnary, self._channel.unary_unary, method, transport, options)
 
     def unary_stream(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
-        return self._multi_callable(_MultiCallable, UnaryStream, self._channel.unary_stream, method, transport, options)
+        return self._multi_callable(MultiCallable, UnaryStream, self._channel.unary_stream, method, transport, options)
 
     def stream_unary(self, method: str, *transport: Argument, **options: Argument) -> AnyCall:
         return self._multi_callable(
@@ -58,13 +58,13 @@ class ChainedChannel(grpc.aio.Channel):
 
     def _multi_callable(
         self,
-        kind: type[_MultiCallable],
+        kind: type[MultiCallable],
         shape: type[ChainedCall],
         multi_callable: Callable[..., Any],
         path: str,
         transport: tuple[Any, ...],
         options: dict[str, Any],
-    ) -> _MultiCallable:
+    ) -> MultiCallable:
         method = find_method(path)
         named = dict(zip(_TRANSPORT, transport, strict=False)) | options
         return kind(shape, method, multi_callable(path, **self._with_hooks(method, named)), self._interceptors)
@@ -110,7 +110,7 @@ def _transform_and_notify(
     return transformed
 
 
-class _MultiCallable:
+class MultiCallable:
     """Callable that makes the calls of `method`; the attributes of a stub have this type."""
 
     def __init__(
@@ -162,7 +162,7 @@ class _MultiCallable:
                 call.finish_callbacks.append(finish)
 
 
-class _StreamMultiCallable(_MultiCallable):
+class _StreamMultiCallable(MultiCallable):
     """Calls with a stream of requests; grpc.aio accepts their options by position too."""
 
     def __call__(  # type: ignore[override]  # as grpc.aio has it

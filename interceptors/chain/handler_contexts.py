@@ -19,8 +19,8 @@ class StreamContext:
     """Context of a streaming call for its handler: `read` and `write` use messages instead of bytes.
 
     Everything else is delegated to gRPC's context. The correlation id is sent with the handler's initial metadata, or
-    else before the first response. It cannot be sent earlier, because gRPC takes initial metadata once and the handler
-    may still send its own.
+    else before the first response. The correlation id cannot be sent earlier, because gRPC accepts initial metadata
+    once and the handler may still send its own.
     """
 
     def __init__(self, call: Call, messages: Messages) -> None:

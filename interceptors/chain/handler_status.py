@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from interceptors.chain.untyped import AnyContext
 
 
-class StatusSet(Exception):
+class HandlerStatus(Exception):
     """Status that a handler has set on its context, raised to end the call."""
 
     def __init__(self, code: grpc.StatusCode, details: str) -> None:

@@ -22,7 +22,7 @@ from grpc_interceptor.exceptions import GrpcException
 
 from contracts.errors import Internal, ServiceError, Unimplemented
 from interceptors.chain.handler_contexts import BlockingContext, StreamContext
-from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_details
+from interceptors.chain.handler_status import HandlerStatus, status_set_on, text_of_details
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from interceptors.chain.untyped import AnyContext, AnyMessage, HandlerFunction
 
 
+# Suffix of the modules that protoc generates for services.
+GENERATED_SUFFIX = "_pb2_grpc"
+
+# Keyed by (request streaming, response streaming). Without (de)serializers, gRPC's core passes bytes through.
+HANDLER_FACTORIES: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
+    (False, False): grpc.unary_unary_rpc_method_handler,
+    (False, True): grpc.unary_stream_rpc_method_handler,
+    (True, False): grpc.stream_unary_rpc_method_handler,
+    (True, True): grpc.stream_stream_rpc_method_handler,
+}
+
+
 def handler_function(handler: grpc.RpcMethodHandler[Any, Any]) -> HandlerFunction:
     """Return the function that serves the calls of `handler`."""
     return handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
@@ -40,7 +52,7 @@ def handler_function(handler: grpc.RpcMethodHandler[Any, Any]) -> HandlerFunctio
 
 def is_generated_default(function: object) -> bool:
     """Return whether the handler is the default one that protoc generates."""
-    return str(getattr(function, "__module__", "")).endswith("_pb2_grpc")
+    return str(getattr(function, "__module__", "")).endswith(GENERATED_SUFFIX)
 
 
 def handler_end(method: Method, function: HandlerFunction, messages: Messages) -> Proceed:
@@ -96,7 +108,7 @@ def _stream(method: Method, function: HandlerFunction, messages: Messages) -> Pr
 def first_error_in(group: BaseExceptionGroup[Any]) -> Exception | None:
     """Return the first error of a group, at any depth, if every error in it has a response of its own.
 
-    Return None if the group holds a fault. `asyncio.TaskGroup` raises such groups and lists errors in the order in
+    Return None if the group contains a fault. `asyncio.TaskGroup` raises such groups and lists errors in the order in
     which they were raised.
     """
     first: Exception | None = None
@@ -111,13 +123,13 @@ def first_error_in(group: BaseExceptionGroup[Any]) -> Exception | None:
 _EXPECTED_ERRORS = (ServiceError, GrpcException, grpc.aio.AbortError)
 
 
-def _checked(answer: object, context: AnyContext) -> object:
-    """Return `answer`; raise StatusSet if the handler has set a status instead."""
+def _checked(response: object, context: AnyContext) -> object:
+    """Return `response`; raise HandlerStatus if the handler has set a status instead."""
     code = status_set_on(context)
     if code is grpc.StatusCode.OK:
-        return answer
-    del answer
-    raise StatusSet(code, text_of_details(context))
+        return response
+    del response
+    raise HandlerStatus(code, text_of_details(context))
 
 
 async def _in_thread(function: HandlerFunction, request: AnyMessage, context: AnyContext) -> object:
@@ -133,7 +145,7 @@ async def _reject_unimplemented(call: Call) -> bytes | None:
 
 
 async def _reject_blocking_stream(call: Call) -> bytes | None:
-    raise Internal(f"the handler of {call.method.full_name} serves a stream and must be async")
+    raise Internal(f"The handler of {call.method.full_name} serves a stream and must be async.")
 
 
 async def _respond_once(responding: Awaitable[object], context: StreamContext, messages: Messages) -> bytes | None:

@@ -25,4 +25,4 @@ def status_part(coroutine: Coroutine[Any, Any, Result]) -> Result:
     """Return the result of a status coroutine of a finished call, such as `rpc.code()`."""
     # grpc.aio has the status only as coroutines, and a callback cannot await. Once the call has ended, they never
     # suspend.
-    return immediate_result(coroutine, "the status of a finished call is known")
+    return immediate_result(coroutine, "The call has no status yet, because it has not ended.")

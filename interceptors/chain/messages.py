@@ -59,7 +59,7 @@ class Messages:
         if not isinstance(message, self._response_type):
             kind = type(message).__name__
             del message
-            raise Internal(f"the handler returned {kind}, not {self._response_type.__name__}")
+            raise Internal(f"The handler returned {kind}, not {self._response_type.__name__}.")
         rejection = _rejection_of(call, message, self._on_response)
         if rejection is None:
             return message.SerializeToString()

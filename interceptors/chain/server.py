@@ -1,7 +1,7 @@
 """Server chain: composes all interceptors around each handler, once per method and for all four RPC shapes.
 
-grpc.aio asks each server interceptor for a handler on every RPC. So the server gets one interceptor, `ServerChain`. It
-nests the interceptors of a method once; later calls cost one dictionary lookup.
+grpc.aio asks each server interceptor for a handler on every RPC. So the server gets one interceptor, `ServerChain`,
+which nests the interceptors of a method once. Later calls cost one dictionary lookup.
 
 An interceptor also works alone or beside those of other libraries, as in
 `grpc.aio.server(interceptors=[ServerDeadline()])`. Several of our interceptors in one server become one chain.
@@ -23,10 +23,9 @@ from contracts.method import Method, find_method, methods_of
 from contracts.policy import ContractError
 from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call
-from interceptors.chain.handlers import handler_end, handler_function, is_generated_default
+from interceptors.chain.handlers import HANDLER_FACTORIES, handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
 from interceptors.chain.unusable_contracts import (
-    HANDLER_FACTORIES,
     find_service,
     is_described,
     is_imported,
@@ -89,8 +88,8 @@ class ServerChain(grpc.aio.ServerInterceptor):
     """Interceptors of a server, outermost first, as one interceptor for grpc.aio.
 
     `ServerErrors` is always the outermost, even if it is not listed. `application` are an application's own
-    interceptors, written for the grpc-interceptor package. They are innermost, so they see only messages that passed
-    every check, and their errors are treated like the handler's.
+    interceptors, written for the grpc-interceptor package. These interceptors are innermost, so they see only messages
+    that passed every check, and their errors are treated like the handler's.
     """
 
     def __init__(
@@ -119,8 +118,8 @@ class ServerChain(grpc.aio.ServerInterceptor):
     def check(self, *services: str) -> None:
         """Raise ContractError if this chain cannot serve a service, given by its full name.
 
-        A server that asks its interceptors on each call does not check contracts before, so call this before it starts.
-        A `ChainedServer` needs no such check, because it composes services when they are added.
+        A plain grpc.aio server calls its interceptors for the first time on a call, so call this method before the
+        server starts. A `ChainedServer` needs no such check, because it composes services when they are added.
         """
         for service in services:
             for method in methods_of(find_service(service)):

@@ -1,39 +1,30 @@
-"""Unusable contracts: which methods a contract describes, and the handler that rejects calls of an unusable one."""
+"""Unusable contracts: detection of contracts that are not imported, and a handler that rejects calls."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import grpc
 import structlog
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from contracts.errors import Internal
 from contracts.policy import ContractError
-from interceptors.chain.handlers import handler_function
+from interceptors.chain.handlers import GENERATED_SUFFIX, HANDLER_FACTORIES, handler_function
 from interceptors.chain.metadata import STATUS_DETAILS
 from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
+    import grpc
     from google.protobuf.descriptor import ServiceDescriptor
 
     from interceptors.chain.untyped import AnyContext, HandlerFunction
 
-GENERATED_SUFFIX = "_pb2_grpc"
 _MESSAGE = "The contract of this method is unusable. The service's log has the reason."
 
 _log = structlog.stdlib.get_logger("solo60.contracts")
-
-# Keyed by (request streaming, response streaming). Without (de)serializers, gRPC's core passes bytes through.
-HANDLER_FACTORIES: dict[tuple[bool, bool], Callable[..., grpc.RpcMethodHandler[Any, Any]]] = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (False, True): grpc.unary_stream_rpc_method_handler,
-    (True, False): grpc.stream_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
 
 
 def find_service(name: str) -> ServiceDescriptor:
@@ -42,15 +33,15 @@ def find_service(name: str) -> ServiceDescriptor:
         return descriptor_pool.Default().FindServiceByName(name)
     except KeyError:
         raise ContractError(
-            f"no imported contract has a service {name}: import the module that protoc generates from its file"
+            f"No imported contract has the service {name}: import the module that protoc generates from its file."
         ) from None
 
 
 def is_described(path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> bool:
     """Return whether a contract, imported or not, describes the method.
 
-    It does if its service is imported, or if its handler is generated or takes protobuf messages. Other handlers are
-    generic: they use bytes or other objects.
+    A contract describes the method if its service is imported, or if its handler is generated or takes protobuf
+    messages. Other handlers are generic: they use bytes or other objects.
     """
     return is_imported(path) or _takes_messages(handler) or bool(_generated_module(handler))
 
@@ -64,25 +55,25 @@ def is_imported(path: str) -> bool:
     return True
 
 
-def with_import_hint(error: Exception, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> Exception:
+def with_import_hint(error: ContractError, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> ContractError:
     """Return `error`, or an error that names the module to import if the handler's contract is not imported."""
     module = _generated_module(handler)
-    if not isinstance(error, ContractError) or is_imported(path) or not module:
+    if is_imported(path) or not module:
         return error
-    return ContractError(f"no imported contract has the method {path}: import {module.removesuffix('_grpc')}")
+    return ContractError(f"No imported contract has the method {path}: import {module.removesuffix('_grpc')}.")
 
 
 def rejecting_handler(
     path: str, handler: grpc.RpcMethodHandler[Any, Any], error: Exception
 ) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return a handler that answers every call of the method with INTERNAL, and log the reason."""
+    """Return a handler that rejects every call of the method with INTERNAL, and log the reason."""
     _log.error("a contract cannot be served", method=path.removeprefix("/"), reason=str(error))
-    answer = Internal(_MESSAGE)
-    trailing = ((STATUS_DETAILS, status_of_error(answer, "").SerializeToString()),)
+    rejection = Internal(_MESSAGE)
+    trailing = ((STATUS_DETAILS, status_of_error(rejection, "").SerializeToString()),)
 
     async def reject(_incoming: object, context: AnyContext) -> NoReturn:
-        await context.abort(answer.code, answer.message, trailing)
-        raise AssertionError("abort always raises")
+        await context.abort(rejection.code, rejection.message, trailing)
+        raise AssertionError("abort must raise an exception.")
 
     return HANDLER_FACTORIES[handler.request_streaming, handler.response_streaming](reject)
 

@@ -51,16 +51,16 @@ def remaining_s() -> float | None:
 class ServerDeadline(ServerInterceptor):
     """Server interceptor that ends each call at its deadline and rejects calls that arrive too late.
 
-    The deadline is the caller's, or the contract's times `factor` if that is sooner. A call without a deadline gets the
-    contract's, and its log line says `without_deadline`. A call with less than 5 ms left raises DeadlineExceeded.
-    gRPC's core enforces the caller's own deadline by cancelling the handler.
+    The deadline is the caller's or the contract's times `factor`, whichever is sooner. A call without a deadline gets
+    the contract's, and its log line contains `without_deadline`. A call with less than 5 ms left raises
+    DeadlineExceeded. gRPC's core enforces the caller's own deadline by cancelling the handler.
 
     The response of each started call carries its deadline ledger. The log line of a call that ran out of time carries
-    it too.
+    the ledger too.
 
     >>> call_echo(ServerDeadline(), timeout_s=1.0)
     'hi'
-    >>> call_echo(ServerDeadline(factor=0.001))  # 2 ms are too little to start
+    >>> call_echo(ServerDeadline(factor=0.001))  # 2 ms is too little to start
     'DEADLINE_EXCEEDED'
     """
 
@@ -117,7 +117,7 @@ def _is_out_of_time(error: BaseException, call: Call) -> bool:
 
 def _is_overrun_of_callee(error: BaseException, context: CallContext) -> bool:
     """Return whether a callee used up all the time of the call itself."""
-    return context.has_run_out and isinstance(error, DeadlineExceeded) and bool(error.callee)
+    return context.callee_used_all_time and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
 def _close_ledger(call: Call, began: float) -> str:
@@ -132,11 +132,12 @@ def _close_ledger(call: Call, began: float) -> str:
 class ClientDeadline(ClientInterceptor):
     """Client interceptor that gives each call a deadline.
 
-    The deadline is the least of three: the contract's times `factor`, the caller's timeout, and the time left of the
-    call being served, minus a reserve. A call without any time left raises DeadlineExceeded and is not sent. The
-    deadline ledger of the response is added to that of the call being served.
+    The deadline is the soonest of three: the contract's times `factor`, the caller's own, and that of the call being
+    served, minus a reserve. A call without any time left raises DeadlineExceeded and is not sent. The deadline ledger
+    of the response is added to that of the call being served.
 
-    If a callee uses up all that time, the call being served fails with its own DEADLINE_EXCEEDED, not with UNAVAILABLE.
+    If a callee uses up all the time of the call being served, that call fails with its own DEADLINE_EXCEEDED, not with
+    UNAVAILABLE.
     """
 
     def __init__(self, factor: float = 1.0) -> None:
@@ -154,7 +155,7 @@ class ClientDeadline(ClientInterceptor):
             uses_all_time = left_s <= limit_s
             limit_s = min(left_s, limit_s)
             if left_s <= 0:
-                context.has_run_out = True
+                context.callee_used_all_time = True
             if context.ledger is not None:
                 finish = partial(_record_end, call, context, context.ledger, now, uses_all_time)
         if limit_s <= 0:
@@ -176,6 +177,6 @@ def _record_end(
     error: BaseException | None,
 ) -> None:
     if uses_all_time and isinstance(error, DeadlineExceeded):
-        context.has_run_out = True
+        context.callee_used_all_time = True
     measured = hop_entry(call.method.full_name, time.monotonic() - began, call.timeout_s or 0)
     add_callee(ledger, measured, call.trailing.get(DEADLINE_LEDGER))

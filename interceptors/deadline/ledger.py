@@ -1,7 +1,8 @@
 """Deadline ledger: time spent and allowed for a call and for each call made on its behalf.
 
-It travels as trailing metadata `x-deadline-ledger`: first the call itself, then its callees, with one more ">" for each
-hop, in milliseconds spent and allowed. "?" marks a time that the caller measured, because the callee sent no ledger.
+The ledger is sent as trailing metadata `x-deadline-ledger`: first the call itself, then its callees, with one more ">"
+for each hop, in milliseconds spent and allowed. "?" marks a time that the caller measured, because the callee sent no
+ledger.
 
     solo60.session.v1.SessionService/BookSession 312/10000, >solo60.payment.v1.PaymentService/Charge 120/9300
 """
@@ -32,15 +33,15 @@ _HOP = re.compile(r"(>{0,15})([A-Za-z][\w.]{0,199}/[A-Za-z]\w{0,99}) (\d{1,9})/(
 class Hop:
     """One call of a ledger: full name of its method, milliseconds spent and allowed, and depth.
 
-    `depth` is 0 for the call itself. If `answered` is false, the callee sent no ledger: it ran out of time, or is not
-    in this mesh. The caller measured the times then.
+    `depth` is 0 for the call itself. If `sent_ledger` is false, the callee ran out of time or is not in this mesh, and
+    its caller measured the times.
     """
 
     method: str
     spent_ms: int
     allowed_ms: int
     depth: int = 0
-    answered: bool = True
+    sent_ledger: bool = True
 
 
 def hop_entry(method: str, spent_s: float, allowed_s: float) -> str:
@@ -76,7 +77,7 @@ def read_ledger(trailing: Iterable[tuple[str, str | bytes]] | None) -> list[Hop]
     received = next((value for key, value in trailing or () if key == DEADLINE_LEDGER), None)
     found = [_HOP.fullmatch(entry) for entry in _valid_entries(received)]
     return [
-        Hop(each[2], int(each[3]), int(each[4]), depth=len(each[1]), answered=not each[5]) for each in found if each
+        Hop(each[2], int(each[3]), int(each[4]), depth=len(each[1]), sent_ledger=not each[5]) for each in found if each
     ]
 
 

@@ -1,4 +1,4 @@
-"""Mapping of exceptions to the errors that a method's contract allows its caller to see."""
+"""Mapping of exceptions to errors for the caller, limited to the errors of the method's contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from grpc_interceptor.exceptions import GrpcException
 from contracts.codes import TRANSIENT
 from contracts.errors import Cancelled, DeadlineExceeded, Internal, ServiceError, Unavailable, UnknownError
 from contracts.service_error import PLATFORM_REASONS
-from interceptors.chain.handler_status import StatusSet, status_set_on, text_of_details
+from interceptors.chain.handler_status import HandlerStatus, status_set_on, text_of_details
 
 if TYPE_CHECKING:
     from interceptors.chain.call import Call
@@ -28,7 +28,7 @@ def caller_error(error: BaseException, call: Call) -> ServiceError:
     """
     if isinstance(error, ServiceError):
         return _from_service_error(error, call)
-    if isinstance(error, StatusSet):
+    if isinstance(error, HandlerStatus):
         return UnknownError(error.code, error.details)
     if isinstance(error, GrpcException):  # raised by an application interceptor
         return UnknownError(error.status_code, error.details)
@@ -65,6 +65,6 @@ def task_is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-def is_fault(error: BaseException, answer: ServiceError) -> bool:
+def is_fault(error: BaseException, rejection: ServiceError) -> bool:
     """Return whether `error` is a fault of this service, which must be logged in full."""
-    return isinstance(answer, Internal) or not isinstance(error, (ServiceError, GrpcException, StatusSet))
+    return isinstance(rejection, Internal) or not isinstance(error, (ServiceError, GrpcException, HandlerStatus))

@@ -43,8 +43,8 @@ def plain_traceback(error: BaseException) -> str:
 class ErrorResponses:
     """Outermost part of every chain, which sends each error of the chain and the handler as a rich status.
 
-    `ServerErrors` is the same as an interceptor and documents the options. This class is separate, so that a chain
-    without `ServerErrors` can use the defaults.
+    `ServerErrors` is the same as an interceptor and documents the options. The two classes are separate, so that a
+    chain without `ServerErrors` can use the defaults.
     """
 
     def __init__(
@@ -65,35 +65,35 @@ class ErrorResponses:
             if task_is_cancelled():
                 raise
             # The handler raised CancelledError itself. Without a response, the caller would wait until its deadline.
-            answer = self._answer(call, error)
+            rejection = self._rejection_for(call, error)
         except grpc.aio.AbortError:
-            raise  # already answered by a third-party servicer, such as health or reflection
+            raise  # a third-party servicer, such as health or reflection, has already sent a status
         except Exception as error:  # noqa: BLE001 - every error ends here and is logged
-            answer = self._answer(call, error)
+            rejection = self._rejection_for(call, error)
         # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
-        await call.servicer_context.abort(answer.code, answer.message, call.all_trailing())
-        raise AssertionError("abort always raises")
+        await call.servicer_context.abort(rejection.code, rejection.message, call.all_trailing())
+        raise AssertionError("abort must raise an exception.")
 
-    def _answer(self, call: Call, error: BaseException) -> ServiceError:
+    def _rejection_for(self, call: Call, error: BaseException) -> ServiceError:
         """Return the caller's error, add its details to the trailing metadata, and log a fault."""
-        answer = caller_error(error, call)
-        if is_fault(error, answer):
+        rejection = caller_error(error, call)
+        if is_fault(error, rejection):
             undeclared = undeclared_in(error, call.method)
             facts = {"undeclared": undeclared} if undeclared else {}
             _log.error("internal error", method=call.method.full_name, **facts, exception=self._describe(error))
             if undeclared and self._sends_undeclared:
-                answer = Internal(undeclared)
+                rejection = Internal(undeclared)
         if STATUS_DETAILS not in dict(call.servicer_context.trailing_metadata() or ()):  # set by the handler
             call.trailing.append(
-                (STATUS_DETAILS, status_of_error(answer, call.context.correlation_id).SerializeToString())
+                (STATUS_DETAILS, status_of_error(rejection, call.context.correlation_id).SerializeToString())
             )
-        pushback = _pushback(error, answer, call) if self._sends_pushback else None
+        pushback = _pushback(error, rejection, call) if self._sends_pushback else None
         if pushback is not None:
             call.trailing.append((PUSHBACK_MS, str(pushback)))
-        return answer
+        return rejection
 
 
-def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | None:
+def _pushback(error: BaseException, rejection: ServiceError, call: Call) -> int | None:
     """Return the milliseconds after which gRPC's core may send the call again (gRFC A6); below 0, never.
 
     None leaves the delay to the core. There are three cases of never:
@@ -104,9 +104,10 @@ def _pushback(error: BaseException, answer: ServiceError, call: Call) -> int | N
     """
     if _was_retried(error) or HEDGE_ATTEMPT in call.metadata:
         return NO_RETRY
-    if answer.retry_after_s is None:
+    delay_s = rejection.retry_after_s
+    if delay_s is None:
         return None
-    return math.ceil(answer.retry_after_s * 1000) if answer.retry_after_s < call.remaining_s else NO_RETRY
+    return math.ceil(delay_s * 1000) if delay_s < call.remaining_s else NO_RETRY
 
 
 def _was_retried(error: BaseException | None) -> bool:

@@ -1,1 +1,1 @@
-"""Service API keys: keyring and server interceptor."""
+"""Service API keys: the keyring, and an interceptor for each side of a call."""

@@ -39,8 +39,8 @@ class ServerApiKey(ServerInterceptor):
     """Server interceptor that requires a valid API key in `x-api-key` with the scopes of the method.
 
     A call is rejected before its request is parsed. `keyring` is called on each call, so a reloaded keyring takes
-    effect at once. If it raises, every call is rejected with UNAVAILABLE. Services named in `open_services` need no
-    key. User tokens are not checked here.
+    effect at once. If `keyring` raises, every call is rejected with UNAVAILABLE. Services named in `open_services` need
+    no key. User tokens are not checked here.
 
     A verified key is not hashed again on its next call. Each host may present 20 unverified keys a second per key id in
     the keyring; all unknown ids count as one. Further attempts are rejected as RATE_LIMITED without a lookup (CWE-307).

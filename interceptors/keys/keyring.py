@@ -1,8 +1,8 @@
 """Service API keys and keyrings: format, verification, scopes and validity. No I/O.
 
-A key has the form `sk_<environment>_<id>_<secret><checksum>`. The checksum is six base-62 digits of CRC-32. It lets
-scanners recognize keys, and typos are rejected without a lookup. A keyring stores the SHA-256 of each key, never the
-key itself. A fast hash is enough for 190 random bits.
+A key has the form `sk_<environment>_<id>_<secret><checksum>`. The checksum is six base-62 digits of CRC-32, so scanners
+can recognize keys, and typos are rejected without a lookup. A keyring stores the SHA-256 of each key, never the key
+itself. A fast hash is enough for 190 random bits.
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ class Keyring:
         """Look up every key that `earlier` has cached, so that keys still valid are cached here too."""
         for key in (*earlier._active, *earlier._idle):
             self.look_up(key, now_s)
-        # These lookups are not uses of the keys.
+        # The lookups above are not uses of the keys.
         self._idle, self._active, self._uses = self._active, {}, earlier._uses
 
 
@@ -215,9 +215,9 @@ def record_of_key(key: str, caller: str, scopes: Iterable[str], *, now: datetime
     """
     key_id = id_of_key(key)
     if key_id is None:
-        raise ValueError("not a well-formed key")
+        raise ValueError("This is not a well-formed key.")
     if not is_caller_name(caller):
-        raise ValueError('not a caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces')
+        raise ValueError('This is not a caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces.')
     return KeyRecord(key_id, caller, hash_of_key(key), frozenset(scopes), now or datetime.now(UTC))
 
 

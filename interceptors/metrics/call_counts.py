@@ -61,7 +61,7 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 
 
 class MethodCounts:
-    """Counters of one method. They must be changed on a single thread."""
+    """Counters of one method, which must be changed on a single thread."""
 
     __slots__ = ("by_bucket", "by_outcome", "ended", "exemplars", "labels", "received", "seconds", "sent", "started")
 

@@ -36,7 +36,7 @@ OK = "OK"
 
 
 class ServerMetrics(ServerInterceptor):
-    """Server interceptor that counts calls and messages, including calls rejected further in.
+    """Server interceptor that counts calls and messages, including calls that inner interceptors reject.
 
     The single request of a call counts as received when the call arrives. Messages of a stream count as the handler
     reads and writes them. The trace id of a recorded call becomes the exemplar of its duration. Several instances may

@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 # A key takes about 200 bytes, so all keys together take at most 20 MB.
 MAX_KEYS = 100_000
-# Tolerance for the rounding of floats and protobuf's nanoseconds: a caller that waits exactly as told is admitted.
+# Tolerance for the rounding of floats and protobuf's nanoseconds: a caller is admitted after exactly its retry delay.
 ROUNDING_S = 1e-6
 
 
 class Gcra:
     """Rate limiter that admits at most `calls_per_second * t + burst` calls per key in any `t` seconds.
 
-    It stores at most `max_keys` keys and drops the least recently used. Dropping a key with a full burst has no effect.
-    If more keys are in use, an unknown key starts from the furthest state of all dropped keys. Some keys then get a
-    smaller burst than they should, and none gets a larger one.
+    The limiter stores at most `max_keys` keys and drops the least recently used. Dropping a key with a full burst has
+    no effect. If more keys are in use, an unknown key starts from the furthest state of all dropped keys. Some keys
+    then get a smaller burst than they should, and none gets a larger one.
     """
 
     def __init__(self, calls_per_second: float, burst: int, *, max_keys: int = MAX_KEYS) -> None:
         if not (calls_per_second > 0 and burst >= 1 and max_keys >= 1):
-            raise ValueError("calls_per_second must be above 0; burst and max_keys must be at least 1")
+            raise ValueError("calls_per_second must be above 0; burst and max_keys must be at least 1.")
         self._interval_s = 1 / calls_per_second
         self._tolerance_s = (burst - 1) / calls_per_second
         self._max_keys = max_keys

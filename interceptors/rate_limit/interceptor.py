@@ -94,7 +94,7 @@ class ServerRateLimit(ServerInterceptor):
     def _reject(self, method: Method, wait_s: float) -> NoReturn:
         declared = method.policy.rate_limit
         if declared is None:
-            raise AssertionError("a rejected call has a limit")
+            raise AssertionError("A rejected call must have a limit.")
         rate = f"{declared.calls_per_second * self._factor:g}"
         metadata = {"calls_per_second": rate, "burst": str(declared.burst)}
         if declared.per_field:
@@ -112,7 +112,7 @@ def _reader(method: Method, declared: RateLimit) -> ReadField:
     field = field_at(cast("Descriptor", method.request_type.DESCRIPTOR), declared.per_field)
     if field is None:
         raise ContractError(
-            f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}"
+            f"{method.full_name}: rate_limit.per_field: the request has no single-valued field {declared.per_field}."
         )
     read = operator.attrgetter(declared.per_field)
     canonical = canonical_form(field)

@@ -1,8 +1,8 @@
-"""Adaptive concurrency limit: as many calls in flight as the usual latency allows.
+"""Adaptive concurrency limit: limits the calls in flight by comparing their latency with the usual latency.
 
-Based on Gradient2 of Netflix's concurrency-limits. The limit shrinks by the ratio of the usual latency to the present
-one. It grows while it is used and latency is normal. This version is more lenient: latency is the mean over half a
-second and may double, and the limit starts far above the need of a healthy method.
+The algorithm follows Gradient2 of Netflix's concurrency-limits. The limit shrinks by the ratio of the usual latency to
+the present one. The limit grows while it is used and latency is normal. The version here is more lenient: latency is
+the mean over half a second and may double, and the limit starts far above the need of a healthy method.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ MIN_LIMIT = 20
 MAX_LIMIT = 1_000
 WINDOW_S = 0.5
 MIN_SAMPLES = 10
-# The usual latency is a mean over about this many windows. It starts as the mean of the first few.
+# The usual latency is a mean over about USUAL_WINDOWS windows, and starts as the mean of the first FIRST_WINDOWS.
 USUAL_WINDOWS = 600
 FIRST_WINDOWS = 10
 TOLERANCE = 2.0

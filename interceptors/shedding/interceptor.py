@@ -50,10 +50,10 @@ _log = structlog.stdlib.get_logger("solo60.shedding")
 class ServerShedding(ServerInterceptor):
     """Server interceptor that rejects calls with Overloaded if all calls waited over `queue_delay_s` for 100 ms.
 
-    The number of calls of one method in flight is limited too (`interceptors.shedding.gradient`). That limit is at
-    least `min_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of
-    the delay and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so
-    that callers do not return all at once. Services named in `never_shed`, such as health, are always served.
+    The number of calls of one method in flight is limited too (`interceptors.shedding.gradient`). The limit is at least
+    `min_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of the delay
+    and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so that
+    callers do not return all at once. Services named in `never_shed`, such as health, are always served.
 
     Calls rejected here do not reach the access log. Instead, at most one log line a second reports their number.
 
@@ -139,10 +139,10 @@ class ServerShedding(ServerInterceptor):
 
 
 def waited_before_arrival_s(call: Call) -> float | None:
-    """Return the seconds that a call waited since its caller sent it, or None if they are unknown.
+    """Return the time in seconds that a call waited since its caller sent it, or None if the wait is unknown.
 
-    They are unknown if the caller sent no valid `x-timeout-ms`, or if gRPC's core sent the call before. They are also
-    unknown for timeouts over 10 s, which the core rounds too much.
+    The wait is unknown if the caller sent no valid `x-timeout-ms`, or if gRPC's core sent the call before. The wait is
+    also unknown for timeouts over 10 s, which the core rounds too much.
     """
     sent_ms = call.metadata.get(TIMEOUT_MS)
     if sent_ms is None or PREVIOUS_ATTEMPTS in call.metadata:

@@ -30,7 +30,7 @@ class QueueDelay:
     def __init__(self, targets_s: Sequence[float], interval_s: float = INTERVAL_S) -> None:
         self.standing = [False] * len(targets_s)
         self._targets_s = tuple(targets_s)
-        # The caller claims the delay. This cap prevents one false claim from outweighing all others.
+        # The caller claims the delay. The cap prevents one false claim from outweighing all others.
         self._max_delay_s = max(self._targets_s)
         self._interval_s = interval_s
         self._begin(-math.inf)
@@ -59,7 +59,7 @@ class QueueDelay:
         return self.standing
 
     def _evaluate(self, *, is_pause: bool) -> None:
-        if is_pause:  # of the calls or the machine: earlier delays mean nothing
+        if is_pause:  # no calls arrived or the machine was suspended, so earlier delays mean nothing
             self.standing = [False] * len(self._targets_s)
             return
         mean_s = self._sum_s / self._calls

@@ -1,8 +1,8 @@
 """Span attributes of calls, by OpenTelemetry's semantic conventions for RPC and gRPC (version 1.45.0).
 
-Conventions before 1.38 used other names for most of them. Those names are added if a program requests both sets, as
-`OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup` does. `rpc.method` has a different meaning in each set; the current one
-("solo60.gym.v1.GymService/GetGym") is used.
+Conventions before 1.38 used other names for most attributes. The earlier names are added if a program requests both
+sets, as `OTEL_SEMCONV_STABILITY_OPT_IN=rpc/dup` does. `rpc.method` has a different meaning in each set; the current
+meaning ("solo60.gym.v1.GymService/GetGym") is used.
 """
 
 from __future__ import annotations

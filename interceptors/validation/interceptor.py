@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import protovalidate
 from google.protobuf.message import Message
 
-from buf.validate import validate_pb2
 from contracts.errors import Internal, InvalidRequest, Violation
 from contracts.policy import ContractError
+from contracts.violations import violations_of
 from interceptors.chain.server import ServerInterceptor
 from interceptors.validation.mail_addresses import address_violations
 from interceptors.validation.malformed_times import malformed_times
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from google.protobuf.descriptor import FieldDescriptor
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call
 
-# Violations travel in metadata. gRPC drops a response with more than 8 KiB of metadata, so the caller would learn
-# nothing.
+# Violations are sent in metadata. gRPC drops a response with more than 8 KiB of metadata, and the caller would get no
+# violation at all.
 MAX_VIOLATIONS = 15
 MAX_NAMED_FIELDS = 5
 
@@ -51,7 +51,7 @@ class ServerValidation(ServerInterceptor):
             violations_of(method.request_type())
             violations_of(method.response_type())
         except protovalidate.CompilationError as error:
-            raise ContractError(f"{method.full_name}: a rule of its messages does not compile: {error}") from None
+            raise ContractError(f"{method.full_name}: a rule of its messages does not compile ({error}).") from None
         return True
 
     def on_request(self, call: Call, message: Message) -> None:
@@ -65,7 +65,7 @@ class ServerValidation(ServerInterceptor):
             # The rules have already rejected addresses of the wrong form.
             violations = violations or address_violations(message)
         except protovalidate.EvaluationError:  # such as a duration out of range
-            raise InvalidRequest("The request holds values that the validation rules cannot evaluate.") from None
+            raise InvalidRequest("The request contains values that the validation rules cannot evaluate.") from None
         if violations:
             raise InvalidRequest(
                 f"The request violates the contract: {_names(violations)}.", violations=violations[:MAX_VIOLATIONS]
@@ -75,26 +75,13 @@ class ServerValidation(ServerInterceptor):
         violations = violations_of(message)
         if violations:
             broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-            raise Internal(f"the response of {call.method.full_name} violates the contract: {broken}")
-
-
-_collect_violations = protovalidate.Validator().collect_violations
+            raise Internal(f"The response of {call.method.full_name} violates the contract: {broken}.")
 
 
 def _names(violations: list[Violation]) -> str:
     names = [violation.field or "the request" for violation in violations[:MAX_NAMED_FIELDS]]
     omitted = len(violations) - len(names)
     return ", ".join(names) + (f" and {omitted} more" if omitted else "")
-
-
-def violations_of(message: Message) -> list[Violation]:
-    """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
-    return [_violation_of(violation) for violation in _collect_violations(message)]
-
-
-def _violation_of(violation: protovalidate.Violation) -> Violation:
-    found = validate_pb2.Violation.FromString(violation.proto.to_binary())
-    return Violation(_path(found.field.elements), found.message)
 
 
 def unstorable_texts(message: Message) -> list[Violation]:
@@ -118,15 +105,3 @@ def _values_of_field(field: FieldDescriptor, content: FieldValue) -> list[tuple[
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
         return [(f"{field.name}[]", each) for pair in content.items() for each in pair]
     return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]
-
-
-def _path(elements: Iterable[validate_pb2.FieldPathElement]) -> str:
-    return ".".join(element.field_name + _subscript(element) for element in elements)
-
-
-def _subscript(element: validate_pb2.FieldPathElement) -> str:
-    kind = element.WhichOneof("subscript")
-    if kind is None:
-        return ""
-    # A map key may be personal data, so the path omits it.
-    return f"[{element.index}]" if kind == "index" else "[]"

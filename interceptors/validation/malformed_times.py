@@ -48,7 +48,7 @@ def _times(message: Message) -> Iterator[tuple[str, Timestamp]]:
 class _Field:
     """Field that leads to a timestamp.
 
-    It is cached, because reading the descriptor for each message would cost as much as the rules.
+    Fields are cached, because reading the descriptor for each message would cost as much as the rules.
     """
 
     name: str

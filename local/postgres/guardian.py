@@ -50,11 +50,11 @@ NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": 
 
 
 class StartError(Exception):
-    """The server did not start, or ended unexpectedly; the message is one sentence for the owner."""
+    """Failure of a server that did not start or ended unexpectedly; the message is one sentence for the owner."""
 
 
 class StopRequested(Exception):
-    """The owner closed its end of the pipe, or SIGTERM arrived."""
+    """Request to stop: the owner closed its end of the pipe, or SIGTERM arrived."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ def is_alive(pid: int) -> bool:
 
 
 def hold_lock(folder: Path) -> IO[str]:
-    """Lock the folder; raise StartError if a living process holds it, wait up to 30 s if its owner is dead."""
+    """Lock the folder; raise StartError if a living process holds the lock, wait up to 30 s if the holder is dead."""
     lock = (folder / "owner.lock").open("a+")
     give_up_at = time.monotonic() + LOCK_TIMEOUT_S
     while True:
@@ -106,7 +106,9 @@ def hold_lock(folder: Path) -> IO[str]:
             lock.seek(0)
             holder = lock.read().strip()
             if (holder and is_alive(int(holder))) or time.monotonic() > give_up_at:
-                raise StartError(f"process {holder} already runs it: stop that process first") from None
+                raise StartError(
+                    f"process {holder} already runs PostgreSQL in {folder}: stop that process first"
+                ) from None
             wait(0.05)
         else:
             lock.truncate(0)
@@ -248,7 +250,7 @@ def stop(server: subprocess.Popen[bytes]) -> None:
     for step, timeout_s in STOP_STEPS:
         if server.poll() is None:
             server.send_signal(step)
-            with contextlib.suppress(subprocess.TimeoutExpired):
+            with contextlib.suppress(subprocess.TimeoutExpired):  # the next step stops the server
                 server.wait(timeout_s)
 
 
@@ -259,7 +261,7 @@ def resume(pid: int) -> None:
     except OSError:  # not Linux
         children = []
     for each in (pid, *map(int, children)):
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it has ended
             os.kill(each, signal.SIGCONT)
 
 
@@ -304,7 +306,7 @@ def main() -> int:
     except StopRequested:
         return 0
     except (StartError, OSError) as error:
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(BrokenPipeError):  # the owner has ended
             print(error, flush=True)  # noqa: T201 - the answer to the owner
     return 1
 

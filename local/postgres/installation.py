@@ -29,7 +29,7 @@ OWN_FILES = {"cluster", "cluster.new", "owner.lock", "server.log"}
 
 
 class PostgresError(Failure):
-    """The embedded PostgreSQL cannot do what was asked; the message is one sentence for the operator."""
+    """Failure of the embedded PostgreSQL; the message is one sentence for the operator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,10 @@ def _chown(folder: Path, account: Account) -> None:
             f"{folder} belongs to user {owner}: start the embedded PostgreSQL as that user, not as root"
         )
     if not _others_can_enter(folder.parent):
-        raise PostgresError(f"user nobody, which runs PostgreSQL under root, cannot reach {folder}: move it")
+        raise PostgresError(
+            f"user nobody, which runs PostgreSQL under root, cannot reach {folder}: "
+            "set DATA_DIR to a folder that every account can enter"
+        )
     os.chown(folder, account.uid, account.gid)
 
 
@@ -123,7 +126,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _refuse_running(folder: Path) -> None:
-    """Raise PostgresError while a server has a living owner; if the owner was killed, wait until the server ends."""
+    """Raise PostgresError if the server has a living owner. If the owner was killed, wait until the server ends."""
     lock = folder / "owner.lock"
     if not lock.exists():
         return

@@ -1,7 +1,7 @@
 """Database role of the services on the embedded PostgreSQL.
 
 The role owns the databases but lacks the privileges that its migrations revoked. A superuser has every permission, so
-nothing can be denied to one. See docs/adr/0012-services-are-no-superusers.md.
+nothing can be denied to one. See docs/adr/0012-services-are-not-superusers.md.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CREATE = f"create role {SERVICE_ROLE} createdb"
 # The last step, so that the next start repeats an interrupted setup.
 _FINISH = f"alter role {SERVICE_ROLE} login"
 _DATABASES = "select datname from pg_database where not datistemplate"
-# Transfers objects that an earlier version created as superuser. Objects of extensions keep their owner.
+# Transfers objects that an earlier version created as superuser. The owner of extension objects does not change.
 _CHANGE_OWNER = f"""
     do $$ declare statement text; begin
         for statement in
@@ -46,7 +46,7 @@ _CHANGE_OWNER = f"""
 
 
 async def ensure_service_role(superuser_url: str) -> None:
-    """Create the role if the server lacks it, as the owner of all existing databases and their tables.
+    """Create the role if the server lacks it, and make the role the owner of all existing databases and their tables.
 
     Raises PostgresError if the server rejects the superuser or dies meanwhile.
     """

@@ -110,7 +110,7 @@ class EmbeddedPostgres:
             return None
 
     def exit_reason(self) -> str | None:
-        """Return how a started server ended unexpectedly ("was killed by signal 9"), or None.
+        """Return the reason for the unexpected end of a started server ("was killed by signal 9"), or None.
 
         After a failed restart, the result is "did not start again".
         """
@@ -170,7 +170,7 @@ class EmbeddedPostgres:
 
 
 def _stop_guardian(guardian: subprocess.Popen[str]) -> None:
-    """Tell the guardian to stop its server, and wait until it has ended."""
+    """Stop the guardian, which stops its server, and wait until the guardian has ended."""
     if guardian.stdin is not None:
         guardian.stdin.close()
     try:

@@ -1,4 +1,4 @@
-"""Database pool with transactions whose statements end with the call that they serve."""
+"""Database pool that ends each statement with the call that it serves."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config(
 class DatabaseUnavailable(Unavailable):
     """The database is not reachable, and unfinished work may or may not have been committed.
 
-    Callers are told only that the service is unavailable; the reason is for the log.
+    The message for callers contains no reason, because the reason is for the log.
     """
 
     def __init__(self, reason: str) -> None:
@@ -89,16 +89,16 @@ class Database:
         max_connections: int = 10,
         remaining_s: Callable[[], float | None] = lambda: None,
     ) -> Database:
-        """Open the pool; raise DatabaseUnavailable if the server refuses connections, ValueError for a bad URL."""
+        """Open the pool; raise DatabaseUnavailable if the server cannot be reached, ValueError for a bad URL."""
         pool = _pool(url, min_size=1, max_size=max_connections)
         probes = _pool(url, min_size=0, max_size=1)
         try:
             await pool
             await probes  # opens no connection yet
         except TimeoutError as error:
-            raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s") from error
+            raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s.") from error
         except CONNECTION_ERRORS as error:
-            raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}.") from error
         return cls(pool, probes, remaining_s)
 
     async def close(self) -> None:
@@ -205,14 +205,14 @@ class Database:
             raise DatabaseTooSlow from error
         except _DISK_ERRORS as error:
             self._disk_full_at = time.monotonic()
-            raise DatabaseUnavailable(f"the disk of the database is full: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"the disk of the database is full: {_reason(error)}.") from error
         except _UNAVAILABLE_ERRORS as error:
-            raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}.") from error
         except (OSError, asyncpg.InterfaceError) as error:
             # Other errors may come from the caller's code: only a lost connection shows a failure of the database.
             if not _is_lost(connection):
                 raise
-            raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"the connection to the database is lost: {_reason(error)}.") from error
         finally:
             # A failed release must not fail a finished call. asyncpg closes a connection that fails here.
             with suppress(*CONNECTION_ERRORS):
@@ -224,9 +224,9 @@ class Database:
         try:
             return await self._pool.acquire(timeout=timeout_s)
         except TimeoutError as error:
-            raise DatabaseUnavailable(f"no connection to the database was free for {timeout_s:.3g} s") from error
+            raise DatabaseUnavailable(f"no connection to the database was free for {timeout_s:.3g} s.") from error
         except CONNECTION_ERRORS as error:
-            raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}") from error
+            raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}.") from error
 
     async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:
         """Limit the time of the following statements; the pool resets limits set outside of a transaction."""
@@ -260,4 +260,4 @@ def _is_lost(connection: Connection) -> bool:
 
 
 def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return str(error).rstrip(".") or type(error).__name__

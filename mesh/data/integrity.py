@@ -1,4 +1,4 @@
-"""Integrity check of a service's database: broken invariants, missing migrations, superuser role; read-only.
+"""Integrity check of a service's database: broken invariants, pending migrations, superuser role; read-only.
 
 Each view named `violation_*` lists the rows that break one invariant, so all of these views must be empty. The rows
 hold ids, never personal data.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS
-from mesh.data.migrations import MigrationError, pending_versions, refuse_foreign_history, refuse_old_server
+from mesh.data.migrations import MigrationError, pending_versions, reject_foreign_history, reject_old_server
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ class IntegrityReport:
 
 
 async def find_broken_invariants(connection: asyncpg.Connection[Any] | Connection) -> tuple[BrokenInvariant, ...]:
-    """Return a violation for each `violation_*` view that is not empty."""
+    """Return a BrokenInvariant for each `violation_*` view that is not empty."""
     views = [view for (view,) in await connection.fetch(_VIEWS)]
     if not views:
         return ()
@@ -68,13 +68,13 @@ def _query_of_view(view: str) -> str:
 
 
 async def check_integrity(database_url: str, migrations: Path) -> IntegrityReport:
-    """Check a database for broken invariants, missing migrations, and a superuser role."""
+    """Check a database for broken invariants, pending migrations, and a superuser role."""
     try:
         connection = await asyncpg.connect(database_url, timeout=CONNECT_TIMEOUT_S, command_timeout=QUERY_TIMEOUT_S)
     except TimeoutError:
-        return IntegrityReport(trouble=f"It does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
+        return IntegrityReport(trouble=f"The database does not answer within {CONNECT_TIMEOUT_S:.0f} s.")
     except (*CONNECTION_ERRORS, ValueError) as error:
-        return IntegrityReport(trouble=f"It cannot be reached ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"The database cannot be reached ({type(error).__name__}).")
     try:
         return IntegrityReport(
             await find_broken_invariants(connection),
@@ -85,7 +85,7 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
     except MigrationError as error:
         return IntegrityReport(trouble=str(error))
     except CONNECTION_ERRORS as error:
-        return IntegrityReport(trouble=f"It cannot be examined ({type(error).__name__}).")
+        return IntegrityReport(trouble=f"The database cannot be examined ({type(error).__name__}).")
     finally:
         await connection.close()
 
@@ -93,8 +93,8 @@ async def check_integrity(database_url: str, migrations: Path) -> IntegrityRepor
 async def _incompatibility(connection: asyncpg.Connection[Any], migrations: Path) -> str:
     """Return a sentence if the server is too old or other migrations created the database, else ""."""
     try:
-        refuse_old_server(connection)
-        await refuse_foreign_history(connection, migrations)
+        reject_old_server(connection)
+        await reject_foreign_history(connection, migrations)
     except MigrationError as error:
         return str(error)
     return ""

@@ -48,7 +48,7 @@ CHECKSUMS = """
 
 
 class MigrationError(Failure):
-    """The database cannot be migrated; the message says why and holds no password."""
+    """The database cannot be migrated; the message gives the reason, without the password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     migrations = _read(folder)
     try:
         async with _locked(database_url) as connection:
-            await _refuse_foreign_history(connection, migrations)
+            await _reject_foreign_history(connection, migrations)
             await connection.execute(CHECKSUMS)
             pending = await _pending(connection, migrations)
             try:
@@ -81,26 +81,25 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
             return pending
     except DbmateError as error:
         reason = _without_password(str(error), database_url)
-        raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
     except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
-        raise MigrationError(f"the migrations in {folder} cannot be applied: the database URL is not valid") from None
+        reason = "the database URL is not valid"
     except CONNECTION_ERRORS as error:
         reason = _without_password(str(error) or type(error).__name__, database_url)
-        # A chained cause would print the password in the traceback.
-        raise MigrationError(f"the migrations in {folder} cannot be applied: {reason}") from None
+    # Raise outside of `except`, because a chained cause would print the password in the traceback.
+    raise MigrationError(f"the migrations in {folder} cannot be applied: {reason.rstrip('.')}.")
 
 
 async def pending_versions(connection: Connection | PoolConnectionProxy[Any], folder: Path) -> list[str]:
-    """Return the pending versions of the mesh and of `folder`, in order.
+    """Return the versions of the mesh and of `folder` that the database lacks, in order.
 
     Raises MigrationError for a missing folder or a misnamed file.
     """
     return await _pending(connection, _read(folder))
 
 
-async def refuse_foreign_history(connection: Connection, folder: Path) -> None:
+async def reject_foreign_history(connection: Connection, folder: Path) -> None:
     """Raise MigrationError if the database has other migrations than the mesh and `folder`; change nothing."""
-    await _refuse_foreign_history(connection, _read(folder))
+    await _reject_foreign_history(connection, _read(folder))
 
 
 async def _pending(connection: Connection | PoolConnectionProxy[Any], migrations: Mapping[str, Migration]) -> list[str]:
@@ -112,15 +111,15 @@ def _read(folder: Path) -> dict[str, Migration]:
     """Return the files of the mesh and of a folder by version, sorted by name as in dbmate."""
     migrations: dict[str, Migration] = {}
     if not folder.is_dir():
-        raise MigrationError(f"the migrations folder {folder} does not exist")
+        raise MigrationError(f"the migrations folder {folder} does not exist.")
     folders = dict.fromkeys((MESH_MIGRATIONS, folder))
     for path in (path for each in folders for path in sorted(each.glob("*.sql"))):
         number = re.match(r"\d+", path.name)
         if number is None:
-            raise MigrationError(f"{path} has no number: name a migration 0001_name.sql")
+            raise MigrationError(f"{path} has no number: name it like 0001_name.sql.")
         version = number.group()
         if version in migrations:
-            raise MigrationError(f"{path} has the same number as {migrations[version].path.name}")
+            raise MigrationError(f"{path} has the same number as {migrations[version].path.name}: use the next number.")
         migrations[version] = Migration(version, path, hashlib.sha256(path.read_bytes()).hexdigest())
     return migrations
 
@@ -170,14 +169,14 @@ async def open_database(database_url: str, database: str | None = None) -> Conne
     except (ValueError, OverflowError):  # the text quotes the unreadable part of the URL, which may hold the password
         raise MigrationError("this is not a valid database URL.") from None
     try:
-        refuse_old_server(connection)
+        reject_old_server(connection)
     except MigrationError:
         await connection.close()
         raise
     return connection
 
 
-def refuse_old_server(connection: Connection | PoolConnectionProxy[Any]) -> None:
+def reject_old_server(connection: Connection | PoolConnectionProxy[Any]) -> None:
     """Raise MigrationError if the server of a connection is older than the migrations need."""
     version = connection.get_server_version().major
     if version < MIN_SERVER_VERSION:
@@ -204,19 +203,19 @@ async def _applied(connection: Connection | PoolConnectionProxy[Any]) -> set[str
     return {row["version"] for row in await connection.fetch("select version from schema_migrations")}
 
 
-async def _refuse_foreign_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
+async def _reject_foreign_history(connection: Connection, migrations: Mapping[str, Migration]) -> None:
     checksums = await _checksums(connection)
     missing = await _applied(connection) - migrations.keys()
     unknown = sorted(version for version in missing if checksums.get(version) not in REMOVED)
     if unknown:
         raise MigrationError(
             f"migration {', '.join(unknown)} is applied, but its file is missing: "
-            "switch to the branch that has the file, or drop the database"
+            "switch to the branch that has the file, or drop the database."
         )
     for version, sha256 in checksums.items():
         if version in migrations and migrations[version].sha256 not in (sha256, CHANGED.get(sha256)):
             path = migrations[version].path
-            raise MigrationError(f"{path} was changed after it was applied: restore it and write a new migration")
+            raise MigrationError(f"{path} was changed after it was applied: restore it and write a new migration.")
 
 
 async def _checksums(connection: Connection) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """Listener for PostgreSQL notifications that detects and replaces a lost connection.
 
-PostgreSQL does not store notifications for absent listeners. So after each gap, the listener is told that it may have
-missed some.
+PostgreSQL does not store notifications for absent listeners. So the caller is notified of each gap, in which some may
+be missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     Connection = asyncpg.Connection[Any]
 
-# A query at this interval detects a connection whose other end has disappeared silently.
+# A query at this interval detects a connection without a peer: the server or the network has disappeared silently.
 CHECK_INTERVAL_S = 10.0
 CHECK_TIMEOUT_S = 5.0
 RECONNECT_PAUSE_S = 0.5

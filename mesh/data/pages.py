@@ -38,10 +38,10 @@ class PagedRequest(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Page that a request asks for: at most `size` items after the item named by `cursor`.
+    """Requested page: at most `size` items after the item named by `cursor`.
 
-    A cursor holds one or two keys of the last item on the previous page. A token is a cursor, sealed with a digest of
-    the request. A token from a request with other filters is rejected, and so is any text that the service did not
+    A cursor contains one or two keys of the last item on the previous page. A token is a cursor, sealed with a digest
+    of the request. A token from a request with other filters is rejected, and so is any text that the service did not
     issue. The seal is not secret: a token does not authenticate its caller.
     """
 
@@ -90,7 +90,7 @@ class Page:
 
 
 def page_of(request: PagedRequest) -> Page:
-    """Return the page that `request` asks for; raise InvalidRequest if its token belongs to another request."""
+    """Return the page for `request`; raise InvalidRequest if its token belongs to another request."""
     size = min(request.page_size, MAX_PAGE_SIZE) or DEFAULT_PAGE_SIZE
     filters_sha256 = _digest_of_filters(cast("Message", request))
     return Page(size, _cursor_of(request.page_token, filters_sha256), filters_sha256)

@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
     from nats.js import JetStreamContext
 
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
 
 STREAM = "solo60-outbox"
 SUBJECTS = "solo60.outbox.*"
-# JetStream drops a message id that it received within this time, for example after a lost answer or a lost lease. The
+# JetStream drops a message id that it received within this time, for example after a lost acknowledgement or lease. The
 # receiver's outbox table drops later duplicates.
 DUPLICATE_WINDOW_S = 120.0
 # A full stream rejects new messages, which then stay in the senders' outboxes.
@@ -41,7 +41,7 @@ MAX_STREAM_BYTES = 1024**3
 CONNECT_TIMEOUT_S = 2
 # An unresponsive server is detected after three of these.
 PING_INTERVAL_S = 10
-ANSWER_TIMEOUT_S = 2.0
+RESPONSE_TIMEOUT_S = 2.0
 RECONNECT_PAUSE_S = 0.5
 
 _log = structlog.stdlib.get_logger("solo60.outbox")
@@ -84,9 +84,9 @@ class Broker:
         """Return the JetStream API of the connection; raise Unavailable if there is no connection."""
         if self._client is None or not self._client.is_connected:
             raise Unavailable
-        return self._client.jetstream(timeout=ANSWER_TIMEOUT_S)
+        return self._client.jetstream(timeout=RESPONSE_TIMEOUT_S)
 
-    async def publish(self, message: Message) -> None:
+    async def publish(self, message: OutboxMessage) -> None:
         """Publish a message, deduplicated by its id; return after the server has acknowledged it.
 
         Raises MessageTooLarge, or Unavailable if the server did not acknowledge.
@@ -123,7 +123,7 @@ class Broker:
         except (Error, OSError, TimeoutError) as error:
             await _close(client)
             if "authorization" in str(error).lower():
-                raise SettingsError("NATS_URL: the server refuses this user and password.") from None
+                raise SettingsError("NATS_URL: the server rejects this user and password.") from None
             _log.debug("no connection to the broker", error=type(error).__name__)
         except BaseException:
             await _close(client)
@@ -143,10 +143,10 @@ class Broker:
             connect_timeout=CONNECT_TIMEOUT_S,
             ping_interval=PING_INTERVAL_S,
             # Without a timeout, a flush on a lost connection waits forever.
-            flush_timeout=ANSWER_TIMEOUT_S,
+            flush_timeout=RESPONSE_TIMEOUT_S,
             error_cb=_log_error,
         )
-        await _make_stream(client.jetstream(timeout=ANSWER_TIMEOUT_S))
+        await _make_stream(client.jetstream(timeout=RESPONSE_TIMEOUT_S))
 
 
 async def _log_error(error: Exception) -> None:
@@ -155,12 +155,12 @@ async def _log_error(error: Exception) -> None:
 
 async def _close(client: Client) -> None:
     with suppress(Error, OSError, TimeoutError):
-        async with asyncio.timeout(ANSWER_TIMEOUT_S):
+        async with asyncio.timeout(RESPONSE_TIMEOUT_S):
             await client.close()
 
 
 async def _make_stream(stream: JetStreamContext) -> None:
-    """Create the stream if it is missing; an existing stream keeps its operator's limits and replicas.
+    """Create the stream if it is missing; do not change the operator's limits and replicas of an existing stream.
 
     Raises SettingsError if the stream is not a work queue, because other streams retain acknowledged messages and would
     deliver them to each new consumer.

@@ -6,11 +6,11 @@ from uuid import UUID
 
 from google.protobuf.message import DecodeError
 
-from mesh.outbox.message import Message
+from mesh.outbox.message import OutboxMessage
 from solo60.mesh.v1.outbox_pb2 import OutboxEnvelope
 
 
-def encode_envelope(message: Message, now_s: float) -> bytes:
+def encode_envelope(message: OutboxMessage, now_s: float) -> bytes:
     """Return a message as a serialized envelope; `now_s` is the time in seconds since 1970."""
     envelope = OutboxEnvelope(
         message_id=str(message.message_id),
@@ -25,13 +25,13 @@ def encode_envelope(message: Message, now_s: float) -> bytes:
     return envelope.SerializeToString()
 
 
-def decode_envelope(content: bytes, now_s: float) -> Message:
+def decode_envelope(content: bytes, now_s: float) -> OutboxMessage:
     """Return the message in an envelope, with its age at `now_s`; raise ValueError if `content` is invalid."""
     try:
         envelope = OutboxEnvelope.FromString(content)
     except DecodeError:
-        raise ValueError("not an OutboxEnvelope") from None
-    message = Message(
+        raise ValueError("This is not an OutboxEnvelope.") from None
+    message = OutboxMessage(
         message_id=UUID(envelope.message_id),
         destination=envelope.destination,
         payload=envelope.payload,
@@ -43,5 +43,5 @@ def decode_envelope(content: bytes, now_s: float) -> Message:
     )
     texts = (message.destination, message.event, message.aggregate_key, message.correlation_id, message.traceparent)
     if any("\0" in (text or "") for text in texts):
-        raise ValueError("PostgreSQL text cannot contain NUL characters")
+        raise ValueError("A text contains U+0000, which PostgreSQL cannot store.")
     return message

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nats.js import JetStreamContext
 
     from mesh.outbox.broker import Broker
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
     from mesh.outbox.store import OutboxStore
 
 MAX_BATCH = 100
@@ -123,7 +123,7 @@ class Intake:
         for received in batch:
             await received.ack()
 
-    def _message_in(self, received: Msg) -> Message | None:
+    def _message_in(self, received: Msg) -> OutboxMessage | None:
         try:
             message = decode_envelope(received.data, self._clock())
         except ValueError:

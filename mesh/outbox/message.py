@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class Status(StrEnum):
+class DeliveryStatus(StrEnum):
     """Delivery status of a message. The names are those of OutboxStatus in the contract."""
 
     PENDING = "pending"
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class OutboxMessage:
     """One call to deliver: `destination` ("package.Service/Method") and `payload`, its serialized request.
 
     `attempts` counts failed attempts, without those that failed because the receiver was unavailable. `age_s` is the
@@ -48,7 +48,7 @@ class Message:
 class Verdict:
     """Result of a delivery attempt; `pause_s` is the time in seconds until a pending message is due again."""
 
-    status: Status
+    status: DeliveryStatus
     attempts: int
     error: str = ""
     pause_s: float = 0.0
@@ -58,8 +58,8 @@ class Verdict:
 class StoredMessage:
     """A message with its state in the outbox table."""
 
-    message: Message
-    status: Status
+    message: OutboxMessage
+    status: DeliveryStatus
     last_error: str
     create_time: datetime
     due_time: datetime | None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,17 +40,17 @@ class OutboxMetrics:
             buckets=_BUCKETS_S,
         )
 
-    def count_attempt(self, destination: str, status: Status, delay_s: float) -> None:
+    def count_attempt(self, destination: str, status: DeliveryStatus, delay_s: float) -> None:
         """Count a delivery attempt with its resulting status; observe `delay_s` if the message is delivered."""
         self._attempts.labels(destination, status).inc()
-        if status is Status.DELIVERED:
+        if status is DeliveryStatus.DELIVERED:
             self._delay.labels(destination).observe(delay_s)
 
-    def show_backlog(self, backlog: Iterable[tuple[str, Status, int, float]]) -> None:
+    def set_backlog(self, backlog: Iterable[tuple[str, DeliveryStatus, int, float]]) -> None:
         """Set the gauges from tuples of destination, status, message count and age of the oldest in seconds."""
         for gauge in (self._pending, self._dead, self._oldest):
             gauge.clear()
         for destination, status, depth, oldest_s in backlog:
-            (self._pending if status is Status.PENDING else self._dead).labels(destination).set(depth)
-            if status is Status.PENDING:
+            (self._pending if status is DeliveryStatus.PENDING else self._dead).labels(destination).set(depth)
+            if status is DeliveryStatus.PENDING:
                 self._oldest.labels(destination).set(oldest_s)

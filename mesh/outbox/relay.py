@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 from mesh.outbox.retry import DestinationPauses, is_unavailable, judge
 from mesh.outbox.store import LEASE
 from mesh.periodic import repeating
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
     from mesh.outbox.metrics import OutboxMetrics
     from mesh.outbox.store import OutboxStore
     from mesh.outbox.transport import Transport
 
-# Maximum numbers of concurrent deliveries and of leased runs. More runs than deliveries, so that deliveries do not wait
-# for the next claim.
+# Maximum numbers of concurrent deliveries and of leased runs. A run is one message, or consecutive messages of one
+# aggregate. There are more runs than deliveries, so that deliveries do not wait for the next claim.
 CONCURRENCY = 32
 MAX_RUNS = 128
 # Longest delivery delay when a notification is lost.
@@ -67,7 +67,7 @@ class Relay:
         self._runs: set[asyncio.Task[None]] = set()
         self._delivery_slots = asyncio.Semaphore(CONCURRENCY)
         self._woken = asyncio.Event()
-        self._verdicts: list[tuple[Message, Verdict]] = []
+        self._verdicts: list[tuple[OutboxMessage, Verdict]] = []
         self._has_verdicts = asyncio.Event()
         # Settling and renewing update the same rows. The lock keeps one statement from blocking the other in the
         # database.
@@ -150,51 +150,51 @@ class Relay:
             async with asyncio.timeout(min(waits_s)):
                 await self._woken.wait()
 
-    async def _deliver_run(self, run: Sequence[Message], claimed_at: float) -> None:
+    async def _deliver_run(self, run: Sequence[OutboxMessage], claimed_at: float) -> None:
         """Deliver the messages of a run in order; after a failure, return the rest of the run to the outbox."""
         for position, message in enumerate(run):
             verdict = None
             async with self._delivery_slots:
                 if self._may_deliver(message, claimed_at):
                     verdict = await self._attempt(message)
-            if verdict is None or verdict.status is Status.PENDING:
+            if verdict is None or verdict.status is DeliveryStatus.PENDING:
                 pause_s = verdict.pause_s if verdict else 0.0
                 released = run[position + 1 :] if verdict else run[position:]
                 self._add_verdicts([(message, verdict)] if verdict else [])
                 self._add_verdicts(
-                    [(each, Verdict(Status.PENDING, each.attempts, pause_s=pause_s)) for each in released]
+                    [(each, Verdict(DeliveryStatus.PENDING, each.attempts, pause_s=pause_s)) for each in released]
                 )
                 return
             self._add_verdicts([(message, verdict)])
 
-    def _may_deliver(self, message: Message, claimed_at: float) -> bool:
+    def _may_deliver(self, message: OutboxMessage, claimed_at: float) -> bool:
         now = self._clock()
         is_leased = now < max(claimed_at, self._renewed_at) + LEASE.total_seconds()
         return is_leased and not self._is_stopping and not self._pauses.is_paused(message.destination, now)
 
-    async def _attempt(self, message: Message) -> Verdict:
+    async def _attempt(self, message: OutboxMessage) -> Verdict:
         began = self._clock()
         try:
             await self._transport.deliver(message)
         except asyncio.CancelledError:
-            return Verdict(Status.PENDING, message.attempts)  # the relay stops: another one delivers the message
+            return Verdict(DeliveryStatus.PENDING, message.attempts)  # this relay stops; another one delivers it
         except Exception as error:  # noqa: BLE001 - `judge` handles every error
             verdict = judge(message, error, self._rng)
             if is_unavailable(error):
                 self._pauses.record_failure(message.destination, error, self._clock())
             else:
-                self._pauses.record_answer(message.destination)
+                self._pauses.record_response(message.destination)
                 self._log_failure(message, verdict)
         else:
-            verdict = Verdict(Status.DELIVERED, message.attempts)
-            self._pauses.record_answer(message.destination)
+            verdict = Verdict(DeliveryStatus.DELIVERED, message.attempts)
+            self._pauses.record_response(message.destination)
         self._metrics.count_attempt(message.destination, verdict.status, message.age_s + self._clock() - began)
         return verdict
 
-    def _log_failure(self, message: Message, verdict: Verdict) -> None:
-        log = _log.error if verdict.status is Status.DEAD else _log.warning
+    def _log_failure(self, message: OutboxMessage, verdict: Verdict) -> None:
+        log = _log.error if verdict.status is DeliveryStatus.DEAD else _log.warning
         log(
-            "message is now a dead letter" if verdict.status is Status.DEAD else "delivery failed, will retry",
+            "message is now a dead letter" if verdict.status is DeliveryStatus.DEAD else "delivery failed, will retry",
             message_id=str(message.message_id),
             destination=message.destination,
             attempts=verdict.attempts,
@@ -202,7 +202,7 @@ class Relay:
             correlation_id=message.correlation_id,
         )
 
-    def _add_verdicts(self, verdicts: list[tuple[Message, Verdict]]) -> None:
+    def _add_verdicts(self, verdicts: list[tuple[OutboxMessage, Verdict]]) -> None:
         if verdicts:
             self._verdicts += verdicts
             self._has_verdicts.set()
@@ -241,5 +241,7 @@ class Relay:
 
     async def _update_backlog(self) -> None:
         backlog = await self._store.backlog()
-        self._metrics.show_backlog(backlog)
-        self.dead_letters = {destination: depth for destination, status, depth, _ in backlog if status is Status.DEAD}
+        self._metrics.set_backlog(backlog)
+        self.dead_letters = {
+            destination: depth for destination, status, depth, _ in backlog if status is DeliveryStatus.DEAD
+        }

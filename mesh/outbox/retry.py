@@ -13,12 +13,12 @@ from contracts.codes import COUNTED_ATTEMPTS, RECEIVER_UNAVAILABLE
 from contracts.errors import MessageTooLarge, RequestInProgress, ServiceError, UnknownError
 from contracts.policy import ContractError
 from mesh.data.idempotency import RETENTION
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 
 if TYPE_CHECKING:
     import random
 
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
 
 MAX_ATTEMPTS = 8
 # Full jitter below 1, 3, 9, 27, 81, 243 and 729 s: a message becomes a dead letter after about ten minutes, at most
@@ -33,20 +33,20 @@ FIRST_PAUSE_S = 0.1
 MAX_PAUSE_S = 5.0
 
 
-def judge(message: Message, error: Exception, rng: random.Random) -> Verdict:
+def judge(message: OutboxMessage, error: Exception, rng: random.Random) -> Verdict:
     """Return the verdict on a message after its delivery raised `error`."""
     description = describe_error(error)
     if message.age_s > GIVE_UP_AFTER_S:
-        return Verdict(Status.DEAD, message.attempts, f"Not delivered in time. {description}")
+        return Verdict(DeliveryStatus.DEAD, message.attempts, f"Not delivered in time. {description}")
     if is_unavailable(error):
         pause_s = error.retry_after_s if isinstance(error, ServiceError) else None
-        return Verdict(Status.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
+        return Verdict(DeliveryStatus.PENDING, message.attempts, description, pause_s or FIRST_PAUSE_S)
     attempts = message.attempts + 1
     if isinstance(error, ServiceError) and error.code not in COUNTED_ATTEMPTS:
-        return Verdict(Status.DEAD, attempts, description)
+        return Verdict(DeliveryStatus.DEAD, attempts, description)
     if attempts >= MAX_ATTEMPTS:
-        return Verdict(Status.DEAD, attempts, description)
-    return Verdict(Status.PENDING, attempts, description, backoff_s(attempts, rng))
+        return Verdict(DeliveryStatus.DEAD, attempts, description)
+    return Verdict(DeliveryStatus.PENDING, attempts, description, backoff_s(attempts, rng))
 
 
 def is_unavailable(error: Exception) -> bool:
@@ -67,13 +67,13 @@ def backoff_s(attempts: int, rng: random.Random) -> float:
 
 
 def describe_error(error: Exception) -> str:
-    """Describe an error in the words of our contracts only, because other text may contain personal data."""
+    """Return a description of an error, with text of our contracts only: other text may contain personal data."""
     if isinstance(error, UnknownError):
         return f"{error.code.name}."
     if isinstance(error, ServiceError):
         return f"{error.code.name} {error.reason_name()}: {error.message}"
     if isinstance(error, ContractError):
-        return f"{error}."
+        return str(error)
     return f"{type(error).__name__}."
 
 
@@ -91,7 +91,10 @@ class DestinationPauses:
         self._pauses: dict[str, _Pause] = {}
 
     def record_failure(self, destination: str, error: Exception, now: float) -> None:
-        """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s, or longer if `error` says so."""
+        """Pause a destination for up to 0.1 s, doubled with each failure up to 5 s.
+
+        The pause is never shorter than the retry delay of `error`.
+        """
         if isinstance(error, RequestInProgress) or self.is_paused(destination, now):
             return  # concerns one message only, or started before the pause
         pause = self._pauses.setdefault(destination, _Pause(now, 0))
@@ -100,8 +103,8 @@ class DestinationPauses:
         pushback_s = (error.retry_after_s if isinstance(error, ServiceError) else None) or 0.0
         pause.until = now + max(pushback_s, self._rng.uniform(max_pause_s / 2, max_pause_s))
 
-    def record_answer(self, destination: str) -> None:
-        """End the pause of a destination, because it has answered."""
+    def record_response(self, destination: str) -> None:
+        """End the pause of a destination, because it has responded."""
         self._pauses.pop(destination, None)
 
     def is_paused(self, destination: str, now: float) -> bool:

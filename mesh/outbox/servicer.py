@@ -13,7 +13,7 @@ from contracts.policy import ContractError
 from interceptors.redaction import redacted
 from mesh.data.idempotency import keyed_call
 from mesh.data.pages import page_of
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceServicer
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from grpc.aio import ServicerContext
 
-    from mesh.outbox.inspection import Inspection
+    from mesh.outbox.administration import OutboxAdministration
     from mesh.outbox.message import StoredMessage
     from mesh.outbox.relay import Relay
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 class OutboxServicer(OutboxServiceServicer):
     """Servicer for one outbox. Wakes `relay` after a retry."""
 
-    def __init__(self, inspection: Inspection, relay: Relay) -> None:
-        self._inspection = inspection
+    def __init__(self, administration: OutboxAdministration, relay: Relay) -> None:
+        self._administration = administration
         self._relay = relay
 
     def dead_letters(self) -> Mapping[str, int]:
@@ -44,7 +44,7 @@ class OutboxServicer(OutboxServiceServicer):
         context: ServicerContext[pb.ListMessagesRequest, pb.ListMessagesResponse],
     ) -> pb.ListMessagesResponse:
         page = page_of(request)
-        found = await self._inspection.list(
+        found = await self._administration.list(
             _status_of(request.status), request.destination or None, page.limit, before=page.after(int)
         )
         messages, next_page_token = page.cut(found, lambda last: last.message.sequence)
@@ -55,7 +55,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.GetMessageRequest,
         context: ServicerContext[pb.GetMessageRequest, pb.GetMessageResponse],
     ) -> pb.GetMessageResponse:
-        stored = await self._inspection.find(UUID(request.message_id))
+        stored = await self._administration.find(UUID(request.message_id))
         return pb.GetMessageResponse(message=_shown(stored), payload_json=_payload_of(stored))
 
     async def RetryMessage(
@@ -63,7 +63,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.RetryMessageRequest,
         context: ServicerContext[pb.RetryMessageRequest, pb.RetryMessageResponse],
     ) -> pb.RetryMessageResponse:
-        stored = await self._inspection.retry(UUID(request.message_id))
+        stored = await self._administration.retry(UUID(request.message_id))
         self._relay.wake()
         return pb.RetryMessageResponse(message=_shown(stored))
 
@@ -72,7 +72,7 @@ class OutboxServicer(OutboxServiceServicer):
         request: pb.DropMessageRequest,
         context: ServicerContext[pb.DropMessageRequest, pb.DropMessageResponse],
     ) -> pb.DropMessageResponse:
-        return pb.DropMessageResponse(message=_shown(await self._inspection.drop(UUID(request.message_id))))
+        return pb.DropMessageResponse(message=_shown(await self._administration.drop(UUID(request.message_id))))
 
     async def ReplayMessage(
         self,
@@ -82,11 +82,11 @@ class OutboxServicer(OutboxServiceServicer):
         message_id = UUID(request.message_id)
         # A repeated call with the same key gets the message that the first call added.
         new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
-        return pb.ReplayMessageResponse(message=_shown(await self._inspection.replay(message_id, new_id)))
+        return pb.ReplayMessageResponse(message=_shown(await self._administration.replay(message_id, new_id)))
 
 
-def _status_of(value: pb.OutboxStatus.ValueType) -> Status | None:
-    return Status[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
+def _status_of(value: pb.OutboxStatus.ValueType) -> DeliveryStatus | None:
+    return DeliveryStatus[pb.OutboxStatus.Name(value).removeprefix("OUTBOX_STATUS_")] if value else None
 
 
 def _payload_of(stored: StoredMessage) -> str:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mesh.data.deletion import delete_in_batches
-from mesh.outbox.message import Message, Status
+from mesh.outbox.message import DeliveryStatus, OutboxMessage
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -95,7 +95,7 @@ class OutboxStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[Message]]:
+    async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[OutboxMessage]]:
         """Lease due messages to `holder` and return them in runs; deliver the messages of a run one after another.
 
         A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and none for the
@@ -105,7 +105,7 @@ class OutboxStore:
             rows = await connection.fetch(_CLAIM, holder, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE)
         return _runs(map(_message, rows))
 
-    async def settle(self, holder: UUID, verdicts: Iterable[tuple[Message, Verdict]]) -> None:
+    async def settle(self, holder: UUID, verdicts: Iterable[tuple[OutboxMessage, Verdict]]) -> None:
         """Record verdicts on messages; skip messages that `holder` no longer leases."""
         pairs = list(verdicts)
         async with self._database.connection() as connection:
@@ -134,7 +134,7 @@ class OutboxStore:
         """Delete messages that were delivered more than RETENTION ago, and return their number."""
         return await delete_in_batches(self._database, _DELETE_DELIVERED, RETENTION)
 
-    async def receive(self, messages: Sequence[Message]) -> None:
+    async def receive(self, messages: Sequence[OutboxMessage]) -> None:
         """Store messages from other outboxes in their order; skip ids that are already stored."""
         async with self._database.transaction() as connection:
             await connection.execute(
@@ -149,26 +149,26 @@ class OutboxStore:
                 [each.age_s for each in messages],
             )
 
-    async def backlog(self) -> list[tuple[str, Status, int, float]]:
+    async def backlog(self) -> list[tuple[str, DeliveryStatus, int, float]]:
         """Return tuples of destination, status, message count and age of the oldest in seconds.
 
         Covers pending messages and dead letters.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(_BACKLOG)
-        return [(row["destination"], Status(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
+        return [(row["destination"], DeliveryStatus(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
 
 
-def _runs(messages: Iterable[Message]) -> list[list[Message]]:
+def _runs(messages: Iterable[OutboxMessage]) -> list[list[OutboxMessage]]:
     """Group messages by lane, ordered by sequence."""
     in_order = sorted(messages, key=lambda each: each.sequence)
     alone = [[each] for each in in_order if each.lane is None]
-    lanes: dict[tuple[str, str], list[Message]] = {}
+    lanes: dict[tuple[str, str], list[OutboxMessage]] = {}
     for each in in_order:
         if each.lane is not None:
             lanes.setdefault(each.lane, []).append(each)
     return [*alone, *lanes.values()]
 
 
-def _message(row: asyncpg.Record) -> Message:
-    return Message(**dict(row))
+def _message(row: asyncpg.Record) -> OutboxMessage:
+    return OutboxMessage(**dict(row))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from mesh.outbox.broker import Broker
-    from mesh.outbox.message import Message
+    from mesh.outbox.message import OutboxMessage
 
 # No contract allows a longer deadline, so the contract's deadline limits each delivery.
 BUDGET_S = 3_600.0
@@ -28,7 +28,7 @@ BUDGET_S = 3_600.0
 class Transport(Protocol):
     """Interface for the delivery of messages."""
 
-    async def deliver(self, message: Message) -> None:
+    async def deliver(self, message: OutboxMessage) -> None:
         """Deliver a message, or raise a ServiceError.
 
         Returns after the receiver, or a broker on its behalf, has accepted the message. A relay may deliver the same
@@ -43,7 +43,7 @@ class DirectTransport:
         self._channel_of = channel_of
         self._calls: dict[str, tuple[Any, bool]] = {}
 
-    async def deliver(self, message: Message) -> None:
+    async def deliver(self, message: OutboxMessage) -> None:
         call, takes_key = self._call_of(message.destination)
         metadata = ((IDEMPOTENCY_KEY, str(message.message_id)),) if takes_key else ()
         with request_context(message):
@@ -66,13 +66,13 @@ class BrokeredTransport:
         self._service = service
         self._direct = direct
 
-    async def deliver(self, message: Message) -> None:
+    async def deliver(self, message: OutboxMessage) -> None:
         is_own = short_service_name(message.destination) == self._service
         await (self._direct.deliver(message) if is_own else self._broker.publish(message))
 
 
 @contextmanager
-def request_context(message: Message) -> Iterator[None]:
+def request_context(message: OutboxMessage) -> Iterator[None]:
     """Run the block in the trace and under the correlation id of the request that wrote the message."""
     token = trace_context.attach(trace_of(message.traceparent))
     try:

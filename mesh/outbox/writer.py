@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.events import request_with, subscribers_of
 from contracts.policy import ContractError
+from interceptors.chain.channel import MultiCallable
 from interceptors.context import current_context, new_correlation_id
 from interceptors.tracing.trace_context import current_traceparent
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message as ProtoMessage
 
-    from contracts.method import Method
     from mesh.data.database import Connection
 
 _ADD = """
@@ -38,10 +38,15 @@ def repeatable_call(stub_method: object, request: ProtoMessage) -> tuple[str, by
 
     Raises ContractError as `Transaction.call_later` does.
     """
-    called = _method_of(stub_method)
-    _start_later(stub_method)
+    if not isinstance(stub_method, MultiCallable):
+        raise ContractError("`method` must be a method of a stub on a mesh channel.")
+    called = stub_method.method
+    stub_method.start_later()
     if not called.policy.is_repeatable:
-        raise ContractError(f"{called.full_name} is not safe to repeat, so it cannot be called from an outbox")
+        raise ContractError(
+            f"{called.full_name} is not safe to repeat, so an outbox cannot call it: "
+            "declare an idempotency_level or IDEMPOTENCY_REQUIRED."
+        )
     return called.full_name, request.SerializeToString(deterministic=True)
 
 
@@ -76,15 +81,3 @@ async def delete_messages(connection: Connection, cancel_key: str) -> int:
     """Delete the pending messages with this key that no relay is delivering, and return their number."""
     status = await connection.execute(_CANCEL, cancel_key)
     return int(status.removeprefix("DELETE "))
-
-
-def _start_later(calls: Any) -> None:  # noqa: ANN401 - a stub attribute on a chained channel
-    calls.start_later()
-
-
-def _method_of(calls: object) -> Method:
-    """Return the method that a stub attribute calls; raise ContractError if its channel is not a mesh channel."""
-    method: Method | None = getattr(calls, "method", None)
-    if method is None:
-        raise ContractError("`method` must be a method of a stub on a mesh channel")
-    return method

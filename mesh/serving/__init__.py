@@ -1,1 +1,1 @@
-"""Everything that turns a servicer into a process on the mesh."""
+"""Process of a service: its server, channels, health checks and keys."""

@@ -1,7 +1,7 @@
 """Server engines: gRPC's own core (`grpcio`), or one in Rust (`native`), behind the same interface.
 
-`native` (the package pygrpc-native) answers several times as many calls per core, but is young and has fewer
-features than `grpcio`. A request for a missing feature is rejected with one sentence.
+`native` (the package pygrpc-native) serves several times as many calls per core, but is young and has fewer features
+than `grpcio`. A request for a missing feature is rejected with one sentence.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ MEBIBYTE = 1024 * 1024
 # Limits for callers. The native engine applies only those in `_COMMON`.
 
 # The calls of a caller share one connection. Beyond this number of concurrent calls, grpcio rejects some with
-# REFUSED_STREAM instead of queueing them. The reason is that client and server disagree on when a call has ended. With
-# a limit of 1,000, a flood of reset calls on twenty connections needs too much memory.
+# REFUSED_STREAM instead of queueing them, because client and server disagree on the moment when a call ends. With a
+# limit of 1,000, a flood of reset calls on twenty connections needs too much memory.
 STREAMS_PER_CONNECTION = 256
 REQUEST_BYTES = 1 * MEBIBYTE
 # A connection is replaced after half an hour, so that new replicas get their share of calls. Running calls are not
-# cut: the grace period equals the longest deadline of any contract, one hour.
+# cancelled: the grace period equals the longest deadline of any contract, one hour.
 CONNECTION_AGE_S = 30 * 60
 CONNECTION_AGE_GRACE_S = 60 * 60
 CONNECTION_IDLE_S = 5 * 60
@@ -75,7 +75,7 @@ _GRPCIO_ONLY: Options = (
 SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "native": _COMMON}
 # The native engine rejects metadata that begins with "grpc-", so it cannot send retry pushback to callers.
 SUPPORTS_PUSHBACK: frozenset[Engine] = frozenset({"grpcio"})
-# The native engine closes its connections when the last call ends, and drops answers that are not yet written.
+# The native engine closes its connections when the last call ends, and drops responses that are not yet written.
 FLUSHES_BEFORE_CLOSE: frozenset[Engine] = frozenset({"grpcio"})
 FLUSH_TIME_S = 0.05
 NATIVE_MISSING_MESSAGE = (
@@ -84,7 +84,7 @@ NATIVE_MISSING_MESSAGE = (
 
 
 class RunningCalls(ServerInterceptor):
-    """Interceptor that counts running calls, for an engine that closes connections before answers are written."""
+    """Interceptor that counts running calls, for an engine that closes connections before responses are written."""
 
     def __init__(self) -> None:
         self._count = 0
@@ -105,7 +105,7 @@ class RunningCalls(ServerInterceptor):
                 self._all_ended.set()
 
     async def drain(self, grace_s: float) -> float:
-        """Reject new calls and wait until the running ones are answered; return the rest of `grace_s` in seconds."""
+        """Reject new calls and wait for the end of running ones; return the rest of `grace_s` in seconds."""
         self._is_draining = True
         began = time.monotonic()
         with suppress(TimeoutError):

@@ -10,10 +10,10 @@ from contextlib import suppress
 def service_loop() -> asyncio.Runner:
     """Return a runner for the only event loop of a service's process, for use as a context manager.
 
-    On Linux the process asks for SCHED_BATCH (sched(7)), so that a thread that becomes ready does not interrupt the
-    running one. Both engines answer on their own threads, and each answer wakes one. If such a thread shares a core
-    with the loop, the kernel would otherwise switch to the thread and back for every call. That takes a fifth of a
-    call's time.
+    On Linux the process requests SCHED_BATCH (sched(7)), so that a thread that becomes ready does not interrupt the
+    running one. Both engines write responses on their own threads, and each response wakes one. If such a thread shares
+    a core with the loop, the kernel would otherwise switch to the thread and back for every call. These switches take a
+    fifth of a call's time.
     """
     if hasattr(os, "SCHED_BATCH"):
         with suppress(OSError):  # not allowed everywhere, and only an optimization

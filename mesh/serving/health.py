@@ -196,8 +196,9 @@ class _Servicer(HealthServicer):
             _set_status(
                 context, grpc.StatusCode.RESOURCE_EXHAUSTED, f"The list has more than {MAX_LIST_ENTRIES} entries."
             )
-        answers = {name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
-        return _List(statuses=answers)
+        return _List(
+            statuses={name: health_pb2.HealthCheckResponse(status=status) for name, status in statuses.items()}
+        )
 
     async def Watch(  # noqa: N802 - as generated
         self,
@@ -229,6 +230,6 @@ class _Servicer(HealthServicer):
 
 
 def _set_status(context: AnyContext, code: grpc.StatusCode, sentence: str) -> None:
-    """Set a call's final status, whatever its answer. Unlike `abort`, this keeps the call's trailing metadata."""
+    """Set a call's final status, for any response. Unlike `abort`, this method preserves the trailing metadata."""
     context.set_code(code)
     context.set_details(sentence)

@@ -48,11 +48,11 @@ async def probe_of(address: str, service: str, *, key: str = "", through_proxy: 
             for name in ("", service):
                 try:
                     request = health_pb2.HealthCheckRequest(service=name)
-                    answer = await check(request, timeout=PROBE_TIMEOUT_S, metadata=metadata)
+                    response = await check(request, timeout=PROBE_TIMEOUT_S, metadata=metadata)
                 except grpc.aio.AioRpcError as error:
                     return _status_of_code(error.code())
-                if answer.status != health_pb2.HealthCheckResponse.SERVING:
-                    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+                if response.status != health_pb2.HealthCheckResponse.SERVING:
+                    return health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
             return SERVING
 
         yield probe
@@ -63,7 +63,7 @@ class Problems:
     """Problems that a server reports, even while it is SERVING. Methods are the server's callees, by full name.
 
     `breakers` maps each method with a circuit breaker that is not closed to "open" or "half-open". `dead_letters` are
-    the methods with dead letters in the server's outbox. `troubles` are sentences that say why it cannot work.
+    the methods with dead letters in the server's outbox. `troubles` are reasons why the server cannot do its work.
     """
 
     breakers: Mapping[str, str] = field(default_factory=dict)
@@ -75,13 +75,13 @@ async def problems_of(address: str, *, key: str = "", through_proxy: bool = Fals
     """Return the problems that the server at `address` reports; none if the server does not answer."""
     metadata = ((API_KEY, key),) if key else ()
     async with _channel_to(address, through_proxy=through_proxy) as channel:
-        ask = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
+        list_health = channel.unary_unary(LIST_PATH, _ListRequest.SerializeToString, _ListResponse.FromString)
         try:
-            answer = await ask(_ListRequest(), timeout=PROBE_TIMEOUT_S, metadata=metadata)
+            response = await list_health(_ListRequest(), timeout=PROBE_TIMEOUT_S, metadata=metadata)
         except grpc.aio.AioRpcError:
             return Problems()
     state_of = {status: state for state, status in STATUS_OF_BREAKER.items()}
-    listed = sorted(answer.statuses.items())
+    listed = sorted(response.statuses.items())
     return Problems(
         breakers={
             name.removeprefix(BREAKER_PREFIX): state_of[entry.status]
@@ -102,5 +102,5 @@ def _channel_to(address: str, *, through_proxy: bool) -> grpc.aio.Channel:
 def _status_of_code(code: grpc.StatusCode) -> str:
     if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return UNREACHABLE
-    # The server answered with an error: it requires a key, or does not know the service.
+    # The server responded with an error: it requires a key, or does not know the service.
     return code.name

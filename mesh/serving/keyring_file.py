@@ -52,14 +52,14 @@ def own_key(settings: Settings) -> Callable[[], str]:
     except OSError as error:
         raise SettingsError(f"SERVICE_API_KEY_FILE: {path} cannot be read: {error.strerror}.") from None
     except ValueError:
-        raise SettingsError(f"SERVICE_API_KEY_FILE: {path} does not hold a key.") from None
+        raise SettingsError(f"SERVICE_API_KEY_FILE: {path} does not contain a key.") from None
 
 
 def _key_in(text: str) -> str:
     """Return the key in `text`; raise ValueError for characters that a header cannot carry."""
     key = text.strip()
     if not re.fullmatch(r"[!-~]+", key):
-        raise ValueError("not a key")
+        raise ValueError("This is not a key.")
     return key
 
 
@@ -144,15 +144,15 @@ def parse_keyring(text: str) -> Keyring:
     try:
         return Keyring(_record(entry) for entry in json.loads(text)["keys"])
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError("not a keyring") from error
+        raise ValueError("This is not a keyring.") from error
 
 
 def _record(entry: dict[str, Any]) -> KeyRecord:
     not_after = entry["not_after"]
     if not re.fullmatch(r"[0-9a-f]{64}", entry["sha256"]):
-        raise ValueError("not a SHA-256 in hexadecimal")
+        raise ValueError("sha256 must be a SHA-256 in hexadecimal.")
     if not is_caller_name(entry["caller"]):
-        raise ValueError("not a valid caller name")
+        raise ValueError("caller must be a valid caller name.")
     return KeyRecord(
         key_id=entry["key_id"],
         caller=entry["caller"],
@@ -167,7 +167,7 @@ def _record(entry: dict[str, Any]) -> KeyRecord:
 def _instant(text: str) -> datetime:
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
-        raise ValueError("a time without a time zone")
+        raise ValueError("A time without a time zone is ambiguous.")
     return instant
 
 

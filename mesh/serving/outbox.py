@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from contracts.services import SERVICES, short_service_name
 from interceptors.metrics.registry import metrics_of
 from mesh.data.notifications import listening
-from mesh.outbox.inspection import Inspection
+from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.servicer import OutboxServicer
@@ -53,7 +53,7 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
         relay = await stack.enter_async_context(run_relay(store, runtime.database_url, transport))
         if intake is not None:
             await stack.enter_async_context(intake.running())
-        yield OutboxServicer(Inspection(runtime.database), relay)
+        yield OutboxServicer(OutboxAdministration(runtime.database), relay)
 
 
 @asynccontextmanager

@@ -19,7 +19,7 @@ from interceptors.deadline.interceptor import remaining_s
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.idempotency import deleting_old_keys
-from mesh.data.migrations import MESH_MIGRATIONS, MigrationError, pending_versions, refuse_old_server
+from mesh.data.migrations import MESH_MIGRATIONS, MigrationError, pending_versions, reject_old_server
 from mesh.serving.channel import Channels
 from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
@@ -156,32 +156,32 @@ async def _runtime(name: str, settings: Settings, migrations: Path) -> AsyncIter
         stack.push_async_callback(channels.close)
         database = await _open_database(settings)
         stack.push_async_callback(database.close)
-        await _refuse_unready_database(name, database, migrations)
+        await _reject_unready_database(name, database, migrations)
         yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
 
 
 async def _open_database(settings: Settings) -> Database:
     url = settings.database_url
     if url is None:
-        raise SettingsError("DATABASE_URL: not set.")
+        raise SettingsError("DATABASE_URL: not set; a service needs the URL of its database.")
     try:
         return await Database.connect(
             url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
         )
     except DatabaseUnavailable as error:
-        raise SettingsError(f"DATABASE_URL: {error}.") from None
+        raise SettingsError(f"DATABASE_URL: {error}") from None
     except ValueError:  # its text quotes the unreadable part of the URL, which may hold the password
-        raise SettingsError("DATABASE_URL: is not the URL of a PostgreSQL database.") from None
+        raise SettingsError("DATABASE_URL: this is not the URL of a PostgreSQL database.") from None
 
 
-async def _refuse_unready_database(name: str, database: Database, migrations: Path) -> None:
+async def _reject_unready_database(name: str, database: Database, migrations: Path) -> None:
     """Raise SettingsError unless the server is new enough and all migrations of this code are applied.
 
     A database may be ahead of the code: during a rolling update, old replicas use the new tables.
     """
     try:
         async with database.connection() as connection:
-            refuse_old_server(connection)
+            reject_old_server(connection)
             pending = await pending_versions(connection, migrations)
     except MigrationError as error:
         raise SettingsError(f"DATABASE_URL: {error}") from None

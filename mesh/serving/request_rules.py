@@ -23,7 +23,7 @@ def require(*violations: Violation | None) -> None:
 
 
 def as_own_error(error: InvalidRequest) -> InvalidRequest:
-    """Return a callee's InvalidRequest as the service's own, so that an outbox gives up at once and shows the reason.
+    """Return a callee's InvalidRequest as the service's own, so that an outbox makes a dead letter with the reason.
 
     Raised unchanged, it would become an INTERNAL error, because a servicer is responsible for its own requests.
     """

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Runtime:
     """Resources that the mesh passes to a service when it opens.
 
-    `stopping` is set when the process has begun to stop and has told its callers. Streams without an end of their own
-    must end then, so that the stop does not wait for them. `troubles` are sentences for the operator. The service adds
-    and removes troubles, and its health lists each as "trouble/<sentence>". Troubles must not hold secrets.
+    `stopping` is set when the process has begun to stop and has notified its callers. Streams without an end of their
+    own must end then, so that the stop does not wait for them. `troubles` are sentences for the operator. The service
+    adds and removes troubles, and its health lists each as "trouble/<sentence>". Troubles must not contain secrets.
     """
 
     settings: Settings

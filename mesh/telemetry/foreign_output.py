@@ -1,8 +1,8 @@
-"""Redirection of a process's output past its log, which is not JSON and must not get into the log.
+"""Redirection of foreign output: plain text that libraries write past the log, to standard output or standard error.
 
-Such output must not block the process either. A supervised process leaves standard output and standard error to its
-parent (`local.child`). Any other process logs to standard output. A container mixes that with standard error, so the
-process reads both itself and logs them.
+Foreign output must neither mix with the JSON lines of the log nor block the process. A supervised process leaves
+standard output and standard error to its parent (`local.child`). Any other process logs to standard output, which a
+container mixes with standard error. So the process reads both itself and logs them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mesh.telemetry.foreign_lines import forward_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from _typeshed import ReadableBuffer
 
     from mesh.telemetry.log_lines import LogLineHandler
 
@@ -103,7 +105,7 @@ class _LossyStream(io.RawIOBase):
     def writable(self) -> bool:
         return True
 
-    def write(self, data: Any) -> int:  # noqa: ANN401 - signature of RawIOBase
+    def write(self, data: ReadableBuffer) -> int:
         with suppress(OSError):
             os.write(self._descriptor, data)
-        return len(data)
+        return memoryview(data).nbytes

@@ -29,13 +29,13 @@ class SamplingProvider(TracerProvider):
     the SDK, which takes more than twice as long to skip them. `exporters` receive the recorded spans.
     """
 
-    def __init__(self, ratio: float, **options: Any) -> None:  # noqa: ANN401 - options of TracerProvider
+    def __init__(self, ratio: float, **options: Any) -> None:
         by_id = TraceIdRatioBased(ratio)
         self._bound = by_id.bound
         self.exporters: list[ReportingExporter] = []
         super().__init__(sampler=ParentBased(by_id), id_generator=_RecordedIds(by_id.bound), **options)
 
-    def get_tracer(self, *scope: Any, **named: Any) -> Tracer:  # noqa: ANN401 - signature of TracerProvider
+    def get_tracer(self, *scope: Any, **named: Any) -> Tracer:
         return _SamplingTracer(super().get_tracer(*scope, **named), self._bound)
 
 
@@ -54,7 +54,7 @@ class _SamplingTracer(Tracer):
         self._tracer = tracer
         self._bound = bound
 
-    def start_span(self, name: str, context: Context | None = None, *rest: Any, **named: Any) -> Span:  # noqa: ANN401 - passed on unchanged
+    def start_span(self, name: str, context: Context | None = None, *rest: Any, **named: Any) -> Span:
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
             trace_id, state, is_recorded = parent.trace_id, parent.trace_state, parent.trace_flags.sampled
@@ -67,5 +67,5 @@ class _SamplingTracer(Tracer):
         span_id = random.getrandbits(64)
         return NonRecordingSpan(SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=state))
 
-    # The SDK's method needs nothing of its tracer but `start_span`.
+    # The SDK's method uses only `start_span` of its tracer.
     start_as_current_span = SdkTracer.start_as_current_span

@@ -43,8 +43,7 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
     """Write every log line of this process as one JSON object to `stream`, or to standard output.
 
     Lines of libraries, Python warnings and uncaught exceptions are included. `mesh.telemetry.tracebacks` formats
-    exceptions.
-    Returns the handler of all loggers.
+    exceptions. Returns the handler of all loggers.
     """
     shared: list[Processor] = [
         add_call_context,
@@ -82,7 +81,7 @@ def log_stream(settings: Settings) -> BinaryIO:
         os.set_inheritable(settings.log_fd, False)  # noqa: FBT003 - signature of the standard library
         return os.fdopen(settings.log_fd, "ab", buffering=0)
     except OSError:
-        raise SettingsError("LOG_FD: is not an open file.") from None
+        raise SettingsError("LOG_FD: this is not an open file.") from None
 
 
 def _log_uncaught_exceptions() -> None:

@@ -1,1 +1,1 @@
-"""Auth service: user authentication by tokens that other services verify. Only the contract exists."""
+"""The auth service: user authentication by tokens that other services verify. Only the contract exists."""

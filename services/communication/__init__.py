@@ -1,1 +1,1 @@
-"""Communication service: mail from templates, stored before it is sent, so that accepted mail is not lost."""
+"""The communication service: mail from templates, stored before it is sent, so that no accepted mail is lost."""

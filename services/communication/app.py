@@ -71,9 +71,9 @@ async def _background_tasks(store: MessageStore, metrics: MailMetrics, runtime: 
     async def delete_old() -> None:
         await store.delete_old(runtime.now() - RETENTION)
 
-    async def show_backlog() -> None:
+    async def set_backlog() -> None:
         backlog = await store.backlog(runtime.now())
-        metrics.show_backlog(backlog)
+        metrics.set_backlog(backlog)
         if backlog.dead:
             runtime.troubles.add(DEAD_MAIL_TROUBLE)
         else:
@@ -81,7 +81,7 @@ async def _background_tasks(store: MessageStore, metrics: MailMetrics, runtime: 
 
     async with (
         repeating("deleting old messages", delete_old, DELETE_INTERVAL_S),
-        repeating("counting messages", show_backlog, BACKLOG_INTERVAL_S),
+        repeating("counting messages", set_backlog, BACKLOG_INTERVAL_S),
     ):
         yield
 

@@ -1,4 +1,4 @@
-"""Messages, their status from QUEUED to SENT or DEAD, and the times of their attempts."""
+"""Domain of the communication service: messages, their statuses, and the times of their attempts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_REPEATED = "The mail may have been sent, so it was not sent again."
 EXPIRED = "The message expired before it could be sent."
 
 
-class Status(StrEnum):
+class MessageStatus(StrEnum):
     """Status of a message. The names match the contract's MessageStatus."""
 
     QUEUED = "QUEUED"
@@ -38,10 +38,10 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewMessage:
-    """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that created it.
+    """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that stores it.
 
     `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
-    `expire_time`; None: it never expires.
+    `expire_time`. None means that the message never expires.
     """
 
     message_id: UUID
@@ -62,7 +62,7 @@ class Message:
 
     message_id: UUID
     template_key: str
-    status: Status
+    status: MessageStatus
     attempts: int
     due_time: datetime | None
     last_error: str
@@ -73,11 +73,11 @@ class Message:
     send_time: datetime | None
     expire_time: datetime | None = None
 
-    def ensure_retryable(self) -> None:
+    def require_retryable(self) -> None:
         """Raise MessageNotRetryable unless the status is FAILED or DEAD."""
-        if self.status is Status.EXPIRED:
+        if self.status is MessageStatus.EXPIRED:
             raise MessageNotRetryable("The message expired, and its text is erased: create a new message.")
-        if self.status not in (Status.FAILED, Status.DEAD):
+        if self.status not in (MessageStatus.FAILED, MessageStatus.DEAD):
             raise MessageNotRetryable(f"The message is {self.status}: only FAILED and DEAD messages can be retried.")
 
     def is_sent(self, *, known_attempts: int, until: datetime) -> bool:
@@ -88,14 +88,14 @@ class Message:
         is due after `until`.
         """
         facts = {"message_id": str(self.message_id)}
-        if self.is_refused or self.status is Status.EXPIRED:
+        if self.is_refused or self.status is MessageStatus.EXPIRED:
             raise MessageRefused(self.last_error, metadata=facts)
-        if self.status is Status.DEAD:
+        if self.status is MessageStatus.DEAD:
             raise Unavailable(f"{self.last_error} The message is not retried automatically.", metadata=facts)
         is_late = self.due_time is not None and self.due_time > until
-        if self.status is Status.FAILED and (self.attempts > known_attempts or is_late):
+        if self.status is MessageStatus.FAILED and (self.attempts > known_attempts or is_late):
             raise Unavailable(f"{self.last_error} The message is stored and will be retried.", metadata=facts)
-        return self.status is Status.SENT
+        return self.status is MessageStatus.SENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,10 @@ class Attempt:
     """One attempt to send one message, made under a lease.
 
     `number` counts the attempts of the message from 1, and proves that the lease is held: every later attempt has a
-    higher number. `round_number` starts again from 1 after each RetryMessage call.
+    higher number. `round_number` restarts from 1 after each RetryMessage call.
 
-    An attempt with `is_lost` or `is_expired` must not be sent, only judged. `is_lost`: the lease of its sender ran out,
-    and the mail must not be sent twice.
+    An attempt with `is_lost` or `is_expired` is not sent, only judged. `is_lost`: the lease of its sender expired, and
+    the mail must not be sent twice.
     """
 
     message_id: UUID
@@ -124,7 +124,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SmtpOutcome:
     """Result of an attempt at the mail server.
 
     `error` is a sentence without addresses, empty on success. `remaining` are the recipients to retry. If `remaining`
@@ -147,10 +147,10 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class MessageState:
     """State of a message after an attempt."""
 
-    status: Status
+    status: MessageStatus
     error: str = ""
     is_refused: bool = False
     may_have_been_sent: bool = False
@@ -167,23 +167,23 @@ class Backlog:
     dead: int
 
 
-def judge(attempt: Attempt, outcome: Outcome, now: datetime, rng: random.Random) -> Verdict:
+def state_after(attempt: Attempt, outcome: SmtpOutcome, now: datetime, rng: random.Random) -> MessageState:
     """Return the state of a message after `attempt` ended with `outcome`."""
     if attempt.is_expired:
-        return Verdict(Status.EXPIRED, EXPIRED, may_have_been_sent=attempt.is_lost)
+        return MessageState(MessageStatus.EXPIRED, EXPIRED, may_have_been_sent=attempt.is_lost)
     if outcome.is_refused:
-        return Verdict(Status.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
+        return MessageState(MessageStatus.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
     if not outcome.remaining:
-        return Verdict(Status.SENT, outcome.error)
+        return MessageState(MessageStatus.SENT, outcome.error)
     if outcome.is_in_doubt and not attempt.repeats_in_doubt:
         error = f"{outcome.error} {NOT_REPEATED}"
-        return Verdict(Status.DEAD, error, may_have_been_sent=True, remaining=outcome.remaining)
+        return MessageState(MessageStatus.DEAD, error, may_have_been_sent=True, remaining=outcome.remaining)
     if attempt.round_number >= MAX_ATTEMPTS:
-        return Verdict(Status.DEAD, outcome.error, remaining=outcome.remaining)
+        return MessageState(MessageStatus.DEAD, outcome.error, remaining=outcome.remaining)
     due_time = now + timedelta(seconds=backoff_s(attempt.round_number, rng))
     if attempt.expire_time is not None:
         due_time = min(due_time, max(attempt.expire_time, now))  # so that the message expires on time
-    return Verdict(Status.FAILED, outcome.error, due_time=due_time, remaining=outcome.remaining)
+    return MessageState(MessageStatus.FAILED, outcome.error, due_time=due_time, remaining=outcome.remaining)
 
 
 def backoff_s(attempts: int, rng: random.Random) -> float:

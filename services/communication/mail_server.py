@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import aiosmtplib
 
-from services.communication.domain import Outcome
+from services.communication.domain import SmtpOutcome
 from services.communication.smtp_answers import FIRST_PERMANENT_CODE, Answer, Command, Meaning
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class MailServer:
             unquote(parts.password) if parts.password else None,
         )
 
-    async def send(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> Outcome:
+    async def send(self, mail: bytes, *, sender: str, recipients: tuple[str, ...]) -> SmtpOutcome:
         """Send a mail and return the outcome. Raises only CancelledError."""
         client = self._client(sender)
         try:
@@ -64,7 +64,7 @@ class MailServer:
         except aiosmtplib.SMTPDataError as error:
             answers = dict.fromkeys(recipients, Answer(Command.DATA, error.code, error.message))
         except (aiosmtplib.SMTPException, OSError, ValueError) as error:
-            return Outcome(
+            return SmtpOutcome(
                 _reason(error),
                 recipients,
                 is_in_doubt=client.has_begun_data,
@@ -103,11 +103,11 @@ class _Client(aiosmtplib.SMTP):
 
     has_begun_data = False
 
-    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def data(self, message: str | bytes, /, **options: Any) -> aiosmtplib.SMTPResponse:
         self.has_begun_data = True
         return await super().data(message, **options)
 
-    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:  # noqa: ANN401 - as in aiosmtplib
+    async def rset(self, **_options: Any) -> aiosmtplib.SMTPResponse:
         # Each connection sends one mail, so RSET is not needed. If RSET timed out, its error would replace the server's
         # answer about the mail.
         return aiosmtplib.SMTPResponse(aiosmtplib.SMTPStatus.completed, "")
@@ -121,10 +121,10 @@ async def _close(client: aiosmtplib.SMTP) -> None:
     client.close()
 
 
-def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> Outcome:
-    """Convert the answers about refused recipients to an outcome."""
+def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> SmtpOutcome:
+    """Return the outcome of a mail. `answers` maps each refused recipient to the answer of the mail server."""
     if not answers:
-        return Outcome()
+        return SmtpOutcome()
     codes = ", ".join(sorted({answer.codes for answer in answers.values()}))
     # A server that accepts the mail for other recipients does not reject this service.
     is_client_rejected = len(answers) == len(recipients) and any(
@@ -132,10 +132,12 @@ def _outcome_of(recipients: tuple[str, ...], answers: Mapping[str, Answer]) -> O
     )
     if is_client_rejected:
         remaining = tuple(each for each, answer in answers.items() if answer.meaning is not Meaning.REFUSED)
-        return Outcome(f"The mail server rejected this service with code {codes}.", remaining, is_server_trouble=True)
+        return SmtpOutcome(
+            f"The mail server rejected this service with code {codes}.", remaining, is_server_trouble=True
+        )
     error = f"The mail server refused {len(answers)} of {len(recipients)} recipients with code {codes}."
     remaining = tuple(each for each, answer in answers.items() if answer.meaning is Meaning.LATER)
-    return Outcome(error, remaining, is_refused=not remaining and len(answers) == len(recipients))
+    return SmtpOutcome(error, remaining, is_refused=not remaining and len(answers) == len(recipients))
 
 
 def _reason(error: Exception) -> str:

@@ -43,7 +43,7 @@ class MailTemplate:
     """Template of one mail, with the names of all its variables.
 
     `repeats_in_doubt` says whether the mail is sent again after an attempt with an unknown outcome. The mail expires
-    after `lifetime`; None: never.
+    after `lifetime`. None means that it never expires.
     """
 
     key: str
@@ -86,11 +86,6 @@ class Templates:
         environment.filters |= {"quoted": quoted, "as_written": AsWritten}
         keys = sorted(path.parent.name for path in folder.glob(f"*/{PARTS[0]}"))
         self._by_key = {key: _read(environment, folder, key) for key in keys}
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys of all templates, in alphabetical order."""
-        return tuple(self._by_key)
 
     def find(self, key: str) -> MailTemplate:
         """Return the template with this key; raise TemplateNotFound."""

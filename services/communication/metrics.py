@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import Counter, Gauge
 
-from services.communication.domain import Status
+from services.communication.domain import MessageStatus
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -32,9 +32,9 @@ class MailMetrics:
             "mail_server_trouble", "1 while the mail server is unreachable or rejects this service.", registry=registry
         )
 
-    def count_attempt(self, status: Status) -> None:
+    def count_attempt(self, status: MessageStatus) -> None:
         """Count an attempt by the resulting status. EXPIRED counts as an expired message, not as an attempt."""
-        if status is Status.EXPIRED:
+        if status is MessageStatus.EXPIRED:
             self._expired.inc()
         else:
             self._attempts.labels(status).inc()
@@ -43,7 +43,7 @@ class MailMetrics:
         """Record whether the mail server is unreachable or rejects this service."""
         self._trouble.set(is_trouble)
 
-    def show_backlog(self, backlog: Backlog) -> None:
+    def set_backlog(self, backlog: Backlog) -> None:
         """Set the numbers of waiting and dead messages, and the age of the oldest waiting one."""
         self._waiting.set(backlog.waiting)
         self._oldest.set(backlog.oldest_s)

@@ -1,7 +1,7 @@
 """Sanitizing of user input for mails, so that a value cannot look like our own text or become a link.
 
 Mails are plain text, so HTML and Markdown have no effect in them. But mail programs turn web addresses into links.
-Characters such as U+200C and U+200D are kept, because Persian names and emoji need them.
+Characters such as U+200C and U+200D are allowed, because Persian names and emoji need them.
 """
 
 from __future__ import annotations

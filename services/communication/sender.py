@@ -1,8 +1,8 @@
 """Background sender: leases due messages from the store and sends them through the mail server.
 
-Survives every error. A failed attempt is repeated after a pause, an interrupted one after its lease. If the mail
-server's answer is lost, or the sender is killed before it records the answer, the outcome is unknown (RFC 1047). The
-template decides whether the mail is then sent again with the same Message-ID, or given up.
+The sender survives every error. A failed attempt is repeated after a pause, an interrupted one after its lease. If the
+mail server's answer is lost, or the sender is killed before it records the answer, the outcome is unknown (RFC 1047).
+The template decides whether the mail is then sent again with the same Message-ID, or given up.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from interceptors.context import detached_work
-from services.communication.domain import LEASE, Outcome, judge
+from services.communication.domain import LEASE, SmtpOutcome, state_after
 from services.communication.sending_span import record_outcome, sending_span
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ CONCURRENCY = 4
 # Longest delay of an attempt without a wake-up: a retry, or a message stored by another process.
 POLL_S = 0.5
 STOP_TIMEOUT_S = 5.0
-# After its lease, another sender may claim the message.
+# Another sender may claim the message when this lease expires.
 LEASE_S = LEASE.total_seconds()
 
 # Health entry while the mail server is unreachable or rejects this service.
@@ -136,17 +136,17 @@ class Sender:
         }
         try:
             is_only_judged = attempt.is_lost or attempt.is_expired
-            outcome = Outcome.of_lost(attempt) if is_only_judged else await self._send(attempt)
-            verdict = judge(attempt, outcome, self._now(), self._rng)
-            self._metrics.count_attempt(verdict.status)
-            is_recorded = await self._store.settle(attempt, verdict, self._now())
-            _log.info("mail", status=verdict.status, error=verdict.error, is_recorded=is_recorded, **facts)
+            outcome = SmtpOutcome.of_lost(attempt) if is_only_judged else await self._send(attempt)
+            state = state_after(attempt, outcome, self._now(), self._rng)
+            self._metrics.count_attempt(state.status)
+            is_recorded = await self._store.settle(attempt, state, self._now())
+            _log.info("mail", status=state.status, error=state.error, is_recorded=is_recorded, **facts)
         except Exception as error:  # noqa: BLE001 - the message is due again after its lease
             _log.warning("attempt to send mail failed", error=type(error).__name__, **facts)
         for watcher in self._watchers.get(attempt.message_id, ()):
             watcher.set()
 
-    async def _send(self, attempt: Attempt) -> Outcome:
+    async def _send(self, attempt: Attempt) -> SmtpOutcome:
         with detached_work(attempt.correlation_id, LEASE_S), sending_span(attempt, self._server) as span:
             outcome = await self._server.send(attempt.mail, sender=self._envelope_sender, recipients=attempt.recipients)
             record_outcome(span, outcome)

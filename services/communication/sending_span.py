@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Span
 
-    from services.communication.domain import Attempt, Outcome
+    from services.communication.domain import Attempt, SmtpOutcome
     from services.communication.mail_server import MailServer
 
 NAME = "smtp send"
@@ -45,8 +45,8 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
         yield span
 
 
-def record_outcome(span: Span, outcome: Outcome) -> None:
-    """Record the error of an attempt in its span, if there is one."""
+def record_outcome(span: Span, outcome: SmtpOutcome) -> None:
+    """Record the error of an attempt, if any, in the span of the attempt."""
     if outcome.error:
         span.set_attribute(ERROR_TYPE, "refused" if outcome.is_refused else "failed")
         span.set_status(Status(StatusCode.ERROR, outcome.error))

@@ -1,4 +1,4 @@
-"""RPC handlers of the communication service: convert the request, call the domain, convert the result."""
+"""RPC handlers of the communication service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
-from services.communication.domain import NewMessage, Status
+from services.communication.domain import MessageStatus, NewMessage
 from services.communication.mail import compose, message_id_header
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, render_message
@@ -155,7 +155,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         with self._sender.watching(message_id) as attempted:
             message = await self._store.find(message_id)
             # A repeated call waits for the next attempt, and does not fail because of the previous one.
-            known_attempts = message.attempts if message.status is Status.FAILED else 0
+            known_attempts = message.attempts if message.status is MessageStatus.FAILED else 0
             while not message.is_sent(known_attempts=known_attempts, until=until):
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):

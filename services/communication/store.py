@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import MessageNotFound
 from mesh.data.deletion import delete_in_batches
 from mesh.transaction import Transaction
-from services.communication.domain import LEASE, Attempt, Backlog, Message, Status
+from services.communication.domain import LEASE, Attempt, Backlog, Message, MessageStatus
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
-    from services.communication.domain import NewMessage, Verdict
+    from services.communication.domain import MessageState, NewMessage
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
@@ -36,8 +36,8 @@ _FAILED = """
     where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message is due again when its lease runs out. No new attempt begins for a message that must not be sent twice or has
-# expired. The lost attempt keeps its number, so that a slow sender can still record the outcome.
+# A message is due again when its lease expires. No new attempt begins for a message that must not be sent twice or has
+# expired. The number of the lost attempt stays the same, so that a slow sender can still record the outcome.
 _CLAIM = """
     with due as (
         select message_id, expire_time is not null and expire_time <= $1 as has_expired,
@@ -78,7 +78,7 @@ _BACKLOG = """
 
 
 class MessageStore:
-    """Messages of one database."""
+    """The messages of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -121,22 +121,22 @@ class MessageStore:
 
         Raises MessageNotFound, or MessageNotRetryable if the message has not failed or has expired.
         """
-        _message(await tx.connection.fetchrow(_LOCK, message_id)).ensure_retryable()
+        _message(await tx.connection.fetchrow(_LOCK, message_id)).require_retryable()
         return _message(await tx.connection.fetchrow(_REQUEUE, message_id, now))
 
     async def claim(self, now: datetime) -> Attempt | None:
         """Lease the message that has been due longest and return its attempt; None if no message is due.
 
-        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease ran
-        out, and the mail must not be sent twice.
+        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease
+        expired, and the mail must not be sent twice.
         """
         async with self.transaction() as tx:
             row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE)
         return _attempt(row) if row else None
 
-    async def settle(self, attempt: Attempt, verdict: Verdict, now: datetime) -> bool:
-        """Record the verdict of an attempt; return False and record nothing if a later attempt has begun."""
-        is_expired = verdict.status is Status.EXPIRED
+    async def settle(self, attempt: Attempt, state: MessageState, now: datetime) -> bool:
+        """Record the state of a message after an attempt; return False and record nothing if a later one has begun."""
+        is_expired = state.status is MessageStatus.EXPIRED
         async with self.transaction() as tx:
             return bool(
                 await tx.connection.fetchval(
@@ -144,13 +144,13 @@ class MessageStore:
                     attempt.message_id,
                     attempt.number,
                     # Replicas of an older version do not know EXPIRED, so the database stores DEAD.
-                    Status.DEAD if is_expired else verdict.status,
-                    verdict.due_time,
-                    verdict.remaining,
-                    verdict.is_refused,
-                    verdict.error,
+                    MessageStatus.DEAD if is_expired else state.status,
+                    state.due_time,
+                    state.remaining,
+                    state.is_refused,
+                    state.error,
                     now,
-                    verdict.may_have_been_sent,
+                    state.may_have_been_sent,
                     is_expired,
                 )
             )
@@ -175,7 +175,7 @@ def _message(row: asyncpg.Record | None) -> Message:
     return Message(
         message_id=row["message_id"],
         template_key=row["template_key"],
-        status=Status.EXPIRED if row["is_expired"] else Status(row["status"]),
+        status=MessageStatus.EXPIRED if row["is_expired"] else MessageStatus(row["status"]),
         attempts=row["attempts"],
         due_time=row["due_time"],
         last_error=row["last_error"],

@@ -1,4 +1,4 @@
-"""The gym service for the mesh."""
+"""Definition of the gym service."""
 
 from __future__ import annotations
 

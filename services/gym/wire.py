@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def parse_properties(request: CreateGymRequest) -> domain.GymProperties:
-    """Return the properties in a request; raise InvalidRequest for an unknown time zone or too high a price."""
+    """Return the properties in a request; raise InvalidRequest for an unknown time zone or a price above the limit."""
     require(
         time_zone_known("time_zone", request.time_zone),
         _price_within_limit("price_per_hour.minor_units", request.price_per_hour.minor_units),

@@ -1,4 +1,4 @@
-"""The payment service for the mesh, with the test-mode card processor."""
+"""Definition of the payment service, with the test-mode card processor."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from mesh.data.database import Database
     from services.payment.domain import Price
 
-GOOD_TOKEN = "tok_visa"  # noqa: S105 - the token of a test card is not a secret
+ACCEPTED_CARD_TOKEN = "tok_visa"  # noqa: S105 - a test card, not a secret
 
 
 class CardOutcome(StrEnum):
@@ -41,14 +41,14 @@ class CardProcessor(Protocol):
 class TestModeProcessor:
     """Card processor that accepts only "tok_visa". Charges are stored in PostgreSQL and survive a restart."""
 
-    __test__ = False  # keeps pytest from collecting the class because of its name
+    __test__ = False  # otherwise pytest would collect the class because of its name
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
         """Decide by the token. A repeated key returns the first outcome, even with another token."""
-        outcome = CardOutcome.CAPTURED if card_token == GOOD_TOKEN else CardOutcome.DECLINED
+        outcome = CardOutcome.CAPTURED if card_token == ACCEPTED_CARD_TOKEN else CardOutcome.DECLINED
         async with self._database.connection() as connection:
             await connection.execute(
                 "insert into card_charges (idempotency_key, outcome, currency, minor_units) values ($1, $2, $3, $4)"

@@ -13,8 +13,8 @@ from mesh.data.conflicts import retried_on_conflict
 from services.payment.cards import CardOutcome
 from services.payment.domain import (
     PaymentMethod,
+    PaymentStatus,
     Refund,
-    Status,
     entries_of_charge,
     entries_of_grant,
     entries_of_refund,
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.payment.cards import CardProcessor
-    from services.payment.domain import Order, Payment
+    from services.payment.domain import ChargeOrder, Payment
     from services.payment.store import Ledger, PaymentStore
 
 _STATUS_AFTER = {
-    CardOutcome.CAPTURED: Status.CAPTURED,
-    CardOutcome.DECLINED: Status.DECLINED,
-    CardOutcome.CALLED_OFF: Status.VOIDED,
+    CardOutcome.CAPTURED: PaymentStatus.CAPTURED,
+    CardOutcome.DECLINED: PaymentStatus.DECLINED,
+    CardOutcome.CALLED_OFF: PaymentStatus.VOIDED,
 }
 
 
@@ -45,21 +45,21 @@ class Cashier:
         self._processor = processor
         self._now = now
 
-    async def charge(self, order: Order, card_token: str) -> Payment:
+    async def charge(self, order: ChargeOrder, card_token: str) -> Payment:
         """Charge a session, or return its payment if the same order is already charged.
 
         Raises CardDeclined, InsufficientCredits, AlreadyCharged or PaymentVoided; the call then costs the member
         nothing. After any other error the outcome is unknown: repeat the call to finish the charge.
         """
         payment = await self._begin_charge(order)
-        if payment.status is Status.PENDING:
+        if payment.status is PaymentStatus.PENDING:
             outcome = await self._processor.charge(_key(order.session_id), card_token, order.price)
             payment, is_void = await self._settle_charge(order.session_id, outcome)
-            if is_void and payment.status is Status.CAPTURED:
+            if is_void and payment.status is PaymentStatus.CAPTURED:
                 payment = await self._refund_card(order.session_id)
-        if payment.status is Status.DECLINED:
+        if payment.status is PaymentStatus.DECLINED:
             raise CardDeclined
-        if payment.status is not Status.CAPTURED:
+        if payment.status is not PaymentStatus.CAPTURED:
             raise PaymentVoided
         return payment
 
@@ -79,7 +79,7 @@ class Cashier:
         """
         payment = await self._begin_credit_back(session_id, reason)
         payment = await self._finish_card_refund(payment)
-        if payment.status is not Status.REFUNDED:
+        if payment.status is not PaymentStatus.REFUNDED:
             raise PaymentNotFound
         return payment
 
@@ -89,7 +89,7 @@ class Cashier:
         return await ledger.lock_balance(user_id)
 
     @retried_on_conflict
-    async def _begin_charge(self, order: Order) -> Payment:
+    async def _begin_charge(self, order: ChargeOrder) -> Payment:
         """Return the earlier payment of the same order, or add one: captured for credits, pending for a card."""
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(order.session_id)
@@ -97,9 +97,9 @@ class Cashier:
             if payment is not None:
                 return payment
             if order.payment_method is PaymentMethod.CARD:
-                return await ledger.add_payment(order, Status.PENDING, self._now())
+                return await ledger.add_payment(order, PaymentStatus.PENDING, self._now())
             require_credits(await ledger.lock_balance(order.user_id), order)
-            payment = await ledger.add_payment(order, Status.CAPTURED, self._now())
+            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, self._now())
             await ledger.post("charge", entries_of_charge(order), self._now(), payment_id=payment.payment_id)
             return payment
 
@@ -109,12 +109,12 @@ class Cashier:
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(session_id)
             payment = _require_payment(session.payment)
-            if payment.status is Status.PENDING:
+            if payment.status is PaymentStatus.PENDING:
                 payment = await self._set_status(ledger, payment, _STATUS_AFTER[outcome])
             return payment, session.is_void
 
-    async def _set_status(self, ledger: Ledger, payment: Payment, status: Status) -> Payment:
-        if status is Status.CAPTURED:
+    async def _set_status(self, ledger: Ledger, payment: Payment, status: PaymentStatus) -> Payment:
+        if status is PaymentStatus.CAPTURED:
             await ledger.post("charge", entries_of_charge(payment.order), self._now(), payment_id=payment.payment_id)
         return await ledger.set_status(payment, status, self._now())
 
@@ -126,11 +126,11 @@ class Cashier:
             payment = session.payment
             if (
                 payment is not None
-                and payment.status is Status.CAPTURED
+                and payment.status is PaymentStatus.CAPTURED
                 and payment.order.payment_method is PaymentMethod.CREDITS
             ):
                 return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
-            if payment is None or payment.status in (Status.PENDING, Status.CAPTURED):
+            if payment is None or payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED):
                 await ledger.void(session_id, reason, self._now())
             return payment
 
@@ -139,16 +139,16 @@ class Cashier:
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(session_id)
             payment = session.payment_to_credit_back()
-            if payment.status is Status.PENDING:
+            if payment.status is PaymentStatus.PENDING:
                 await ledger.void(session_id, reason, self._now())
             # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
-            if payment.status is Status.CAPTURED and not session.is_void:
+            if payment.status is PaymentStatus.CAPTURED and not session.is_void:
                 return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
             return payment
 
     async def _finish_card_refund(self, payment: Payment) -> Payment:
         """Finish the card refund of a void session. A payment in a final status is returned unchanged."""
-        if payment.status in (Status.PENDING, Status.CAPTURED):
+        if payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED):
             return await self._refund_card(payment.order.session_id)
         return payment
 
@@ -162,9 +162,11 @@ class Cashier:
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(session_id)
             payment = _require_payment(session.payment)
-            if payment.status is Status.PENDING:
-                payment = await self._set_status(ledger, payment, Status.CAPTURED if was_captured else Status.VOIDED)
-            if payment.status is Status.CAPTURED:
+            if payment.status is PaymentStatus.PENDING:
+                payment = await self._set_status(
+                    ledger, payment, PaymentStatus.CAPTURED if was_captured else PaymentStatus.VOIDED
+                )
+            if payment.status is PaymentStatus.CAPTURED:
                 payment = await self._record_refund(ledger, payment, PaymentMethod.CARD, session.void_reason or "")
             return payment
 

@@ -22,7 +22,7 @@ class PaymentMethod(StrEnum):
     CARD = "card"
 
 
-class Status(StrEnum):
+class PaymentStatus(StrEnum):
     """Status of a payment."""
 
     PENDING = "pending"
@@ -68,7 +68,7 @@ class Price:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ChargeOrder:
     """Order to charge one session to one user by one payment method."""
 
     session_id: UUID
@@ -91,15 +91,15 @@ class Payment:
     """One charge of one session."""
 
     payment_id: UUID
-    order: Order
-    status: Status
+    order: ChargeOrder
+    status: PaymentStatus
     refund: Refund | None
     create_time: datetime
     update_time: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class PaymentState:
     """Payment state of a session.
 
     A session is void if `void_reason` is not None; the reason may be empty. A void session cannot be charged.
@@ -114,16 +114,16 @@ class Session:
         """Whether the session can no longer be charged."""
         return self.void_reason is not None
 
-    def payment_of(self, order: Order) -> Payment | None:
+    def payment_of(self, order: ChargeOrder) -> Payment | None:
         """Return the captured or pending payment of the same order, or None if the session has no payment.
 
         Raises CardDeclined after a decline, PaymentVoided if the session is void or its payment refunded or voided, and
         AlreadyCharged if the payment has another order.
         """
         payment = self.payment
-        if payment is not None and payment.status is Status.DECLINED:
+        if payment is not None and payment.status is PaymentStatus.DECLINED:
             raise CardDeclined
-        if self.is_void or (payment is not None and payment.status in (Status.REFUNDED, Status.VOIDED)):
+        if self.is_void or (payment is not None and payment.status in (PaymentStatus.REFUNDED, PaymentStatus.VOIDED)):
             raise PaymentVoided
         if payment is not None and payment.order != order:
             raise AlreadyCharged
@@ -131,39 +131,45 @@ class Session:
 
     def payment_to_credit_back(self) -> Payment:
         """Return the payment, possibly pending or already refunded; raise PaymentNotFound if nothing was charged."""
-        if self.payment is None or self.payment.status in (Status.DECLINED, Status.VOIDED):
+        if self.payment is None or self.payment.status in (PaymentStatus.DECLINED, PaymentStatus.VOIDED):
             raise PaymentNotFound
         return self.payment
 
 
-def require_credits(balance: int, order: Order) -> None:
+def require_credits(balance: int, order: ChargeOrder) -> None:
     """Raise InsufficientCredits if `balance` is below the order's price in credits."""
     if balance < order.price.credits:
         raise InsufficientCredits
 
 
-def member(user_id: UUID) -> Account:
+def member_account(user_id: UUID) -> Account:
     """Return the credit account of a member."""
     return Account(AccountKind.MEMBER, CREDIT, user_id)
 
 
 def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
     """Return the entries that grant credits to a member."""
-    return [Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted), Entry(member(user_id), credits_granted)]
+    return [
+        Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted),
+        Entry(member_account(user_id), credits_granted),
+    ]
 
 
-def entries_of_charge(order: Order) -> list[Entry]:
+def entries_of_charge(order: ChargeOrder) -> list[Entry]:
     """Return the entries that charge an order."""
     price = order.price
     if order.payment_method is PaymentMethod.CREDITS:
-        return [Entry(member(order.user_id), -price.credits), Entry(Account(AccountKind.INCOME, CREDIT), price.credits)]
+        return [
+            Entry(member_account(order.user_id), -price.credits),
+            Entry(Account(AccountKind.INCOME, CREDIT), price.credits),
+        ]
     return [
         Entry(Account(AccountKind.CARDS, price.currency), -price.minor_units),
         Entry(Account(AccountKind.INCOME, price.currency), price.minor_units),
     ]
 
 
-def entries_of_refund(order: Order, payment_method: PaymentMethod) -> list[Entry]:
+def entries_of_refund(order: ChargeOrder, payment_method: PaymentMethod) -> list[Entry]:
     """Return the entries that refund an order: the reversed charge, or a grant of credits for a card payment."""
     if order.payment_method is payment_method:
         return [Entry(entry.account, -entry.amount) for entry in entries_of_charge(order)]

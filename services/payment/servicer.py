@@ -9,7 +9,7 @@ from uuid import UUID
 from contracts.errors import PaymentNotFound
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
-from services.payment.domain import Status
+from services.payment.domain import PaymentStatus
 from services.payment.wire import parse_order, render_payment
 from solo60.payment.v1.payment_pb2 import (
     REFUND_OUTCOME_REFUNDED,
@@ -75,7 +75,7 @@ class PaymentServicer(PaymentServiceServicer):
         payment = await self._cashier.refund(UUID(request.session_id), request.reason)
         if payment is None:
             return RefundSessionResponse(outcome=REFUND_OUTCOME_VOIDED)
-        is_refunded = payment.status is Status.REFUNDED
+        is_refunded = payment.status is PaymentStatus.REFUNDED
         return RefundSessionResponse(
             outcome=REFUND_OUTCOME_REFUNDED if is_refunded else REFUND_OUTCOME_VOIDED,
             payment=render_payment(payment),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.transaction import Transaction
-from services.payment.domain import Order, Payment, PaymentMethod, Price, Refund, Session, Status
+from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ class Ledger(Transaction):
     Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
     """
 
-    async def lock_session(self, session_id: UUID) -> Session:
+    async def lock_session(self, session_id: UUID) -> PaymentState:
         """Lock a session until the end of the transaction and return its state. An unknown session is added first."""
         await self.connection.execute(
             "insert into sessions (session_id) values ($1) on conflict do nothing", session_id
@@ -108,7 +108,7 @@ class Ledger(Transaction):
         )
         # A separate statement, because its snapshot includes payments committed while the lock was awaited.
         row = await self.connection.fetchrow(_FIND_PAYMENT_OF_SESSION, session_id)
-        return Session(session_id, reason, _payment(row) if row else None)
+        return PaymentState(session_id, reason, _payment(row) if row else None)
 
     async def void(self, session_id: UUID, reason: str, now: datetime) -> None:
         """Prevent charges of a locked session. A session already void retains its first reason."""
@@ -119,7 +119,7 @@ class Ledger(Transaction):
             reason,
         )
 
-    async def add_payment(self, order: Order, status: Status, now: datetime) -> Payment:
+    async def add_payment(self, order: ChargeOrder, status: PaymentStatus, now: datetime) -> Payment:
         """Add the payment of a locked session that has none."""
         price = order.price
         amounts = (price.currency, price.minor_units, price.credits)
@@ -127,7 +127,7 @@ class Ledger(Transaction):
             await self._row(_ADD_PAYMENT, order.session_id, order.user_id, order.payment_method, *amounts, status, now)
         )
 
-    async def set_status(self, payment: Payment, status: Status, now: datetime) -> Payment:
+    async def set_status(self, payment: Payment, status: PaymentStatus, now: datetime) -> Payment:
         """Set the status of a payment of a locked session. Use `refund` for the status REFUNDED."""
         return _payment(await self._row(_SET_STATUS, payment.payment_id, status, now))
 
@@ -176,13 +176,13 @@ def _payment(row: asyncpg.Record) -> Payment:
     refunded_in = row["refunded_in"]
     return Payment(
         payment_id=row["payment_id"],
-        order=Order(
+        order=ChargeOrder(
             session_id=row["session_id"],
             user_id=row["user_id"],
             price=Price(row["currency"], row["minor_units"], row["credits"]),
             payment_method=PaymentMethod(row["method"]),
         ),
-        status=Status(row["status"]),
+        status=PaymentStatus(row["status"]),
         refund=Refund(PaymentMethod(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
         create_time=row["create_time"],
         update_time=row["update_time"],

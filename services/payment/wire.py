@@ -8,26 +8,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from services.payment.domain import Order, PaymentMethod, Price, Status
+from services.payment.domain import ChargeOrder, PaymentMethod, PaymentStatus, Price
 from solo60.common.v1.money_pb2 import Money
 from solo60.payment.v1 import payment_pb2
 
 if TYPE_CHECKING:
     from services.payment.domain import Payment
-    from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, PaymentStatus
+    from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
 
-_STATUSES: dict[Status, PaymentStatus.ValueType] = {
-    Status.PENDING: payment_pb2.PAYMENT_STATUS_PENDING,
-    Status.CAPTURED: payment_pb2.PAYMENT_STATUS_CAPTURED,
-    Status.DECLINED: payment_pb2.PAYMENT_STATUS_DECLINED,
-    Status.REFUNDED: payment_pb2.PAYMENT_STATUS_REFUNDED,
-    Status.VOIDED: payment_pb2.PAYMENT_STATUS_VOIDED,
+_STATUSES: dict[PaymentStatus, payment_pb2.PaymentStatus.ValueType] = {
+    PaymentStatus.PENDING: payment_pb2.PAYMENT_STATUS_PENDING,
+    PaymentStatus.CAPTURED: payment_pb2.PAYMENT_STATUS_CAPTURED,
+    PaymentStatus.DECLINED: payment_pb2.PAYMENT_STATUS_DECLINED,
+    PaymentStatus.REFUNDED: payment_pb2.PAYMENT_STATUS_REFUNDED,
+    PaymentStatus.VOIDED: payment_pb2.PAYMENT_STATUS_VOIDED,
 }
 
 
-def parse_order(request: ChargeSessionRequest) -> Order:
+def parse_order(request: ChargeSessionRequest) -> ChargeOrder:
     """Return the order in a valid request. The order excludes the card token."""
-    return Order(
+    return ChargeOrder(
         session_id=UUID(request.session_id),
         user_id=UUID(request.user_id),
         price=Price(request.price.currency_code, request.price.minor_units, request.credits),

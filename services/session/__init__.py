@@ -1,1 +1,1 @@
-"""The session service: books a gym for one member, as a whole or not at all."""
+"""The session service: books a gym for one member, and undoes a booking that fails halfway."""

@@ -1,4 +1,4 @@
-"""The session service for the mesh: servicer, reconciler and availability watchers."""
+"""Definition of the session service: servicer, reconciler and availability watchers."""
 
 from __future__ import annotations
 

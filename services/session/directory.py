@@ -1,4 +1,4 @@
-"""Checks of members and gyms against the user and gym services."""
+"""Checks that a member or a gym exists, by calls to the user and gym services."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Directory:
-    """Lookup of members and gyms in the services that own them."""
+    """Checks of members and gyms in the services that own them."""
 
     def __init__(self, users: UserServiceAsyncStub, gyms: GymServiceAsyncStub) -> None:
         self._users = users

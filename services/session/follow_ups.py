@@ -40,7 +40,7 @@ class FollowUps:
             await self._mails.add(tx, session.session_id, kind)
 
     async def of_release(self, tx: Transaction, session: Session) -> None:
-        """Refund a released slot and notify members who joined the waiting list while the slot was held.
+        """Refund the charge for a released slot, and notify members who joined the waiting list during the hold.
 
         The refund also voids a charge that has not arrived yet. Members who joined before the hold were notified when
         the slot was last free.

@@ -15,7 +15,7 @@ from mesh.data.idempotency import fingerprint_of
 from mesh.serving.request_rules import require
 from services.session.booking.domain import BookingCall
 from services.session.mails.domain import MailKind
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Status
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, SessionStatus
 from services.session.waiting_list.domain import WaitRequest
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period as PeriodMessage
@@ -47,7 +47,7 @@ def parse_booking_call(request: session_pb2.BookSessionRequest, context: CallCon
 
 
 def parse_wait_request(request: session_pb2.JoinWaitingListRequest) -> WaitRequest:
-    """Return the wait request in a request; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
+    """Return the wait request in a JoinWaitingList call; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
     return WaitRequest(UUID(request.user_id), UUID(request.gym_id), parse_bookable_period(request.period))
 
 
@@ -76,9 +76,9 @@ def parse_quote(message: gym_pb2.Quote) -> Quote:
     )
 
 
-def parse_status(value: session_pb2.SessionStatus.ValueType) -> Status | None:
+def parse_status(value: session_pb2.SessionStatus.ValueType) -> SessionStatus | None:
     """Return the status of a filter, or None if the filter matches any status."""
-    return Status[session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
+    return SessionStatus[session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
 
 
 def parse_mail_kind(template_key: str) -> MailKind:

@@ -1,1 +1,1 @@
-"""Subscription service: plans, monthly credits, and webhooks from the card processor."""
+"""The subscription service: plans, monthly credits, and webhooks from the card processor."""

@@ -10,9 +10,9 @@ import structlog
 
 from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
-from services.subscription.domain import MailKind, Status, new_subscription
+from services.subscription.domain import MailKind, SubscriptionStatus, new_subscription
 from services.subscription.mails import MemberMail
-from services.subscription.plans import month_of
+from services.subscription.months import month_of
 from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
 from services.subscription.wire import (
     render_activated_event,
@@ -47,7 +47,7 @@ class SubscriptionCommands:
     async def subscribe(
         self, tx: SubscriptionTransaction, user_id: UUID, plan_id: UUID, *, trial_days: int | None
     ) -> Subscription:
-        """Create a subscription. `trial_days` None: the plan's trial, or no trial if the user had one before.
+        """Create a subscription. Without `trial_days`, it has the plan's trial, or none if the user had a trial before.
 
         Raises PlanNotFound, AlreadySubscribed, TrialUsed if a second trial is requested, or UserNotActive if the user
         has left.
@@ -132,7 +132,7 @@ class SubscriptionCommands:
         subscription = await tx.lock(subscription_id)
         for period_start in subscription.grant_starts:
             if month_of(period_start) == month and not await tx.grants.is_granted(subscription, period_start):
-                subscription.ensure_receives_credits(self._now())
+                subscription.require_receives_credits(self._now())
                 await self._grant_with_mail(tx, subscription, period_start)
         return await tx.grants.credits_of_month(subscription_id, month)
 
@@ -193,7 +193,7 @@ class SubscriptionCommands:
     async def _announce_failure(
         self, tx: SubscriptionTransaction, subscription: Subscription, failure: PaymentFailed
     ) -> None:
-        if subscription.status(self._now()) is not Status.PAST_DUE:
+        if subscription.status(self._now()) is not SubscriptionStatus.PAST_DUE:
             return
         await tx.publish(render_payment_failed_event(subscription))
         # Without a next attempt, the processor ends the subscription, and the member gets the mail about that end.

@@ -1,4 +1,4 @@
-"""Subscription state, independent of the order in which reports arrive.
+"""Domain of the subscription service: the state of a subscription, independent of the order of reports.
 
 Reports of the card processor are merged by the periods and times in them, never by their arrival. Merging is
 commutative, associative and idempotent. So every order of deliveries, with or without repetitions, leads to the same
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import SubscriptionNotActive, SubscriptionNotCancelled
 from services.subscription.deadlines import deadlines_after
-from services.subscription.plans import add_month
+from services.subscription.months import add_month
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ RENEWAL_NOTICE = timedelta(days=7)
 TRIAL_NOTICE = timedelta(days=3)
 
 
-class Status(StrEnum):
+class SubscriptionStatus(StrEnum):
     """Status of a subscription. The names match the contract's SubscriptionStatus."""
 
     TRIALING = "TRIALING"
@@ -67,9 +67,9 @@ class Subscription:
     `processor_end_time`, the end reported by the card processor, is final: only an earlier end replaces it. A planned
     cancellation can be undone until its `end_time`.
 
-    Deadlines count from the end of the current period, but not from before `watch_time`. `processed_deadline` is
-    the latest one that was processed. None: an older version stored the subscription, and its deadlines are not
-    scheduled yet.
+    Deadlines count from the end of the current period, or from `watch_time` if that is later. `processed_deadline` is
+    the latest deadline that was processed. It is None if an older version stored the subscription and the deadlines are
+    not scheduled yet.
     """
 
     subscription_id: UUID
@@ -107,15 +107,15 @@ class Subscription:
         paid = () if self.paid_period is None else (self.grant_start_of(self.paid_period),)
         return tuple(sorted({self.first_period.start, *paid}))
 
-    def status(self, now: datetime) -> Status:
+    def status(self, now: datetime) -> SubscriptionStatus:
         """Return the status at `now`."""
         if self.end_time is not None and self.end_time <= now:
-            return Status.CANCELLED if self.cancel_time else Status.EXPIRED
+            return SubscriptionStatus.CANCELLED if self.cancel_time else SubscriptionStatus.EXPIRED
         if self.deadlines.expired <= now:
-            return Status.EXPIRED
+            return SubscriptionStatus.EXPIRED
         if self.open_failure or self.deadlines.past_due <= now:
-            return Status.PAST_DUE
-        return Status.TRIALING if self.is_trial and self.paid_period is None else Status.ACTIVE
+            return SubscriptionStatus.PAST_DUE
+        return SubscriptionStatus.TRIALING if self.is_trial and self.paid_period is None else SubscriptionStatus.ACTIVE
 
     @property
     def open_failure(self) -> PaymentFailed | None:
@@ -146,7 +146,7 @@ class Subscription:
 
     def is_over(self, now: datetime) -> bool:
         """Return whether the subscription is over, by its end or by its deadline."""
-        return self.status(now) in (Status.CANCELLED, Status.EXPIRED)
+        return self.status(now) in (SubscriptionStatus.CANCELLED, SubscriptionStatus.EXPIRED)
 
     def effective_end_time(self, now: datetime) -> datetime | None:
         """Return the past or planned end; None if the subscription has none."""
@@ -202,9 +202,9 @@ class Subscription:
     def reminder(self, now: datetime) -> Reminder | None:
         """Return the reminder to schedule; None if none is needed or its send time has passed."""
         status, end = self.status(now), self.current_period.end
-        if self.end_time is not None or status not in (Status.ACTIVE, Status.TRIALING):
+        if self.end_time is not None or status not in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING):
             return None
-        is_trial = status is Status.TRIALING
+        is_trial = status is SubscriptionStatus.TRIALING
         send_time = end - (TRIAL_NOTICE if is_trial else RENEWAL_NOTICE)
         kind = MailKind.TRIAL_ENDING if is_trial else MailKind.RENEWAL_REMINDER
         return Reminder(kind, end, send_time) if send_time > now else None
@@ -214,11 +214,17 @@ class Subscription:
         status = self.status(now)
         match kind:
             case MailKind.RENEWAL_REMINDER:
-                return status is Status.ACTIVE and self.end_time is None and self.current_period.end == time
+                return status is SubscriptionStatus.ACTIVE and self.end_time is None and self.current_period.end == time
             case MailKind.TRIAL_ENDING:
-                return status is Status.TRIALING and self.end_time is None and self.current_period.end == time
+                return (
+                    status is SubscriptionStatus.TRIALING and self.end_time is None and self.current_period.end == time
+                )
             case MailKind.PAYMENT_FAILED:
-                return status is Status.PAST_DUE and self.failure is not None and self.failure.retry_time == time
+                return (
+                    status is SubscriptionStatus.PAST_DUE
+                    and self.failure is not None
+                    and self.failure.retry_time == time
+                )
             case MailKind.SUBSCRIPTION_EXPIRED:
                 return self.effective_end_time(now) == time
             case MailKind.SUBSCRIPTION_RESUMED:
@@ -226,9 +232,9 @@ class Subscription:
             case _:
                 return True
 
-    def ensure_receives_credits(self, now: datetime) -> None:
+    def require_receives_credits(self, now: datetime) -> None:
         """Raise SubscriptionNotActive unless the status at `now` is ACTIVE or TRIALING."""
-        if self.status(now) not in (Status.ACTIVE, Status.TRIALING):
+        if self.status(now) not in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING):
             raise SubscriptionNotActive
 
 
@@ -237,7 +243,7 @@ def new_subscription(
 ) -> Subscription:
     """Return a new subscription that begins at `now`.
 
-    The first period is a trial of `trial_days` (None: those of the plan), or a paid month if the trial has 0 days.
+    The first period is a trial of `trial_days`, by default those of the plan, or a paid month if the trial has 0 days.
     """
     days = plan.trial_days if trial_days is None else trial_days
     first = Period(now, now + timedelta(days=days) if days else add_month(now))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.subscription.plans import month_of
+from services.subscription.months import month_of
 
 if TYPE_CHECKING:
     from datetime import datetime

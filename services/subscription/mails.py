@@ -9,7 +9,7 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.formatting import money_in_words, time_in_words
+from mesh.formatting import format_money, format_time
 from mesh.serving.request_rules import as_own_error
 from services.subscription.domain import MailKind
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
@@ -80,7 +80,7 @@ def variables_of(subscription: Subscription, mail: MemberMail, user: User) -> di
     return {
         "member_name": user.display_name,
         "plan_name": plan.name,
-        "price": money_in_words(plan.currency, plan.minor_units),
+        "price": format_money(plan.currency, plan.minor_units),
         "credits_per_month": str(plan.credits_per_month),
         "credits": str(mail.credits),
         **_times_of(subscription, mail, user.time_zone or "UTC"),
@@ -91,7 +91,7 @@ def _times_of(subscription: Subscription, mail: MemberMail, time_zone: str) -> d
     """Return the times for a mail. A mail about a resumption shows the end of the current period."""
     time = subscription.current_period.end if mail.kind is MailKind.SUBSCRIPTION_RESUMED else mail.time
     names = ("end_time", "renewal_time", "retry_time", "trial_end_time")
-    return dict.fromkeys(names, time_in_words(time, time_zone))
+    return dict.fromkeys(names, format_time(time, time_zone))
 
 
 def _key(subscription: Subscription, mail: MemberMail) -> str:

@@ -1,4 +1,4 @@
-"""Prometheus metrics of held webhooks: stored, but not processed yet."""
+"""Prometheus metrics of held webhooks, which are stored but not processed yet."""
 
 from __future__ import annotations
 

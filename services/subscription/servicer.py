@@ -1,4 +1,4 @@
-"""RPC handlers of the subscription service: convert the request, call the domain, convert the result."""
+"""RPC handlers of the subscription service."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contracts.errors import UserNotActive, Violation
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from mesh.serving.request_rules import require
-from services.subscription.plans import accept_card
+from services.subscription.cards import require_accepted_card
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from services.subscription.wire import (
     parse_mail_request,
@@ -86,7 +86,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.CreateSubscriptionRequest, pb.CreateSubscriptionResponse],
     ) -> pb.CreateSubscriptionResponse:
         await self._require_active(request.user_id)
-        accept_card(request.payment_method.card_token)
+        require_accepted_card(request.payment_method.card_token)
         return await self._create_once(request)
 
     @retried_on_conflict

@@ -67,7 +67,7 @@ _EXISTS = "select exists (select from subscriptions where subscription_id = $1)"
 
 
 class SubscriptionStore:
-    """Plans and subscriptions of one database."""
+    """The plans and subscriptions of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -134,11 +134,11 @@ class SubscriptionTransaction(Transaction):
         return found
 
     async def record_departure(self, user_id: UUID, now: datetime) -> None:
-        """Record that a user has left for good."""
+        """Record that a user has left permanently."""
         await self.connection.execute(_RECORD_DEPARTURE, user_id, now)
 
     async def has_left(self, user_id: UUID) -> bool:
-        """Return whether a user has left for good."""
+        """Return whether a user has left permanently."""
         found: bool = await self.connection.fetchval(_HAS_LEFT, user_id)
         return found
 

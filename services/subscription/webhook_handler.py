@@ -91,7 +91,7 @@ class WebhookHandler:
         subscription. A webhook that is already processed stays unchanged. Raises WebhookNotFound, SubscriptionNotFound,
         or InvalidRequest if the payload cannot be parsed.
         """
-        await self._inbox.ensure_exists(ref)
+        await self._inbox.require_stored(ref)
         event = await self._process(ref, override=subscription_id)
         await self.show_held()
         return event
@@ -101,7 +101,7 @@ class WebhookHandler:
 
         Webhooks for the same subscription at the card processor are ignored from then on.
         """
-        await self._inbox.ensure_exists(ref)
+        await self._inbox.require_stored(ref)
         event, foreign_id = await self._settle_without_effect(ref)
         if foreign_id:
             await self._process_all(await self._inbox.held_of(foreign_id))

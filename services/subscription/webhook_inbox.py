@@ -1,4 +1,4 @@
-"""Webhook inbox in PostgreSQL: stores each webhook before it is processed, and its id for at least 31 days."""
+"""Webhook inbox in PostgreSQL: stores each webhook before it is processed, and each id for at least 31 days."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class HeldWebhook:
 
 
 class WebhookInbox:
-    """Webhooks of one database."""
+    """The webhooks of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -135,7 +135,7 @@ class WebhookInbox:
             raise Unavailable
         return StoredWebhook(row["payload"], Event(row["event"]) if row["event"] else None, row["processor_id"] or "")
 
-    async def ensure_exists(self, ref: WebhookRef) -> None:
+    async def require_stored(self, ref: WebhookRef) -> None:
         """Raise WebhookNotFound unless the webhook is stored."""
         async with self._database.connection() as connection:
             if not await connection.fetchval(_EXISTS, ref.scheme, ref.webhook_id):

@@ -1,7 +1,7 @@
 """Parsers for signed webhook payloads, in the Standard Webhooks format and in the card processor's format (Stripe).
 
-An event without a subscription is ignored. A subscription event that cannot be parsed is rejected, but stays stored
-until a version of this service can parse it.
+An event without a subscription is ignored. A subscription event that cannot be parsed is rejected. Its webhook stays
+stored until a version of this service can parse the event.
 """
 
 from __future__ import annotations

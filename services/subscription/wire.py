@@ -1,4 +1,7 @@
-"""The contract's messages as subscriptions, mails and webhooks, and back."""
+"""Conversion between protobuf messages and the domain of the subscription service.
+
+`parse_` functions return domain values, `render_` functions return messages.
+"""
 
 from __future__ import annotations
 

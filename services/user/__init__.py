@@ -1,1 +1,1 @@
-"""User service: accounts with their email addresses, roles and states."""
+"""The user service: accounts with their email addresses, roles and states."""

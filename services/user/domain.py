@@ -1,4 +1,4 @@
-"""Users: their roles and states, and the rules for changing a profile."""
+"""Domain of the user service: users, their roles and states, and the rules for changing a profile."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class User:
 
     @property
     def has_left(self) -> bool:
-        """Whether the user has left for good."""
+        """Whether the user has left permanently."""
         return self.profile.state is State.DELETED
 
     def with_changes(self, changes: Changes, now: datetime) -> User:

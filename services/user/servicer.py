@@ -1,4 +1,4 @@
-"""RPC handlers of the user service: convert the request, call the domain, convert the result."""
+"""RPC handlers of the user service."""
 
 from __future__ import annotations
 

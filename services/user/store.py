@@ -40,7 +40,7 @@ _SAVE = """
 
 
 class UserStore:
-    """Users of one database."""
+    """The users of one database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,7 @@
-"""The contract's messages as users, roles and states, and back."""
+"""Conversion between protobuf messages and the domain of the user service.
+
+`parse_` functions return domain values, `render_` functions return messages.
+"""
 
 from __future__ import annotations
 

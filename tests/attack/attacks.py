@@ -180,7 +180,7 @@ def deep_nesting(target: Target, times: int) -> None:
 
 
 def repeated_fields(target: Target, times: int) -> None:
-    """Repeat a field a million times, and as often as the largest message allows."""
+    """Repeat a field a million times, and up to the size of the largest message."""
     empty_period = b"\x1a\x00"
     for _ in range(times):
         assert _status_of(target, empty_period * 1_000_000) != "0"

@@ -62,10 +62,10 @@ class OpenSpans(SpanProcessor):
     def __init__(self) -> None:
         self.now = 0
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as the SDK calls it
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         self.now += 1
 
-    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 - as the SDK calls it
+    def on_end(self, span: ReadableSpan) -> None:
         self.now -= 1
 
 
@@ -184,7 +184,7 @@ async def serve(folder: Path) -> None:
     tracers = TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(spans)
     trace.set_tracer_provider(tracers)
-    servicer = CountingServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = CountingServicer()
     health = Health(ECHO_SERVICE.full_name)
     server = _server(servicer, settings, health, (folder / "key").read_text())
     await health.set_ready(ready=True)

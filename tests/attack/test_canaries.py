@@ -10,8 +10,8 @@ import pytest
 from contracts.errors import ServiceError
 from contracts.method import Method, methods_of
 from contracts.services import SERVICE_NAMES, SERVICES
+from contracts.violations import violations_of
 from interceptors.redaction import redacted
-from interceptors.validation.interceptor import violations_of
 from local.keys import OPERATOR
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.serving.channel import Channels
@@ -97,7 +97,7 @@ async def test_no_personal_value_or_key_leaks(attacked_mesh: LocalMesh) -> None:
 
     error_texts = await errors_for_callers(mesh, key, canaries)
 
-    await asyncio.sleep(1)  # spans are written shortly after their calls
+    await asyncio.sleep(1)  # Spans are written up to a second after their calls.
     assert len(error_texts) > len(ALL_METHODS)
     secrets = [canaries.mark, *keys, *(each.split("_")[-1] for each in keys)]
     assert [each for each in (str(taken.value), *error_texts) if any(secret in each for secret in secrets)] == []

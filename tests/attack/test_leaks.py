@@ -59,24 +59,24 @@ async def unary(stub: Any, timeout_s: float | None) -> None:
     await stub.Echo(pb.EchoRequest(text="hi"), timeout=timeout_s)
 
 
-async def answers(stub: Any, timeout_s: float | None) -> None:
+async def server_stream(stub: Any, timeout_s: float | None) -> None:
     """Make a call with a stream of answers."""
     async for _ in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=2), timeout=timeout_s):
         pass
 
 
-async def joined(stub: Any, timeout_s: float | None) -> None:
+async def client_stream(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests."""
     await stub.EchoJoined(endless_requests(pb.EchoJoinedRequest(text="hi")), timeout=timeout_s)
 
 
-async def each(stub: Any, timeout_s: float | None) -> None:
+async def both_streams(stub: Any, timeout_s: float | None) -> None:
     """Make a call with an endless stream of requests and a stream of answers."""
     async for _ in stub.EchoEach(endless_requests(pb.EchoEachRequest(text="hi")), timeout=timeout_s):
         pass
 
 
-SHAPES = {"unary": unary, "answers": answers, "joined": joined, "each": each}
+SHAPES = {each.__name__: each for each in (unary, server_stream, client_stream, both_streams)}
 
 
 # Tasks in which grpc.aio's server waits for the next call of a method. Each ends with its call, and another starts.
@@ -84,7 +84,7 @@ ACCEPTING = {"AioServer._request_call", "AioServer._request_registered_call"}
 
 
 class Resources:
-    """Current resources of the calls to one server: open spans, tasks, our call objects with its key, and open files.
+    """Current resources of the calls to one server: open spans, tasks, our call objects with its key, and files.
 
     Calls of other tests do not count, because errors in their parameters hold some forever. Tasks that wait for a call
     do not count either, because their number changes at any moment.
@@ -124,7 +124,7 @@ async def until_released(most: Callable[[], Resources], tasks: int, files: int) 
 async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
     """Start calls that wait in their handlers, cancel them there, and assert that each reports its cancellation."""
     stub, hook = server.stub(), Endless()
-    server.servicer.hook = hook  # type: ignore[method-assign]  # tests replace the hook
+    server.servicer.hook = hook
     for _ in range(number // AT_ONCE):
         entered = server.servicer.entered + AT_ONCE
         calls = [asyncio.create_task(shape(stub, None)) for _ in range(AT_ONCE)]
@@ -139,7 +139,7 @@ async def cancel_many(server: EchoServer, shape: Callable[..., Any], number: int
 async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int) -> None:
     """Start calls that wait in their handlers until their deadline expires."""
     stub = server.stub()
-    server.servicer.hook = Endless()  # type: ignore[method-assign]  # tests replace the hook
+    server.servicer.hook = Endless()
     for _ in range(number // AT_ONCE):
         calls = [shape(stub, 0.05) for _ in range(AT_ONCE)]
         outcomes = await asyncio.gather(*calls, return_exceptions=True)
@@ -149,11 +149,11 @@ async def let_expire(server: EchoServer, shape: Callable[..., Any], number: int)
 async def replace_last_call(server: EchoServer) -> None:
     """Make one call that ends well.
 
-    grpc.aio's server holds the last call that it accepted until it accepts the next one. If the last call was aborted,
-    as one that arrives too late is, its AbortError holds the frames of the chain.
+    grpc.aio's server refers to the last call that it accepted until it accepts the next one. If the last call was
+    aborted, for example because it arrived too late, its AbortError refers to the frames of the chain.
 
-    The call has a connection of its own. gRPC's core lets no more calls through one on which hundreds of streams of
-    requests have expired, as if they were still open; bare grpc.aio does the same.
+    The new call has its own connection. After hundreds of streams of requests have expired on one connection, gRPC's
+    core sends no more calls over it, as if those streams were still open. Bare grpc.aio does the same.
     """
     del server.servicer.hook
     async with grpc.aio.insecure_channel(server.address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -162,7 +162,7 @@ async def replace_last_call(server: EchoServer) -> None:
 
 async def assert_no_leaks(serve_echo: ServeEcho, end: Callable[..., Any], shape: str, number: int) -> None:
     """End calls of one shape early, and assert that no resource of these calls is left."""
-    server = await serve_echo(EchoServicer())  # type: ignore[abstract]  # Promise is not implemented
+    server = await serve_echo(EchoServicer())
     spans = OpenSpans()
     server.tracers.add_span_processor(spans)
     tasks = Resources(spans, server.key).tasks

@@ -22,7 +22,8 @@ from interceptors.breaker.circuit import Circuit, Limits
 from interceptors.breaker.interceptor import Breakers
 from local.child import Child
 from local.keys import OPERATOR
-from local.supervisor import Mesh, MeshError
+from local.parts import MeshError
+from local.supervisor import Mesh
 from mesh.serving.channel import Channels
 from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
@@ -100,7 +101,9 @@ class BreakableMesh:
                 await relay.wait()
                 self._start_relay(relay.name)
                 return
-            await self.mesh.kill(target)
+            child = self.mesh._children[target]
+            child.kill()
+            await child.wait()
             for attempt in range(MAX_STARTS):
                 try:
                     await self.mesh.restart(target)
@@ -115,7 +118,7 @@ class BreakableMesh:
         """Suspend a process with SIGSTOP and resume it after `for_s` seconds."""
         async with self._locks[target]:
             relay = target.startswith(RELAY)
-            pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh.pids()[target]
+            pid = self._relays[target.removeprefix(RELAY)].pid if relay else self.mesh._children[target].pid
             freezing = await asyncio.create_subprocess_exec(
                 "sh", "-c", FREEZE, "sh", str(pid), f"{for_s:.1f}", start_new_session=True
             )
@@ -171,7 +174,7 @@ class BreakableMesh:
 class _BreakersThatNeverOpen(Breakers):
     """Circuit breakers that never open, because one client stands for many members with few calls each."""
 
-    def of(self, method: str) -> Circuit:  # noqa: ARG002 - as the mesh's own
+    def of(self, method: str) -> Circuit:
         return Circuit(random.SystemRandom(), NEVER_OPEN)
 
 

@@ -55,8 +55,8 @@ _METHODS = {
 }
 
 
-class RefusedError(Exception):
-    """Definite refusal of a call."""
+class RejectedError(Exception):
+    """Definite rejection of a call."""
 
 
 class UnknownOutcomeError(Exception):
@@ -109,7 +109,7 @@ class Clients:
             await self._book(outcome, rng)
             if outcome.session_id is not None and journey.cancels:
                 await self._cancel(outcome, rng)
-        except (UnknownOutcomeError, RefusedError):
+        except (UnknownOutcomeError, RejectedError):
             pass  # `outcome` has the answer
         return outcome
 
@@ -143,7 +143,7 @@ class Clients:
                 rng,
                 once=timeout_s is not None,
             )
-        except RefusedError as error:
+        except RejectedError as error:
             outcome.booked, outcome.refusal = Answer.REFUSED, str(error)
             raise
         outcome.booked, outcome.session_id = Answer.ACKNOWLEDGED, UUID(answer.session.session_id)
@@ -154,13 +154,13 @@ class Clients:
         outcome.cancelled = Answer.UNKNOWN
         try:
             await self._repeat(lambda: sessions.CancelSession(request), rng)
-        except RefusedError as error:
+        except RejectedError as error:
             outcome.cancelled, outcome.refusal = Answer.REFUSED, str(error)
             raise
         outcome.cancelled = Answer.ACKNOWLEDGED
 
     async def _repeat(self, call: Callable[[], Awaitable[T]], rng: random.Random, *, once: bool = False) -> T:
-        """Call until the answer is definite; raise RefusedError, or UnknownOutcomeError after TIMEOUT_S."""
+        """Call until the answer is definite; raise RejectedError, or UnknownOutcomeError after TIMEOUT_S."""
         pause_s = 0.05
         loop = asyncio.get_running_loop()
         give_up_at = loop.time() + (0.0 if once else TIMEOUT_S)
@@ -171,7 +171,7 @@ class Clients:
                 reason = error.reason_name() or error.code.name
                 self.answers[reason] += 1
                 if error.reason >= FIRST_DOMAIN_REASON:
-                    raise RefusedError(reason) from error
+                    raise RejectedError(reason) from error
                 if loop.time() >= give_up_at:
                     raise UnknownOutcomeError(reason) from error
             else:

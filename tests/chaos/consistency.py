@@ -23,7 +23,7 @@ REFUSALS = {
 
 
 def inconsistencies(outcomes: Sequence[Outcome], state: FinalState) -> list[str]:
-    """Return all inconsistencies as sentences with the journey's number of the affected member."""
+    """Return all inconsistencies as sentences, each with the number of the affected journey."""
     found = [f"{what}: {number}" for what, number in state.problems.items()]
     for outcome in outcomes:
         found += [

@@ -49,3 +49,10 @@ def solo60(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
         return Result(exit_.value.code, written.out, without_core_lines(written.err))
 
     return run
+
+
+@pytest.fixture
+def operator_key(tmp_path: Path) -> None:
+    """Write the operator's key file in DATA_DIR."""
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")

@@ -8,7 +8,7 @@ import pytest
 
 from contracts.services import SERVICE_NAMES
 from local.service_databases import database_url_of
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import execute, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -34,12 +34,6 @@ def server_url(postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch) -> I
         asyncio.run(execute(postgres.url, f"drop database if exists solo60_{name}"))
 
 
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
-
-
 def test_doctor_without_a_database_creates_none(solo60: Solo60, tmp_path: Path) -> None:
     """`doctor` without a database exits with 1, says how to create one, and leaves DATA_DIR empty."""
     done = solo60("doctor")
@@ -61,7 +55,9 @@ def test_doctor_reports_faults_and_nothing_else(solo60: Solo60, server_url: str)
     lines = solo60("doctor").out.splitlines()
     narrow = {columns: solo60_in_terminal("doctor", columns=columns)[1] for columns in (80, 130)}
 
-    assert {entry["trouble"] for entry in before.values()} == {"It cannot be reached (InvalidCatalogNameError)."}
+    assert {entry["trouble"] for entry in before.values()} == {
+        "The database cannot be reached (InvalidCatalogNameError)."
+    }
     assert (sound.exit_code, sound.out) == (0, "".join(f"{name}: sound\n" for name in SERVICE_NAMES))
     assert broken.exit_code == 1
     report = json.loads(broken.out)

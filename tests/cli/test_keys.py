@@ -46,7 +46,7 @@ def test_the_operator_has_every_scope(solo60: Solo60, tmp_path: Path) -> None:
 
 
 def test_a_key_for_another_caller_has_the_given_scopes(solo60: Solo60, tmp_path: Path) -> None:
-    """A caller without a contract gets exactly the scopes of `--scope`. Without `--scope` it gets no key."""
+    """A caller without a contract gets exactly the scopes of `--scope`, or no key without that option."""
     assert solo60("keys", "issue", "billing").exit_code == 1
     key = solo60("keys", "issue", "billing", "--scope", "payment.read", "--scope", "gym.read").out.strip()
 
@@ -55,8 +55,8 @@ def test_a_key_for_another_caller_has_the_given_scopes(solo60: Solo60, tmp_path:
     assert record.scopes == {"payment.read", "gym.read"}
 
 
-def test_an_unknown_scope_is_refused(solo60: Solo60, tmp_path: Path) -> None:
-    """`keys issue` refuses a scope that no method requires, lists similar scopes, and writes no keyring."""
+def test_an_unknown_scope_is_rejected(solo60: Solo60, tmp_path: Path) -> None:
+    """`keys issue` rejects a scope that no method requires, lists similar scopes, and writes no keyring."""
     done = solo60("keys", "issue", "billing", "--scope", "payment.raed")
 
     assert done.exit_code == 1
@@ -153,8 +153,8 @@ def test_an_impossible_request_fails_with_one_sentence(
 
 
 @pytest.mark.parametrize("caller", ["", "  ", "../gym", "a\nb", "-x", "a" * 65])
-def test_an_unusable_caller_name_is_refused(solo60: Solo60, tmp_path: Path, caller: str) -> None:
-    """`keys issue` refuses a caller name that cannot be used in logs, metrics and file names."""
+def test_an_unusable_caller_name_is_rejected(solo60: Solo60, tmp_path: Path, caller: str) -> None:
+    """`keys issue` rejects a caller name that cannot be used in logs, metrics and file names."""
     done = solo60("keys", "issue", "--scope", "gym.read", "--", caller)
 
     assert done.exit_code == 1

@@ -70,7 +70,7 @@ def test_logs_are_readable_by_scripts(solo60: Solo60) -> None:
 
 @pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize("blank", ["", " "])
-def test_a_blank_correlation_id_is_refused(solo60: Solo60, blank: str) -> None:
+def test_a_blank_correlation_id_is_rejected(solo60: Solo60, blank: str) -> None:
     """`solo60 logs --correlation "$ID"` with an unset variable fails instead of printing the lines of every call."""
     done = solo60("logs", "--correlation", blank)
 

@@ -22,7 +22,6 @@ from tests.support.local_mesh import SOLO60
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from tests.cli.conftest import Solo60
@@ -40,13 +39,6 @@ MESSAGE = pb.Message(
 )
 MESSAGE.create_time.FromDatetime(datetime(2026, 3, 3, 18, tzinfo=UTC))
 VARIABLES = dict.fromkeys(("member_name", "gym_name", "start_time", "end_time", "price"), "x")
-
-
-@pytest.fixture
-def with_key(tmp_path: Path) -> None:
-    """Write the operator's key file in DATA_DIR."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +94,7 @@ async def communication(serve: Serve) -> AsyncIterator[CommunicationMesh]:
 
 
 @pytest.mark.requirement("L2")
-@pytest.mark.usefixtures("with_key")
+@pytest.mark.usefixtures("operator_key")
 def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages list` shows each failed message with its last error, and how to get the next page."""
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE], next_page_token="a_b")  # noqa: S106 - no secret
@@ -122,7 +114,7 @@ def test_failed_messages_are_listed_for_people_and_for_scripts(solo60: Solo60) -
 
 
 @pytest.mark.requirement("L2")
-@pytest.mark.usefixtures("with_key")
+@pytest.mark.usefixtures("operator_key")
 def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
     """`messages show` prints the fields of a message, as text and as JSON."""
     answer = Answer(pb.GetMessageResponse(message=MESSAGE))
@@ -136,7 +128,7 @@ def test_a_message_is_shown_for_people_and_for_scripts(solo60: Solo60) -> None:
     assert (read["status"], read["create_time"]) == ("MESSAGE_STATUS_DEAD", "2026-03-03T18:00:00Z")
 
 
-@pytest.mark.usefixtures("with_key")
+@pytest.mark.usefixtures("operator_key")
 def test_without_failed_messages_standard_output_is_empty(solo60: Solo60) -> None:
     """Without failed messages, `messages list` and `messages retry --all` succeed and say so on standard error.
 
@@ -165,13 +157,13 @@ def test_retry_needs_one_message_or_all(solo60: Solo60, arguments: tuple[str, ..
 
 
 async def test_retry_all_skips_messages_that_may_have_been_sent(communication: CommunicationMesh) -> None:
-    """`messages retry --all` skips messages that may have been sent already. A retry by id sends them."""
+    """`messages retry --all` skips messages that may have been sent already. A retry by id sends such a message."""
     refused, other = [await communication.failed(UNKNOWN, "SESSION_BOOKED") for _ in range(2)]
     in_doubt = await communication.failed(HANG_UP, "SPOT_AVAILABLE")
 
     assert await communication.solo60("messages", "retry", refused) == (0, "", "1 message queued.\n")
     await communication.reached(refused, pb.MESSAGE_STATUS_SENT)
-    left_alone = "Skipped because they may have been sent: 1.\n"
+    left_alone = "Messages skipped because they may have been sent: 1.\n"
     assert await communication.solo60("messages", "retry", "--all") == (0, "", f"{left_alone}1 message queued.\n")
     await communication.reached(other, pb.MESSAGE_STATUS_SENT)
     assert await communication.solo60("messages", "retry", in_doubt) == (0, "", "1 message queued.\n")

@@ -33,13 +33,13 @@ def test_every_method_has_a_unique_short_name() -> None:
         assert find_by_name(short_method_name(method)).full_name == method.full_name
 
 
-def test_an_unknown_method_is_refused_with_similar_ones() -> None:
-    """A misspelt method is refused, and the error suggests the similar one."""
+def test_an_unknown_method_is_rejected_with_similar_ones() -> None:
+    """A misspelt method is rejected, and the error suggests the similar one."""
     with pytest.raises(CommandError, match=r'no method "gym.GetGmy". Did you mean gym.GetGym'):
         find_by_name("gym.GetGmy")
 
 
-def test_a_name_without_a_similar_method_is_refused_with_an_example() -> None:
-    """A name that resembles no method is refused, and the error shows an example instead of a suggestion."""
+def test_a_name_without_a_similar_method_is_rejected_with_an_example() -> None:
+    """A name that resembles no method is rejected, and the error shows an example instead of a suggestion."""
     with pytest.raises(CommandError, match=r"Names have the form gym\.GetGym\."):
         find_by_name("%%%%%")

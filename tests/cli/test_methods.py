@@ -25,7 +25,7 @@ def test_methods_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
     assert all(each["contract_only"] for each in read if each["name"].startswith("auth."))
 
 
-def test_methods_of_an_unknown_service_are_refused(solo60: Solo60) -> None:
+def test_methods_of_an_unknown_service_are_rejected(solo60: Solo60) -> None:
     """`methods` exits with 1 for an unknown service and lists the known ones."""
     done = solo60("methods", "gmy")
 

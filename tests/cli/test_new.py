@@ -88,14 +88,14 @@ def test_a_table_is_named_in_the_plural(solo60: Solo60, repository: Path, name: 
         ("tester", '"tester" cannot name a service, because Python or pytest uses the word. Choose another.'),
         *[
             (name, f'"{name}" cannot name a service, because the mesh or SQL uses the word. Choose another.')
-            for name in ("operator", "postgresql", "inbox", "database", "google", "buf", "reference", "overlap")
+            for name in ("operator", "postgresql", "database", "google", "buf", "reference", "overlap")
         ],
         ("gym", "proto/solo60/gym exists. Choose another name."),
         ("mesh", "proto/solo60/mesh exists. Choose another name."),
     ],
 )
-def test_an_unusable_name_is_refused(solo60: Solo60, repository: Path, name: str, sentence: str) -> None:
-    """`new service` refuses a malformed, reserved or existing name with one sentence, and writes nothing."""
+def test_an_unusable_name_is_rejected(solo60: Solo60, repository: Path, name: str, sentence: str) -> None:
+    """`new service` rejects a malformed, reserved or existing name with one sentence, and writes nothing."""
     done = solo60("new", "service", name)
 
     assert (done.exit_code, done.out, done.err) == (1, "", f"{sentence}\n")
@@ -116,7 +116,7 @@ def test_no_file_is_overwritten(solo60: Solo60, repository: Path) -> None:
     assert not (repository / "proto/solo60/trainer").exists()
 
 
-def test_another_folder_is_refused(solo60: Solo60, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_folder_is_rejected(solo60: Solo60, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`new service` outside the root of the repository says where to run it."""
     monkeypatch.chdir(tmp_path)
 

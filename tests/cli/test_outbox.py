@@ -17,10 +17,10 @@ from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.cli.conftest import Solo60
 
+pytestmark = pytest.mark.usefixtures("operator_key")
 PATH = "/solo60.mesh.v1.OutboxService/"
 WIDTHS = (40, 80, 130, 250)
 ERROR = "UNAVAILABLE [errno 111] connection refused by solo60.communication.v1.CommunicationService/SendEmailAsync"
@@ -37,13 +37,6 @@ def message(number: int) -> pb.OutboxMessage:
     )
     found.settle_time.FromSeconds(1_800_000_000)
     return found
-
-
-@pytest.fixture(autouse=True)
-def with_key(tmp_path: Path) -> None:
-    """Write the operator's key file in DATA_DIR."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
 
 
 @contextmanager
@@ -77,11 +70,12 @@ def test_a_dead_service_does_not_hide_the_others(solo60: Solo60) -> None:
 
 
 def test_without_any_service_every_service_is_named(solo60: Solo60) -> None:
-    """`outbox list --json` without a running service prints an empty list, names every service, and exits with 1."""
+    """`outbox list --json` without a running service names every service and the next command, and exits with 1."""
     done = solo60("outbox", "list", "--json")
 
     assert (done.exit_code, json.loads(done.out)) == (1, [])
     assert done.err.count(" did not answer: UNAVAILABLE: ") == len(SERVICE_NAMES)
+    assert done.err.rstrip().endswith("Next: `make run`")
 
 
 def test_listing_succeeds_when_every_service_answers(solo60: Solo60) -> None:
@@ -118,8 +112,8 @@ def test_a_pipe_gets_each_message_on_one_line(solo60: Solo60) -> None:
     assert all(ERROR in line for line in lines[1:])
 
 
-def test_retry_reports_the_number_of_messages_and_refusals(solo60: Solo60) -> None:
-    """`outbox retry --all` reports the number of retried messages. A refused retry by id exits with 1."""
+def test_retry_reports_the_number_of_messages_and_rejections(solo60: Solo60) -> None:
+    """`outbox retry --all` reports the number of retried messages. A rejected retry by id exits with 1."""
     settled = Answer(pb.RetryMessageResponse(), code=grpc.StatusCode.FAILED_PRECONDITION)
     page = pb.ListMessagesResponse(messages=[message(1)])
     answers = {PATH + "ListMessages": Answer(page), PATH + "RetryMessage": Answer(pb.RetryMessageResponse())}

@@ -9,7 +9,7 @@ from cli.psql import without_password
 from local.postgres.role import SERVICE_ROLE
 from local.postgres.server import EmbeddedPostgres
 from local.service_databases import database_url_of
-from tests.support.postgres import connection_to
+from tests.support.postgres import execute
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from tests.support.postgres import PostgresForTests
 
 QUERY = ("--", "--csv", "--tuples-only", "-c", "select current_user, current_database()")
-
-
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
 
 
 @pytest.fixture
@@ -67,11 +61,11 @@ def test_psql_starts_the_database_of_a_stopped_mesh(
     """`psql` runs the embedded PostgreSQL of DATA_DIR itself when the mesh is not running."""
     monkeypatch.setenv("DATA_DIR", str(reachable_folder / "data"))
 
-    async def keep_a_database() -> None:
-        async with EmbeddedPostgres(reachable_folder / "data" / "postgres") as kept:
-            await execute(kept.url, "create database solo60_user")
+    async def create_database() -> None:
+        async with EmbeddedPostgres(reachable_folder / "data" / "postgres") as server:
+            await execute(server.url, "create database solo60_user")
 
-    asyncio.run(keep_a_database())
+    asyncio.run(create_database())
 
     assert solo60("psql", "user", *QUERY).out == f"{SERVICE_ROLE},solo60_user\n"
 

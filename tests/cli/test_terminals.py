@@ -22,11 +22,10 @@ pytestmark = pytest.mark.usefixtures("solo60")
 WIDTHS = (80, 130)
 
 
+@pytest.mark.usefixtures("operator_key")
 @pytest.mark.parametrize("columns", WIDTHS)
-def test_ids_of_messages_are_whole(columns: int, tmp_path: Path) -> None:
+def test_ids_of_messages_are_whole(columns: int) -> None:
     """`messages` shortens no id at 80 or 130 columns, because `messages show` and `messages retry` need whole ids."""
-    (tmp_path / "keys").mkdir()
-    (tmp_path / "keys" / "operator").write_text("sk_dev_of-nobody")
     page = pb.ListFailedMessagesResponse(messages=[MESSAGE, MESSAGE])
     answers = {
         COMMUNICATION + "ListFailedMessages": Answer(page),

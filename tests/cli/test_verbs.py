@@ -64,8 +64,8 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
         ("@/nowhere/request.json", "/nowhere/request.json cannot be read: No such file or directory."),
     ],
 )
-def test_an_invalid_request_is_refused_before_it_is_sent(solo60: Solo60, request_json: str, words: str) -> None:
-    """`call` refuses malformed JSON, wrong fields and an unreadable file with exit code 1 and one line."""
+def test_an_invalid_request_is_rejected_before_it_is_sent(solo60: Solo60, request_json: str, words: str) -> None:
+    """`call` rejects malformed JSON, wrong fields and an unreadable file with exit code 1 and one line."""
     done = solo60("call", "gym.GetGym", request_json)
 
     assert (done.exit_code, done.out) == (1, "")
@@ -90,8 +90,8 @@ def test_explain_shows_the_source_of_each_policy_value(solo60: Solo60, monkeypat
 
 
 @pytest.mark.parametrize("header", ["two words=1", "größe=1", "x-size=größe", "x-bytes-bin=1", "=1", "x-size"])
-def test_an_invalid_header_is_refused(solo60: Solo60, header: str) -> None:
-    """`call` refuses an invalid `--metadata` with exit code 1 and one line that names the option."""
+def test_an_invalid_header_is_rejected(solo60: Solo60, header: str) -> None:
+    """`call` rejects an invalid `--metadata` with exit code 1 and one line that names the option."""
     done = solo60("call", "gym.ListGyms", "--metadata", header)
 
     assert (done.exit_code, done.out) == (1, "")
@@ -115,8 +115,8 @@ def test_an_unusable_data_folder_is_named(
 
 
 @pytest.mark.requirement("C1")
-def test_an_unknown_method_is_refused_with_similar_ones(solo60: Solo60) -> None:
-    """`call` refuses a method that is in no contract, and suggests a similar one."""
+def test_an_unknown_method_is_rejected_with_similar_ones(solo60: Solo60) -> None:
+    """`call` rejects a method that is in no contract, and suggests a similar one."""
     done = solo60("call", "gym.GetGmy")
 
     assert done.exit_code == 1
@@ -134,7 +134,7 @@ def test_an_unknown_setting_is_named(solo60: Solo60, monkeypatch: pytest.MonkeyP
     assert done.err == "GMY_SERVICE_URL: unknown setting in .env. Did you mean GYM_SERVICE_URL?\n"
 
 
-def test_an_empty_inbox_says_so(solo60: Solo60) -> None:
+def test_an_empty_inbox_is_reported(solo60: Solo60) -> None:
     """`inbox` reports an empty inbox on standard error, and `inbox --json` prints an empty list."""
     assert solo60("inbox").err == "There is no mail yet.\n"
     assert json.loads(solo60("inbox", "--json").out) == []
@@ -153,11 +153,12 @@ def test_mail_is_found_by_either_form_of_an_address(solo60: Solo60, tmp_path: Pa
     assert json.loads(solo60("inbox", "--to", "user@bucher.example", "--json").out) == []
 
 
-def test_an_unknown_trace_is_refused(solo60: Solo60, tmp_path: Path) -> None:
+def test_an_unknown_trace_is_rejected(solo60: Solo60, tmp_path: Path) -> None:
     """`trace` with an unknown id exits with 1 and names the searched folder."""
     done = solo60("trace", "0" * 32)
 
-    assert (done.exit_code, done.err) == (1, f"There is no trace {'0' * 32} in {tmp_path}/spans.\n")
+    sentence = f"There is no trace {'0' * 32} in {tmp_path}/spans. List the latest traces with `solo60 trace`.\n"
+    assert (done.exit_code, done.err) == (1, sentence)
 
 
 def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_an_unreachable_database_is_named(
 
 
 @pytest.mark.parametrize("blank", ["", "  "])
-def test_a_blank_id_of_a_trace_is_refused(solo60: Solo60, blank: str) -> None:
+def test_a_blank_id_of_a_trace_is_rejected(solo60: Solo60, blank: str) -> None:
     """`solo60 trace "$ID"` with an unset variable fails instead of printing every trace without a correlation id."""
     done = solo60("trace", blank)
 
@@ -237,7 +238,7 @@ def test_a_command_loads_only_its_own_verb(verb: str) -> None:
     assert isinstance(get_command(app), TyperGroup)
 
 
-def test_an_unknown_verb_is_refused_with_similar_ones(solo60: Solo60) -> None:
+def test_an_unknown_verb_is_rejected_with_similar_ones(solo60: Solo60) -> None:
     """A misspelt verb exits with 2, and the error suggests the right one."""
     done = solo60("kyes", "list")
 

@@ -46,7 +46,7 @@ def test_the_plugin_reports_a_failing_generator(capfd: pytest.CaptureFixture[str
     """If the generator fails, the plugin reports an error to buf and prints the generator's message."""
     response = generate(CodeGeneratorRequest(file_to_generate=["missing.proto"]))
 
-    assert response.error == "grpc_tools.protoc exited with 1"
+    assert response.error == "grpc_tools.protoc exited with code 1."
     assert "missing.proto" in capfd.readouterr().err
 
 

@@ -62,9 +62,10 @@ HEDGE = f"{GOOD} hedge"
 NO_EFFECT = MethodOptions.NO_SIDE_EFFECTS
 BROKEN = [
     (None, "has no policy"),
-    ('scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    ('scopes: "test.read"', "deadline value is required"),
     ('deadline {seconds: -1} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
     ('deadline {seconds: 3601} scopes: "test.read"', "deadline must be above 0 s and at most 3600 s"),
+    ('deadline {seconds: 1000000000000} scopes: "test.read"', "deadline: Duration is out of range"),
     (f"{GOOD} idle_timeout {{seconds: 1}}", "idle_timeout is only allowed for streams"),
     ("deadline {seconds: 1}", "scopes must not be empty"),
     ('deadline {seconds: 1} scopes: "read"', 'scopes: "read" is not of the form "service.verb"'),
@@ -77,7 +78,8 @@ BROKEN = [
     (f"{RETRY} {{initial_backoff {{seconds: 2}}}}", "retry.initial_backoff must not be longer than max_backoff"),
     (f"{RETRY} {{codes: OK}}", "retry.codes: OK is not a retryable code (AIP-194)"),
     (f"{RETRY} {{codes: [UNAVAILABLE, INTERNAL]}}", "retry.codes: INTERNAL is not a retryable code"),
-    (f"{HEDGE} {{}}", "hedge.delay must be above 0 s"),
+    (f"{HEDGE} {{}}", "hedge.delay value is required"),
+    (f"{HEDGE} {{delay {{}}}}", "hedge.delay must be above 0 s"),
     (f"{HEDGE} {{delay {{seconds: 1}} max_attempts: 9}}", "hedge.max_attempts must be 2 to 5"),
     (f"{GOOD} rate_limit {{}}", "rate_limit.calls_per_second must be above 0"),
     (f'{GOOD} rate_limit {{calls_per_second: 1 per_field: "user"}}', 'no single-valued field "user"'),
@@ -98,7 +100,7 @@ BROKEN = [
         f"{GOOD} errors: [ERROR_REASON_SLOT_TAKEN, ERROR_REASON_SLOT_TAKEN]",
         "SLOT_TAKEN is listed more than once",
     ),
-    (f"{GOOD} deprecation {{}}", "deprecation needs a sunset"),
+    (f"{GOOD} deprecation {{}}", "deprecation.sunset value is required"),
     (
         f'{GOOD} deprecation {{sunset {{seconds: 1}} replaced_by: "a/B"}}',
         "replaced_by: there is no method a/B",
@@ -165,7 +167,7 @@ def test_a_scope_used_by_one_method_alone_is_a_warning(
 ) -> None:
     """A scope that only one method and no service key uses is a warning.
 
-    It is no error, because its key may be issued to a caller from outside.
+    The scope is no error, because its key may be issued to a caller from outside.
     """
     declared = methods(f"deadline {{seconds: 1}} scopes: {scopes}")
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.mail_address import MailAddress, canonical, readable
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 from interceptors.validation.mail_addresses import address_violations
 from solo60.example.v1.echo_pb2 import EchoRequest
 

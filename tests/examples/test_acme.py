@@ -1,4 +1,4 @@
-"""Tests of a service with a contract of its own, which uses the interceptors without the mesh."""
+"""Example service with its own contract, which uses the interceptors without the mesh."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class RecordingServicer(OrderServicer):
         self.times_left_s: list[float | None] = []
         self.keys: list[str] = []
 
-    async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:  # noqa: ANN401, N802 - as generated
+    async def PlaceOrder(self, request: pb.PlaceOrderRequest, context: Any) -> pb.PlaceOrderResponse:
         """Record the call, then raise the next error or place the order."""
         self.times_left_s.append(context.time_remaining())
         self.keys.append(dict(context.invocation_metadata()).get(IDEMPOTENCY_KEY, ""))

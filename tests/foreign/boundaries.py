@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from buf.validate import validate_pb2
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

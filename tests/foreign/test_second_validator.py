@@ -15,7 +15,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from buf.validate import validate_pb2
 from contracts.services import our_files
-from interceptors.validation.interceptor import violations_of
+from contracts.violations import violations_of
 from tests.foreign.boundaries import messages_around
 
 if TYPE_CHECKING:

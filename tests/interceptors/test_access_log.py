@@ -54,14 +54,14 @@ async def test_each_call_is_logged_in_one_line(echo: EchoServer, logs: list[Even
 async def test_a_stream_is_logged_in_one_line(echo: EchoServer, logs: list[EventDict]) -> None:
     """A streaming call of each shape is logged in one line, however many messages it carries."""
 
-    async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
+    async def requests() -> AsyncIterator[echo_pb2.EchoEachRequest]:
         for text in "abc":
             yield echo_pb2.EchoEachRequest(text=text)
 
     stub = echo.stub()
     _ = [answer async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=5))]
-    await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=each.text) async for each in texts())
-    _ = [answer async for answer in stub.EchoEach(texts())]
+    await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=each.text) async for each in requests())
+    _ = [answer async for answer in stub.EchoEach(requests())]
 
     names = [line["method"].rpartition("/")[2] for line in calls(logs)]
     assert names == ["EchoMany", "EchoJoined", "EchoEach"]
@@ -84,7 +84,7 @@ async def test_a_failed_call_is_logged_with_code_and_reason(
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     with pytest.raises(ServiceError):
         await echo.stub().Echo(HI)
 
@@ -107,7 +107,7 @@ async def test_an_unauthenticated_call_is_logged(echo: EchoServer, logs: list[Ev
 @pytest.mark.requirement("S4")
 async def test_an_expired_call_is_logged_as_deadline_exceeded(echo: EchoServer, logs: list[EventDict]) -> None:
     """A call that exceeds its caller's deadline is logged as DEADLINE_EXCEEDED."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     stub = echo.stub()
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.shut_down()
@@ -146,7 +146,7 @@ async def test_an_unrecorded_trace_has_no_trace_id(logs: list[EventDict]) -> Non
     assert "trace_id" not in line
 
 
-class AddsNotes(ServerInterceptor):
+class NotesInterceptor(ServerInterceptor):
     """Interceptor that adds notes to every call."""
 
     def __init__(self, **notes: object) -> None:
@@ -161,7 +161,7 @@ class AddsNotes(ServerInterceptor):
 @pytest.mark.requirement("S4")
 async def test_notes_are_logged(logs: list[EventDict]) -> None:
     """Notes of an interceptor are added to the line of a call and never replace its standard fields."""
-    async with serving(ServerContext(), ServerAccessLog(), AddsNotes(limit="tight", code="made up")) as stub:
+    async with serving(ServerContext(), ServerAccessLog(), NotesInterceptor(limit="tight", code="made up")) as stub:
         await stub.Echo(HI)
 
     [line] = calls(logs)
@@ -177,7 +177,7 @@ def fail_to_write(_facts: object) -> None:
 @pytest.mark.parametrize("log", [ServerAccessLog(write=fail_to_write), ServerAccessLog()], ids=["failing", "odd note"])
 async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, logs: list[EventDict]) -> None:
     """If a line cannot be written, the call is answered and an error is logged without the exception's text."""
-    async with serving(ServerContext(), log, AddsNotes(event="takes a name that is taken")) as stub:
+    async with serving(ServerContext(), log, NotesInterceptor(event="takes a name that is taken")) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
     assert [(line["event"], line["log_level"]) for line in logs] == [("a call could not be logged", "error")]
@@ -185,7 +185,7 @@ async def test_a_failing_log_line_does_not_fail_the_call(log: ServerAccessLog, l
 
 
 @pytest.mark.requirement("S4")
-async def test_an_invalid_timestamp_is_invalid_with_request_logging(serve_echo: ServeEcho) -> None:
+async def test_an_invalid_timestamp_is_rejected_with_request_logging(serve_echo: ServeEcho) -> None:
     """A request with a timestamp out of range is answered with InvalidRequest while requests are logged."""
     echo = await serve_echo(log_requests=True)
     request = echo_pb2.EchoRequest(text="hi")

@@ -32,7 +32,7 @@ def record_contexts(echo: EchoServer) -> list[CallContext]:
         assert context is not None
         seen.append(context)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     return seen
 
 
@@ -43,7 +43,7 @@ def forward_calls(front: EchoServer, back: EchoServer) -> None:
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
 
 
 @pytest.mark.requirement("L2")
@@ -96,13 +96,13 @@ async def test_concurrent_streams_have_separate_contexts(echo: EchoServer) -> No
     """Concurrent streams never see each other's context."""
     seen = record_contexts(echo)
 
-    async def texts() -> AsyncIterator[echo_pb2.EchoEachRequest]:
+    async def requests() -> AsyncIterator[echo_pb2.EchoEachRequest]:
         yield echo_pb2.EchoEachRequest(text="hi")
 
     async def one(number: int) -> None:
         stub = echo.stub()
         metadata = (("x-user-id", f"user-{number}"),)
-        assert [each.text async for each in stub.EchoEach(texts(), metadata=metadata)] == ["hi"]
+        assert [each.text async for each in stub.EchoEach(requests(), metadata=metadata)] == ["hi"]
         many = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2), metadata=metadata)
         assert [each.text async for each in many] == ["hi", "hi"]
 
@@ -171,12 +171,12 @@ async def test_a_stream_sends_its_correlation_id_first(serve_echo: ServeEcho, en
 async def test_a_handlers_initial_metadata_includes_the_correlation_id(serve_echo: ServeEcho, engine: str) -> None:
     """The correlation id is added to the initial metadata that a handler sends, because gRPC sends it only once."""
 
-    class SendsInitialMetadata(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: N802 - as generated
+    class InitialMetadataServicer(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    stub = (await serve_echo(SendsInitialMetadata(), engine=engine)).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InitialMetadataServicer(), engine=engine)).stub()
     call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))
 
     assert [answer.text async for answer in call] == ["hi"]

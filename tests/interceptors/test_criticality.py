@@ -50,7 +50,7 @@ def test_metadata_may_only_raise_the_criticality(name: str, claimed: str | None,
         (SHEDDABLE, "EchoSheddable", []),
     ],
 )
-def test_it_is_sent_only_above_the_callees_contract(serving: Criticality, name: str, sent: list[str]) -> None:
+def test_criticality_is_sent_only_above_the_callees_contract(serving: Criticality, name: str, sent: list[str]) -> None:
     """A client sends its criticality only if it is higher than that of the callee's contract."""
     call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
     with detached_work() as context:
@@ -83,7 +83,7 @@ async def test_a_call_inherits_the_criticality_of_the_call_it_serves(serve_echo:
         note()
 
     for server, hook in zip(servers, (to_second, to_third, at_last), strict=True):
-        server.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+        server.servicer.hook = hook
     await stubs[0].EchoCritical(EchoCriticalRequest(text="hi"))
 
     assert seen == [CRITICAL] * 3
@@ -98,7 +98,7 @@ async def test_a_first_call_has_the_criticality_of_its_contract(echo: EchoServer
         assert context is not None
         seen.append(context.criticality)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     await echo.stub().EchoSheddable(EchoSheddableRequest(text="hi"))
 
     assert seen == [SHEDDABLE]

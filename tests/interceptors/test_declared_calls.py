@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 MANY = echo_pb2.EchoManyRequest(text="hi", repeat=1)
 ECHO = "solo60.example.v1.EchoService"
-UNDECLARED = f"{ECHO}/EchoMany is not named in `calls` of Echo."
+UNDECLARED = f"{ECHO}/EchoMany is not listed in `calls` of Echo."
 CHECK_CONFLICTS = find_method("/solo60.session.v1.SessionService/CheckConflicts")
 BOOK = find_method("/solo60.session.v1.SessionService/BookSession")
 CHARGE = find_method("/solo60.payment.v1.PaymentService/ChargeSession")
@@ -38,7 +38,7 @@ def forward_calls(front: EchoServer, back: EchoServiceAsyncStub) -> None:
     async def call_back() -> None:
         assert [each.text async for each in back.EchoMany(MANY)] == ["hi"]
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
 
 
 @pytest.mark.requirement("C5")
@@ -99,10 +99,10 @@ async def test_calls_outside_of_a_handler_need_no_declaration(serve_echo: ServeE
 def test_the_problem_names_callee_and_caller() -> None:
     """The problem of an undeclared call names the callee, the policy field and the caller."""
     assert undeclared_call(CHECK_CONFLICTS, CHARGE) == (
-        "solo60.payment.v1.PaymentService/ChargeSession is not named in `calls` of CheckConflicts."
+        "solo60.payment.v1.PaymentService/ChargeSession is not listed in `calls` of CheckConflicts."
     )
     assert undeclared_later_call(CHECK_CONFLICTS, CHARGE) == (
-        "solo60.payment.v1.PaymentService/ChargeSession is not named in `calls_later` of CheckConflicts."
+        "solo60.payment.v1.PaymentService/ChargeSession is not listed in `calls_later` of CheckConflicts."
     )
 
 
@@ -127,11 +127,11 @@ async def test_an_undeclared_reason_is_logged_and_shown_in_development(
     async def reject() -> None:
         raise GymNotFound
 
-    echo.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = reject
     with pytest.raises(Internal) as rejected:
         await echo.stub().Echo(HI)
 
-    undeclared = "GYM_NOT_FOUND is not named in `errors` of Echo."
+    undeclared = "GYM_NOT_FOUND is not listed in `errors` of Echo."
     assert [line["undeclared"] for line in logs if line["event"] == "internal error"] == [undeclared]
     assert (rejected.value.message == undeclared) is is_strict
     assert ("GYM_NOT_FOUND" in rejected.value.message) is is_strict
@@ -148,7 +148,7 @@ def error_of_callee(callee: str, error: ServiceError) -> ServiceError:
     [
         (
             error_of_callee(CHARGE.full_name, ScopeMissing()),
-            f"{CHARGE.full_name} is not named in `calls` of CheckConflicts.",
+            f"{CHARGE.full_name} is not listed in `calls` of CheckConflicts.",
         ),
         (ContractError("a sentence"), "a sentence"),
         (ValueError("a secret"), ""),

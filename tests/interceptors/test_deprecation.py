@@ -10,7 +10,7 @@ from interceptors.deprecation import REPLACED_BY, SUNSET
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.errors.test_errors import raising
+from tests.support.call_shapes import raising
 
 if TYPE_CHECKING:
     from tests.support.echo_server import EchoServer

@@ -51,7 +51,7 @@ class Attempts:
         self.plan: list[Endless | BaseException] = []
         self.count = 0
         self.two_arrived = asyncio.Event()
-        echo.servicer.hook = self._handle  # type: ignore[method-assign]  # tests set the hook
+        echo.servicer.hook = self._handle
 
     async def _handle(self) -> None:
         number, self.count = self.count, self.count + 1
@@ -80,7 +80,7 @@ async def echo(serve_echo: ServeEcho) -> EchoServer:
     return await serve_echo(deadline_factor=1000.0)
 
 
-async def cancelled(attempt: Endless) -> None:
+async def until_cancelled(attempt: Endless) -> None:
     """Wait until the attempt is cancelled at the server, and fail if it is not."""
     async with asyncio.timeout(TIMEOUT_S):
         await attempt.cancelled.wait()
@@ -125,7 +125,7 @@ async def test_the_second_attempt_answers_a_slow_call(
 
     assert (await stub.EchoHedged(HEDGED)).text == "hi"
 
-    await cancelled(slow)
+    await until_cancelled(slow)
     assert attempts.count == 2
     assert counter.attempts == [2]
 
@@ -139,7 +139,7 @@ async def test_the_first_attempt_may_still_answer(stub: EchoServiceAsyncStub, at
     first.is_open.set()
 
     assert (await calling).text == "hi"
-    await cancelled(second)
+    await until_cancelled(second)
 
 
 async def test_a_quick_call_is_sent_once(
@@ -166,7 +166,7 @@ async def test_a_fatal_error_of_an_attempt_ends_the_call(
         with pytest.raises(expected):
             await stub.EchoHedged(HEDGED)
 
-    await cancelled(slow)
+    await until_cancelled(slow)
 
 
 async def test_a_transient_error_of_one_attempt_is_ignored(stub: EchoServiceAsyncStub, attempts: Attempts) -> None:
@@ -186,12 +186,12 @@ async def test_a_call_fails_if_all_its_attempts_fail(
 ) -> None:
     """If all attempts fail, the call raises the error of one of them."""
 
-    class Fails(Endless):
+    class FailingAttempt(Endless):
         async def __call__(self) -> None:
             await super().__call__()
             raise Unavailable("The first.")
 
-    attempts.plan = [first := Fails(), Overloaded("The second.")]
+    attempts.plan = [first := FailingAttempt(), Overloaded("The second.")]
     calling = asyncio.ensure_future(stub.EchoHedged(HEDGED))
     await attempts.two_arrived.wait()
     first.is_open.set()
@@ -283,8 +283,8 @@ async def test_cancelling_a_hedged_call_cancels_every_attempt(stub: EchoServiceA
 
     calling.cancel()
 
-    await cancelled(first)
-    await cancelled(second)
+    await until_cancelled(first)
+    await until_cancelled(second)
 
 
 class MetadataRecorder(ServerInterceptor):
@@ -329,7 +329,7 @@ async def attempts_seen() -> AsyncIterator[tuple[EchoServiceAsyncStub, MetadataR
                 await plan.pop()()
 
     server = grpc.aio.server(interceptors=[seen])
-    add_EchoServiceServicer_to_server(Servicer(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(Servicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     chain = [ClientDeadline(5.0), ClientContext(), ClientHedging(RetryBudgets())]

@@ -13,9 +13,15 @@ from interceptors.chain.call import Call
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
-from tests.interceptors.chain.test_cancellation import both_streams, client_stream, server_stream, written
+from tests.support.begun_calls import (
+    begin_both_streams,
+    begin_client_stream,
+    begin_server_stream,
+    begin_written_streams,
+)
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,7 +42,7 @@ async def read_all(answers: AsyncIterator[object]) -> None:
         pass
 
 
-async def end_of(call: Any) -> DeadlineExceeded:
+async def deadline_error_of(call: Any) -> DeadlineExceeded:
     """Wait until a call exceeds its deadline, and return the error."""
     with pytest.raises(DeadlineExceeded) as caught:
         await (read_all(call) if hasattr(call, "__aiter__") else call)
@@ -50,15 +56,20 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
     """
     echo, silent = await serve_echo(deadline_factor=1), await serve_echo(deadline_factor=1)
     stub, hook = echo.stub(), Endless()
-    silent.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
-    calls: list[Any] = [client_stream(stub), both_streams(stub), written(stub), server_stream(silent.stub())]
+    silent.servicer.hook = hook
+    calls: list[Any] = [
+        begin_client_stream(stub),
+        begin_both_streams(stub),
+        begin_written_streams(stub),
+        begin_server_stream(silent.stub()),
+    ]
     unread = aiter(stub.EchoMany(BIG))
     await anext(unread)
 
-    errors = await asyncio.gather(*map(end_of, calls))
-    while len([line for line in logs if line["event"] == "call"]) < len(calls) + 1:  # noqa: ASYNC110 - a log has no event
-        await asyncio.sleep(0.01)  # the caller gets no error while it does not read
-    errors.append(await end_of(unread))
+    errors = await asyncio.gather(*map(deadline_error_of, calls))
+    # The caller gets no error while it does not read.
+    await eventually(lambda: [line["event"] for line in logs].count("call") == len(calls) + 1)
+    errors.append(await deadline_error_of(unread))
 
     names = ["EchoJoined", "EchoEach", "EchoEach", "EchoMany", "EchoMany"]
     assert [error.message for error in errors] == [f"{ECHO[1:]}{name} was idle for 1 s." for name in names]
@@ -66,7 +77,7 @@ async def test_an_idle_stream_ends(serve_echo: ServeEcho, logs: list[EventDict])
 
 
 class ManualClock:
-    """Clock that a test moves. It counts its readings."""
+    """Clock that a test moves, with a count of its readings."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -112,11 +123,11 @@ async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[Ech
     await server.stop(None)
 
 
-async def test_the_requests_of_a_stream_keep_it_alive() -> None:
+async def test_each_request_restarts_the_idle_time_of_a_stream() -> None:
     """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
     clock = ManualClock()
     idle = SignallingIdle(clock)
-    async with serving(idle, EchoServicer()) as stub:  # type: ignore[abstract]  # Promise is not implemented
+    async with serving(idle, EchoServicer()) as stub:
         call: Any = stub.EchoJoined()
         for _ in range(3):
             idle.requested.clear()
@@ -132,10 +143,10 @@ async def test_the_requests_of_a_stream_keep_it_alive() -> None:
         assert await call.details() == "solo60.example.v1.EchoService/EchoJoined was idle for 0.01 s."
 
 
-async def test_the_answers_of_a_stream_keep_it_alive() -> None:
+async def test_each_answer_restarts_the_idle_time_of_a_stream() -> None:
     """Each answer restarts the idle time of a stream, and the timer stops when the stream has ended."""
     clock = ManualClock()
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = EchoServicer()
     answers = iter(range(3))
 
     async def hook() -> None:
@@ -143,7 +154,7 @@ async def test_the_answers_of_a_stream_keep_it_alive() -> None:
             clock.now += 0.009
             await clock.wait_for_readings(2)
 
-    servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    servicer.hook = hook
     async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
         call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
         assert [answer.text async for answer in call] == ["hi"] * 3
@@ -176,7 +187,7 @@ async def test_unread_answers_of_a_finished_stream_are_not_idle(echo: EchoServer
 def test_only_streams_with_an_idle_timeout_are_watched(path: str, is_watched: bool) -> None:  # noqa: FBT001 - expected value
     """The interceptor applies only to streams with an idle timeout in their contract.
 
-    A watch may be silent for any time.
+    Health checks and watches of the availability may be silent for any time.
     """
     assert ServerIdle().applies_to(find_method(path)) is is_watched
 

@@ -65,7 +65,7 @@ def test_the_interceptors_are_listed_in_the_order_of_the_chain() -> None:
     assert interceptors.__all__[: len(chain)] == chain
 
 
-def test_the_type_checker_sees_the_same_names() -> None:
+def test_the_type_checker_gets_the_same_names() -> None:
     """The imports for the type checker are those of the table."""
     assert names_of_the_type_checker() == {f"{module}.{name}" for name, module in interceptors._MODULE_OF.items()}
 

@@ -27,13 +27,13 @@ LONG = pytest.mark.soak
 AT_ONCE = 10
 
 
-async def reject() -> None:
+async def raise_unavailable() -> None:
     """Raise Unavailable."""
     raise Unavailable
 
 
-def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None]]:
-    """Return a hook that calls the next service and passes its result on."""
+def forward_to(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None]]:
+    """Return a hook that calls the next service, and fails if that call fails."""
 
     async def hook() -> None:
         await stub.Echo(HI)
@@ -41,8 +41,8 @@ def chained(stub: EchoServiceAsyncStub) -> Callable[[], Coroutine[Any, Any, None
     return hook
 
 
-async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
-    """Make this many calls, AT_ONCE of them at a time, and return how many succeeded."""
+async def count_successes(stub: EchoServiceAsyncStub, calls: int) -> int:
+    """Make this many calls, AT_ONCE of them at a time, and return the number of successful ones."""
     left = iter(range(calls))
 
     async def caller() -> int:
@@ -63,14 +63,14 @@ async def succeeded(stub: EchoServiceAsyncStub, calls: int) -> int:
 async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeEcho, calls: int) -> None:
     """During an outage of the last of three services, it gets at most 1.10 attempts per call. The others get one."""
     servers = [await serve_echo() for _ in range(HOPS)]
-    servers[-1].servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    servers[-1].servicer.hook = raise_unavailable
     async with AsyncExitStack() as stack:
         for server, following in pairwise(servers):
             stub = await stack.enter_async_context(retrying_stub(following))
-            server.servicer.hook = chained(stub)  # type: ignore[method-assign]  # tests set the hook
+            server.servicer.hook = forward_to(stub)
         first = await stack.enter_async_context(retrying_stub(servers[0]))
 
-        assert await succeeded(first, calls) == 0
+        assert await count_successes(first, calls) == 0
 
     attempts = [calls, *(server.servicer.entered for server in servers)]
     per_hop = [after / before for before, after in pairwise(attempts)]
@@ -80,13 +80,13 @@ async def test_an_outage_of_the_last_service_is_not_amplified(serve_echo: ServeE
 
 
 class UnreliableServicer(EchoServicer):
-    """Echo servicer that refuses 5 % of the attempts: the same ones in each run, in whatever order they arrive."""
+    """Echo servicer that rejects 5 % of the attempts: the same ones in each run, in any order of arrival."""
 
     def __init__(self) -> None:
         super().__init__()
         self._attempts: Counter[str] = Counter()
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         """Return the text, or raise Unavailable."""
         self._attempts[request.text] += 1
         answer = await super().Echo(request, context)
@@ -98,9 +98,9 @@ class UnreliableServicer(EchoServicer):
 @pytest.mark.parametrize("calls", [1000, pytest.param(20_000, marks=LONG)])
 async def test_retries_hide_a_few_random_failures(serve_echo: ServeEcho, calls: int) -> None:
     """If 5 % of the attempts fail, 99.9 % of the calls succeed, with at most 1.07 attempts per call."""
-    echo = await serve_echo(UnreliableServicer())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(UnreliableServicer())
     async with retrying_stub(echo) as stub:
-        good = await succeeded(stub, calls)
+        good = await count_successes(stub, calls)
 
     assert good >= 0.999 * calls
     assert 1.02 * calls < echo.servicer.entered <= 1.07 * calls

@@ -50,7 +50,7 @@ def test_a_failing_callee_gets_no_further_attempts() -> None:
 
 
 @given(st.lists(st.sampled_from(["spend", "good", "bad"])))
-def test_it_is_never_overdrawn_and_never_overfull(steps: list[str]) -> None:
+def test_the_budget_is_never_overdrawn_and_never_overfull(steps: list[str]) -> None:
     """The budget always has 0 to 20 tokens, and allows at most 10 attempts plus a tenth of the successes (gRFC A6)."""
     budget, spent, good = RetryBudget(), 0, 0
     for step in steps:

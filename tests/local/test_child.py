@@ -1,4 +1,4 @@
-"""A child's log contains only JSON lines, even if code or libraries write to its standard streams."""
+"""Log of a child: only JSON lines, even if code or libraries write to the standard streams."""
 
 from __future__ import annotations
 
@@ -249,4 +249,4 @@ def test_a_service_without_a_supervisor_reports_a_wrong_setting_in_one_sentence(
         assert process.stdout is not None
         output = process.stdout.read()
 
-    assert (process.returncode, output) == (2, b"LOG_FD: is not an open file.\n")
+    assert (process.returncode, output) == (2, b"LOG_FD: this is not an open file.\n")

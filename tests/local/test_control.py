@@ -42,16 +42,16 @@ async def send_line(address: ControlAddress, line: bytes) -> bytes:
     return answer
 
 
-async def test_an_order_reaches_the_mesh_of_its_folder(tmp_path: Path) -> None:
+async def test_a_command_reaches_the_mesh_of_its_folder(tmp_path: Path) -> None:
     """The mesh of a folder receives a command unchanged and without its token."""
     async with mesh_in(tmp_path, echo):
         assert await send_command(tmp_path, verb="restart", part="gym") == {"verb": "restart", "part": "gym"}
 
 
-async def test_a_refused_order_raises_the_error_of_the_mesh(tmp_path: Path) -> None:
-    """A refused command raises ControlError with the mesh's own message."""
+async def test_a_rejected_command_raises_the_error_of_the_mesh(tmp_path: Path) -> None:
+    """A rejected command raises ControlError with the mesh's own message."""
 
-    async def refuse(_order: Mapping[str, Any]) -> dict[str, object]:
+    async def refuse(_command: Mapping[str, Any]) -> dict[str, object]:
         raise ControlError("gym did not start.")
 
     async with mesh_in(tmp_path, refuse):
@@ -63,7 +63,7 @@ async def test_a_refused_order_raises_the_error_of_the_mesh(tmp_path: Path) -> N
     "line",
     [b"", b"\n", b"{}\n", b"[]\n", b'{"verb": "restart"}\n', b'{"token": "\xff"}\n', b'{"token": 5}\n', b"x" * 100_000],
 )
-async def test_orders_without_the_token_are_ignored(tmp_path: Path, line: bytes) -> None:
+async def test_commands_without_the_token_are_ignored(tmp_path: Path, line: bytes) -> None:
     """Only commands with the token from the lock file are executed. Other lines get no answer."""
     received: list[object] = []
 
@@ -79,7 +79,7 @@ async def test_orders_without_the_token_are_ignored(tmp_path: Path, line: bytes)
     assert received == [{}]
 
 
-async def test_an_order_without_a_running_mesh_fails(tmp_path: Path) -> None:
+async def test_a_command_without_a_running_mesh_fails(tmp_path: Path) -> None:
     """A command fails if no mesh runs in the folder or the mesh is still starting."""
     with pytest.raises(ControlError, match="No mesh runs in"):
         await send_command(tmp_path)
@@ -87,16 +87,16 @@ async def test_an_order_without_a_running_mesh_fails(tmp_path: Path) -> None:
         await send_command(tmp_path)
 
 
-async def test_a_pending_order_fails_when_the_mesh_stops(tmp_path: Path) -> None:
+async def test_a_pending_command_fails_when_the_mesh_stops(tmp_path: Path) -> None:
     """A command that is pending when the mesh stops fails instead of waiting."""
     begun = asyncio.Event()
 
-    async def never(_order: Mapping[str, Any]) -> dict[str, object]:
+    async def never_answer(_command: Mapping[str, Any]) -> dict[str, object]:
         begun.set()
         await asyncio.Event().wait()
         return {}
 
-    async with mesh_in(tmp_path, never):
+    async with mesh_in(tmp_path, never_answer):
         command = asyncio.create_task(send_command(tmp_path))
         await begun.wait()
 

@@ -49,7 +49,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """The error for a folder that cannot be made names DATA_DIR and the reason."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data cannot be written: Not a directory\.$"):
+    with pytest.raises(SettingsError, match=r"^DATA_DIR: .*/file/data cannot be written: Not a directory\. Fix this, "):
         lock_folder(tmp_path / "file" / "data").__enter__()
 
 

@@ -70,7 +70,7 @@ async def test_holding_a_port_waits_for_a_short_connection() -> None:
     [port] = free_ports(1)
     with socket.create_server((HOST, 0)) as server, closing(HeldPorts()) as ports:
         connection = socket.create_connection(server.getsockname(), source_address=(HOST, port))
-        asyncio.get_running_loop().call_later(0.3, reset, connection)
+        asyncio.get_running_loop().call_later(0.3, reset_connection, connection)
 
         assert await ports.hold("GYM_SERVICE_URL", HOST, port) == port
 
@@ -88,7 +88,7 @@ async def test_a_process_with_a_lasting_connection_on_the_port_is_named(monkeypa
         await ports.hold("GYM_SERVICE_URL", HOST, port)
 
 
-def reset(connection: socket.socket) -> None:
+def reset_connection(connection: socket.socket) -> None:
     """Reset a connection, which frees its port without the usual TIME_WAIT delay."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
     connection.close()

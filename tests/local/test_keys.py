@@ -50,8 +50,8 @@ def test_each_service_and_the_operator_get_a_key_with_the_scopes_of_the_contract
         assert settings.key_path_of(caller).stat().st_mode & 0o777 == 0o600
 
 
-def test_valid_keys_are_kept(settings: Settings) -> None:
-    """A restart keeps valid keys."""
+def test_a_restart_changes_no_valid_key(settings: Settings) -> None:
+    """A restart changes no valid key."""
     ensure_local_keys(settings)
     before = {caller: key_of(settings, caller) for caller in SERVICE_NAMES}
     records = KeyringFile(settings.keyring_path).records()
@@ -62,8 +62,8 @@ def test_valid_keys_are_kept(settings: Settings) -> None:
     assert KeyringFile(settings.keyring_path).records() == records
 
 
-def test_a_rotated_key_is_kept(settings: Settings) -> None:
-    """A restart after a rotation keeps the new key, and the older key stays valid for its overlap."""
+def test_a_restart_does_not_replace_a_rotated_key(settings: Settings) -> None:
+    """A restart after a rotation does not replace the new key, and the older key stays valid for its overlap."""
     ensure_local_keys(settings)
     old = key_of(settings, "gym")
     write_key(settings.key_path_of("gym"), KeyringFile(settings.keyring_path).rotate("gym", timedelta(hours=1)))

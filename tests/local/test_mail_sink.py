@@ -64,7 +64,7 @@ async def test_concurrent_mails_are_all_stored(tmp_path: Path) -> None:
 async def test_the_error_for_a_port_in_use_is_one_sentence(tmp_path: Path) -> None:
     """The error for a port in use names the address and the reason in one sentence."""
     async with MailSink(tmp_path, port=0) as mail_sink:
-        sentence = f"The mail sink cannot listen on 127.0.0.1:{mail_sink.port}: Address already in use."
+        sentence = f"SMTP_URL: the mail sink cannot listen on 127.0.0.1:{mail_sink.port}: Address already in use. "
         with pytest.raises(MailSinkError, match=re.escape(sentence)):
             await MailSink(tmp_path, port=mail_sink.port).__aenter__()
 

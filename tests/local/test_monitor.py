@@ -34,7 +34,7 @@ class CrashingMesh(Mesh):
         self.launch()
 
 
-async def test_a_part_that_keeps_dying_is_restarted_at_growing_intervals(tmp_path: Path) -> None:
+async def test_a_repeatedly_dying_part_is_restarted_at_growing_intervals(tmp_path: Path) -> None:
     """Each pause before the restart of a dying part is twice the previous one, and its length is reported."""
     mesh = CrashingMesh(Settings(_env_file=None, data_dir=tmp_path))  # type: ignore[call-arg]  # of pydantic-settings
     reported: list[str] = []

@@ -16,7 +16,7 @@ from mesh.telemetry.spans import make_span_folder
 from services.gym.app import SERVICE as GYM
 from tests.support.fake_postgres import fake_postgres
 from tests.support.local_mesh import LocalMesh
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import connection_to, execute, superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -41,17 +41,10 @@ def stopped() -> Iterator[LocalMesh]:
 
 @pytest.fixture
 async def server_url(postgres: PostgresForTests) -> AsyncIterator[str]:
-    """Lend the tests' server, and drop the services' databases afterwards."""
+    """Return the URL of the tests' server; drop the services' databases after the test."""
     yield postgres.url
     for name in SERVICE_NAMES:
         await execute(postgres.url, f"drop database if exists solo60_{name}")
-
-
-async def execute(url: str, *statements: str) -> None:
-    """Execute statements on a new connection."""
-    async with connection_to(url) as connection:
-        for statement in statements:
-            await connection.execute(statement)
 
 
 async def databases_on(url: str) -> set[str]:
@@ -61,7 +54,7 @@ async def databases_on(url: str) -> set[str]:
     return {row["datname"] for row in rows}
 
 
-async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
+async def error_of_start(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: object) -> str:
     """Return the error message of a start that is rejected before any part has started."""
     for name, value in child_environment(**{**mesh.settings_by_name, **settings}).items():
         monkeypatch.setenv(name, value)
@@ -75,7 +68,7 @@ async def refused(mesh: LocalMesh, monkeypatch: pytest.MonkeyPatch, **settings: 
     return str(caught.value)
 
 
-def refused_by_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
+def error_of_command(mesh: LocalMesh, **settings: object) -> tuple[int, str]:
     """Return exit code and message of a `solo60 up` that is rejected before any part has started."""
     done = mesh.solo60("up", **settings)
 
@@ -114,7 +107,7 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
     """
     value = value.replace(USERS, stopped.settings.url_of("user"))
 
-    sentence = await refused(stopped, monkeypatch, **{setting: value})
+    sentence = await error_of_start(stopped, monkeypatch, **{setting: value})
 
     assert sentence.startswith(beginning)
     assert "hunter2" not in sentence
@@ -123,7 +116,7 @@ async def test_a_bad_setting_stops_the_start_before_anything_starts(
 @pytest.mark.system
 def test_a_bad_setting_makes_the_command_print_only_the_error(stopped: LocalMesh) -> None:
     """`solo60 up` with a wrong setting prints only the error message and exits with code 2."""
-    code, sentence = refused_by_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
+    code, sentence = error_of_command(stopped, database_url="mysql://ada:hunter2@127.0.0.1/solo60")
 
     assert code == 2
     assert sentence.startswith('DATABASE_URL: must be "postgresql://')
@@ -137,8 +130,8 @@ async def test_a_server_that_is_too_old_stops_start_and_migrations(stopped: Loca
     README states the required version.
     """
     async with fake_postgres("15.18") as url:
-        refused = await asyncio.to_thread(refused_by_command, stopped, database_url=url)
-        assert refused == (1, f"DATABASE_URL: {NEEDS}")
+        error = await asyncio.to_thread(error_of_command, stopped, database_url=url)
+        assert error == (1, f"DATABASE_URL: {NEEDS}")
         with pytest.raises(MigrationError, match=f"^DATABASE_URL: {NEEDS}$"):
             await migrate_all(stopped.settings_with(database_url=url), url)
 
@@ -180,15 +173,15 @@ async def test_an_unknown_migration_stops_all_migrations(stopped: LocalMesh, ser
 
 
 @pytest.mark.system
-async def test_an_unknown_migration_in_the_kept_database_stops_the_start(stopped: LocalMesh) -> None:
-    """If the kept database has an applied migration without a file, `up` fails before it migrates.
+async def test_an_unknown_migration_in_the_embedded_database_stops_the_start(stopped: LocalMesh) -> None:
+    """If a database of the embedded server has an applied migration without a file, `up` fails before it migrates.
 
-    PostgreSQL has to start first, because the check asks it.
+    PostgreSQL has to start first, because the check queries the database.
     """
-    async with EmbeddedPostgres(stopped.settings.postgres_folder) as kept:
-        await execute(kept.url, "create database solo60_gym")
+    async with EmbeddedPostgres(stopped.settings.postgres_folder) as server:
+        await execute(server.url, "create database solo60_gym")
         await execute(
-            database_url_of(kept.url, "gym"),
+            database_url_of(server.url, "gym"),
             "create table schema_migrations (version text primary key)",
             "insert into schema_migrations values ('9999')",
         )

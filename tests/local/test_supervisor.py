@@ -11,7 +11,7 @@ from contracts.services import SERVICE_NAMES
 from local.held_ports import HeldPorts
 from local.parts import MeshError
 from local.service_databases import refuse_unusable_services
-from local.supervised_settings import environment_of_service, hold_ports, inbox_port
+from local.supervised_settings import environment_of_service, hold_ports, mail_sink_port
 from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
 from mesh.serving.health_probe import UNREACHABLE, probe_of
@@ -46,7 +46,7 @@ def test_a_service_gets_the_settings_and_its_own_key(stopped: LocalMesh) -> None
 
 
 async def test_a_service_behind_a_proxy_has_its_own_listen_address(stopped: LocalMesh) -> None:
-    """A service behind a proxy keeps its URL and listens at another address, which must be free."""
+    """A service behind a proxy listens at an address other than its URL. That address must be free."""
     (port,) = free_ports(1)
     behind = {"gym": f"127.0.0.1:{port}"}
     mesh = Mesh(stopped.settings, listen_addresses=behind)
@@ -75,7 +75,9 @@ async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> 
     """A local mesh rejects a service URL of another machine."""
     settings = stopped.settings_with(user_service_url="dns:///192.0.2.1:50052")
 
-    sentence = r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\.$"
+    sentence = (
+        r"^USER_SERVICE_URL: 192\.0\.2\.1:50052 is not an address of this machine\. Use one, such as 127\.0\.0\.1\.$"
+    )
     with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=sentence):
         await hold_ports(ports, settings)
 
@@ -123,9 +125,9 @@ def test_two_services_of_one_name_stop_the_start(monkeypatch: pytest.MonkeyPatch
         ("smtps://user:password@mail.example:465", None),
     ],
 )
-def test_the_inbox_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
-    """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL it does not run."""
-    assert inbox_port(stopped.settings_with(smtp_url=url)) == port
+def test_the_mail_sink_runs_only_for_a_local_mail_server(stopped: LocalMesh, url: str, port: int | None) -> None:
+    """The mail sink listens at the port of a local SMTP_URL. With a remote SMTP_URL, the mail sink does not run."""
+    assert mail_sink_port(stopped.settings_with(smtp_url=url)) == port
 
 
 @pytest.mark.requirement("S5")

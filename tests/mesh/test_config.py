@@ -228,6 +228,15 @@ def test_the_error_for_a_malformed_value_names_the_setting(
     assert caught.value.__cause__ is None
 
 
+@pytest.mark.parametrize("name", ["GYM_SERVICE_URL", "LISTEN_ADDRESS"])
+def test_the_error_for_an_address_names_the_range_of_ports(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """The error for an address with port 70000 names the smallest and the largest port."""
+    monkeypatch.setenv(name, "gym.internal:70000")
+
+    with pytest.raises(SettingsError, match=rf"^{name}: .*; a port is 1 to 65535\.$"):
+        load_settings()
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [
@@ -343,7 +352,7 @@ def test_settings_are_immutable() -> None:
 def test_a_child_inherits_the_environment_and_gets_its_own_settings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A child inherits the environment and gets its own settings. A setting of None keeps the inherited value."""
+    """A child inherits the environment and gets its own settings. A setting of None has the inherited value."""
     monkeypatch.setenv("LOG_LEVEL", "debug")
 
     environment = child_environment(span_dir=tmp_path, log_level=None, stop_with_parent=True)

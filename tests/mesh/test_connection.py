@@ -14,7 +14,7 @@ from mesh.serving.channel import Channels, connect
 from mesh.serving.health_probe import SERVING, UNREACHABLE, Problems, probe_of, problems_of
 from mesh.telemetry.setup import set_up_tracing
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.mesh.serving.test_channel import GET, GYMS, FailingGyms, GymServer, settings_for
+from tests.mesh.serving.test_channel import GET, GYMS, FailingGymServicer, GymServer, settings_for
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -34,34 +34,34 @@ TIMEOUT_S = 30.0
 PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 
-class Gyms(FailingGyms):
+class RecordingGymServicer(FailingGymServicer):
     """Gym service that records the address of each caller."""
 
     def __init__(self) -> None:
         super().__init__()
         self.peers: list[str] = []
 
-    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
-        """Record the caller's address, then answer as FailingGyms does."""
+    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:
+        """Record the caller's address, then answer as FailingGymServicer does."""
         self.peers.append(context.peer())
         return await super().GetGym(request, context)
 
 
 @pytest.fixture
-def gyms() -> Gyms:
+def gyms() -> RecordingGymServicer:
     """Make the servicer of the test's server."""
-    return Gyms()  # type: ignore[abstract]  # two methods are enough
+    return RecordingGymServicer()  # type: ignore[abstract]  # two methods are enough
 
 
 @pytest.fixture
-async def port(gyms: Gyms) -> AsyncIterator[int]:
+async def port(gyms: RecordingGymServicer) -> AsyncIterator[int]:
     """Start the server; yield its port."""
     server = GymServer(gyms)
     yield await server.start()
     await server.stop()
 
 
-async def test_two_channels_of_a_process_share_no_connection(gyms: Gyms, port: int) -> None:
+async def test_two_channels_of_a_process_share_no_connection(gyms: RecordingGymServicer, port: int) -> None:
     """Two Channels objects share no connection, because gRPC's core crashes if both watch the health of one."""
     one, other = (Channels(settings_for(port), lambda: "sk_of_this_test") for _ in range(2))
 

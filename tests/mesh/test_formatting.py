@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
 
-from mesh.formatting import time_in_words
+from mesh.formatting import format_time
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from mesh.formatting import time_in_words
 )
 def test_an_ambiguous_local_time_shows_its_offset(utc: tuple[int, int, int, int, int], zone: str, words: str) -> None:
     """A local time shows its UTC offset only if the clock shows that time twice."""
-    assert time_in_words(datetime(*utc, tzinfo=UTC), zone) == words
+    assert format_time(datetime(*utc, tzinfo=UTC), zone) == words
 
 
 @pytest.mark.parametrize("zone", sorted(zone for zone in available_timezones() if zone.startswith("E")))
@@ -36,4 +36,4 @@ def test_two_instants_around_a_clock_change_never_read_the_same(zone: str) -> No
 
     for change in changes:
         quarters = [change + timedelta(minutes=15 * number) for number in range(-12, 13)]
-        assert len({time_in_words(quarter, zone) for quarter in quarters}) == len(quarters)
+        assert len({format_time(quarter, zone) for quarter in quarters}) == len(quarters)

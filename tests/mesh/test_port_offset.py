@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.services import SERVICE_NAMES
-from local.supervised_settings import inbox_port, metrics_address_of
+from local.supervised_settings import mail_sink_port, metrics_address_of
 from mesh.config import Settings, SettingsError, load_settings
 from tests.support.ports import free_ports
 
@@ -55,7 +55,7 @@ def test_a_mesh_does_not_use_the_ports_of_the_next_one() -> None:
     )
 
     assert metrics_address_of(first, "gym") not in (None, second.url_of("gym"))
-    assert inbox_port(first) != inbox_port(second)
+    assert mail_sink_port(first) != mail_sink_port(second)
 
 
 def test_an_offset_beyond_the_last_port_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method i
 ANY_SERVICE = "gym"
 
 
-def request_with(method: MethodDescriptor, **fields: Any) -> Message:  # noqa: ANN401 - any field
+def request_with(method: MethodDescriptor, **fields: Any) -> Message:
     """Return a request with random ids in the fields that the contract requires to be UUIDs."""
     ids = {
         field.name: str(uuid4())

@@ -1,7 +1,7 @@
-"""Every database has the same tables of the mesh, also one whose service created them itself in an earlier release.
+"""Tables of the mesh: they are the same in every database, even if a service created its own in an earlier release.
 
-`earlier_release/` holds the services' migrations of that time that have changed since or are gone: those that were the
-same in each service, and one folder for each service.
+`earlier_release/` contains the migrations of that release that have since been changed or removed: those common to all
+services, and one folder for each service.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ DEFINITIONS = """
 """
 
 
-class Earlier:
-    """The earlier release: its files, applied as it applied them."""
+class EarlierRelease:
+    """Earlier release: its migration files, applied without those of the mesh."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
@@ -110,9 +110,9 @@ class Earlier:
 
 
 @pytest.fixture
-def earlier(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Earlier:
-    """Make the earlier release in a folder of its own."""
-    return Earlier(tmp_path_factory.mktemp("earlier"), monkeypatch)
+def earlier(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> EarlierRelease:
+    """Make the earlier release in its own folder."""
+    return EarlierRelease(tmp_path_factory.mktemp("earlier"), monkeypatch)
 
 
 def checksum_of(path: Path) -> str:
@@ -121,7 +121,7 @@ def checksum_of(path: Path) -> str:
 
 
 async def definitions_in(url: str) -> list[str]:
-    """Return the definitions of everything in a database."""
+    """Return the definitions of all objects in the public schema of a database."""
     async with connection_to(url) as connection:
         return [text for (text,) in await connection.fetch(DEFINITIONS)]
 
@@ -143,7 +143,7 @@ async def test_every_database_has_the_tables_of_the_mesh(database_url: DatabaseF
 @pytest.mark.parametrize("count", [1, None], ids=["first file", "all files"])
 @pytest.mark.parametrize("service", GONE)
 async def test_a_database_of_the_earlier_release_is_adopted(
-    empty_database_url: str, database_url: DatabaseFactory, earlier: Earlier, service: str, count: int | None
+    empty_database_url: str, database_url: DatabaseFactory, earlier: EarlierRelease, service: str, count: int | None
 ) -> None:
     """A database of the earlier release, complete or not, becomes equal to a new one in every definition."""
     await earlier.migrate(empty_database_url, service, count)
@@ -161,8 +161,8 @@ async def test_a_database_of_the_earlier_release_is_adopted(
 
 
 @pytest.mark.parametrize("service", GONE)
-async def test_a_database_of_the_earlier_release_keeps_its_rows(
-    empty_database_url: str, earlier: Earlier, service: str
+async def test_a_database_of_the_earlier_release_loses_no_row(
+    empty_database_url: str, earlier: EarlierRelease, service: str
 ) -> None:
     """Keys and messages of the earlier release are in the same rows after the migration, and doctor accepts both."""
     await earlier.migrate(empty_database_url, service)
@@ -178,7 +178,7 @@ async def test_a_database_of_the_earlier_release_keeps_its_rows(
     assert len(before) == 2
 
 
-async def test_a_replica_of_the_earlier_release_still_starts(empty_database_url: str, earlier: Earlier) -> None:
+async def test_a_replica_of_the_earlier_release_still_starts(empty_database_url: str, earlier: EarlierRelease) -> None:
     """A process of the earlier release finds all of its migrations in a migrated database, during a rolling update."""
     await earlier.migrate(empty_database_url, "user")
 
@@ -189,9 +189,9 @@ async def test_a_replica_of_the_earlier_release_still_starts(empty_database_url:
 
 @pytest.mark.parametrize(("name", "text"), [("0001_users.sql", "-- changed\n"), ("0002_again.sql", "-- migrate:up\n")])
 async def test_files_of_the_earlier_release_are_protected(
-    empty_database_url: str, earlier: Earlier, tmp_path: Path, name: str, text: str
+    empty_database_url: str, earlier: EarlierRelease, tmp_path: Path, name: str, text: str
 ) -> None:
-    """A file that changes again is rejected there, and so is a new file with the number of a removed one."""
+    """In a database of that release, a file that changes again and a new file with a removed number are rejected."""
     await earlier.migrate(empty_database_url, "user")
     shutil.copytree(SERVICES / "user" / "migrations", tmp_path, dirs_exist_ok=True)
     with (tmp_path / name).open("a") as file:

@@ -1,4 +1,4 @@
-"""Static check: services have one kind of transaction, and a retried function does nothing outside of its own."""
+"""Static check: services have one kind of transaction, and a retried function does nothing outside of it."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_a_transaction_that_breaks_the_rules_is_found(body: str) -> None:
     assert len(violations_in(f"@retried_on_conflict\nasync def f():\n    {body}")) == 1
 
 
-def test_a_transaction_that_keeps_the_rules_is_accepted() -> None:
+def test_a_transaction_that_follows_the_rules_is_accepted() -> None:
     """The check accepts a retried function of one transaction."""
     body = "async with self._store.transaction() as tx: await tx.publish(event)"
     assert violations_in(f"@retried_on_conflict\nasync def f():\n    {body}") == []

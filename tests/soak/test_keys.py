@@ -47,7 +47,7 @@ async def test_the_time_of_a_rejection_does_not_depend_on_its_reason() -> None:
     server = grpc.aio.server(
         interceptors=[ServerChain([ServerApiKey(lambda: invalid.keyring, clock=lambda: float(next(ever_later)))])]
     )
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(EchoServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -9,7 +9,7 @@ import pytest
 from contracts.errors import ServiceError
 from mesh.serving.channel import Channels
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
-from tests.mesh.serving.test_channel import GET, FailingGyms, GymServer, settings_for
+from tests.mesh.serving.test_channel import GET, FailingGymServicer, GymServer, settings_for
 
 if TYPE_CHECKING:
     from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
@@ -53,7 +53,7 @@ class Load:
 
 async def test_calls_succeed_again_soon_after_an_outage() -> None:
     """Five seconds after a ten-second outage at twice the load, calls succeed as before and all breakers are closed."""
-    gyms = FailingGyms()  # type: ignore[abstract]  # two methods are enough
+    gyms = FailingGymServicer()  # type: ignore[abstract]  # two methods are enough
     server = GymServer(gyms)
     port = await server.start()
     channels = Channels(settings_for(port), lambda: "sk_of_this_test")

@@ -45,7 +45,7 @@ async def _each() -> AsyncIterator[pb.EchoEachRequest]:
         yield pb.EchoEachRequest(text="hi")
 
 
-async def call_all_sorts(stub: EchoServiceAsyncStub, done: Counter[str]) -> None:
+async def make_mixed_calls(stub: EchoServiceAsyncStub, done: Counter[str]) -> None:
     """Make five successful calls, one with an invalid request, and two that end early."""
     await stub.Echo(pb.EchoRequest(text="hi", email="ada@example.org"))
     assert len([answer async for answer in stub.EchoMany(pb.EchoManyRequest(text="hi", repeat=5))]) == 5
@@ -80,7 +80,7 @@ async def soak(folder: Path, engine: str, lasts_s: float) -> str:
 
             async def call_on() -> None:
                 while time.monotonic() < until:
-                    await call_all_sorts(stub, done)
+                    await make_mixed_calls(stub, done)
 
             callers = [asyncio.create_task(call_on()) for _ in range(CALLERS)]
             await asyncio.sleep(lasts_s * WARM_UP_RATIO)

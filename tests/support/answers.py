@@ -60,7 +60,7 @@ class _Handler(grpc.GenericRpcHandler):
             path: repeat(answer) if isinstance(answer, Answer) else iter(answer) for path, answer in answers.items()
         }
 
-    def service(self, handler_call_details: Any) -> Any:  # noqa: ANN401 - grpc does not type it
+    def service(self, handler_call_details: Any) -> Any:
         if handler_call_details.method == WATCH_PATH:
             return grpc.unary_stream_rpc_method_handler(_watch)
         answers = self._answers.get(handler_call_details.method)

@@ -1,7 +1,7 @@
 """Redirection of gRPC's core log lines from the output of a test run into a file.
 
-pytest captures the core's lines during a test and shows them if the test fails. It captures nothing between tests, and
-there the core prints a line ("Got goaway") for each closed connection, about a hundred in a run.
+pytest captures the core's lines during a test and shows them if the test fails. Between tests, pytest captures nothing,
+and the core prints a line ("Got goaway") for each closed connection, about a hundred in a run.
 """
 
 from __future__ import annotations

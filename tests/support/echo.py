@@ -14,30 +14,37 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 SCOPES = ("example.echo", "example.keep")
 
 
+async def do_nothing() -> None:
+    """Let a handler answer at once."""
+
+
 class EchoServicer(EchoServiceServicer):
-    """Echo servicer. Every handler awaits `hook` before it answers, and tests can raise or wait in it.
+    """Echo servicer. Every handler awaits `hook` before it answers. Tests replace `hook` to raise or wait in it.
 
     `heard` lists place, text and idempotency key of each received event, including repetitions and events for which
     `hook` raises.
     """
 
+    hook: Callable[[], Awaitable[object]] = staticmethod(do_nothing)
+
     def __init__(self) -> None:
         self.entered = 0
         self.heard: list[tuple[str, str, str]] = []
 
-    async def hook(self) -> None:
-        """Do nothing. Tests replace this method."""
+    if TYPE_CHECKING:
+        # No program implements this contract-only method, but its generated stub is abstract.
+        async def Promise(self, request: echo_pb2.PromiseRequest, context: Any) -> echo_pb2.PromiseResponse: ...
 
     async def _enter(self) -> None:
         self.entered += 1
         await self.hook()
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         await self._enter()
         call = current_context()
         assert call is not None
@@ -45,87 +52,87 @@ class EchoServicer(EchoServiceServicer):
         response.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=remaining_s() or 0))
         return response
 
-    async def EchoLimited(  # noqa: N802 - as generated
+    async def EchoLimited(
         self,
         request: echo_pb2.EchoLimitedRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoLimitedResponse:
         await self._enter()
         return echo_pb2.EchoLimitedResponse(text=request.text)
 
-    async def EchoLimitedByText(  # noqa: N802 - as generated
+    async def EchoLimitedByText(
         self,
         request: echo_pb2.EchoLimitedByTextRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoLimitedByTextResponse:
         await self._enter()
         return echo_pb2.EchoLimitedByTextResponse(text=request.text)
 
-    async def EchoHedged(  # noqa: N802 - as generated
+    async def EchoHedged(
         self,
         request: echo_pb2.EchoHedgedRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoHedgedResponse:
         await self._enter()
         return echo_pb2.EchoHedgedResponse(text=request.text)
 
-    async def EchoSheddable(  # noqa: N802 - as generated
+    async def EchoSheddable(
         self,
         request: echo_pb2.EchoSheddableRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoSheddableResponse:
         await self._enter()
         return echo_pb2.EchoSheddableResponse(text=request.text)
 
-    async def EchoCritical(  # noqa: N802 - as generated
+    async def EchoCritical(
         self,
         request: echo_pb2.EchoCriticalRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoCriticalResponse:
         await self._enter()
         return echo_pb2.EchoCriticalResponse(text=request.text)
 
-    async def EchoDeprecated(  # noqa: N802 - as generated
+    async def EchoDeprecated(
         self,
         request: echo_pb2.EchoDeprecatedRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoDeprecatedResponse:
         await self._enter()
         return echo_pb2.EchoDeprecatedResponse(text=request.text)
 
-    async def EchoMany(  # noqa: N802 - as generated
+    async def EchoMany(
         self,
         request: echo_pb2.EchoManyRequest,
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         for _ in range(request.repeat):
             await self._enter()
             yield echo_pb2.EchoManyResponse(text=request.text)
 
-    async def EchoJoined(  # noqa: N802 - as generated
+    async def EchoJoined(
         self,
         request_iterator: AsyncIterator[echo_pb2.EchoJoinedRequest],
-        context: Any,  # noqa: ANN401, ARG002 - as generated
+        context: Any,
     ) -> echo_pb2.EchoJoinedResponse:
         await self._enter()
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
-    async def EchoEach(  # type: ignore[override]  # noqa: N802 - as generated, without support for handlers that write
+    async def EchoEach(  # type: ignore[override]
         self,
-        request_iterator: AsyncIterator[echo_pb2.EchoEachRequest],  # noqa: ARG002 - as generated
-        context: Any,  # noqa: ANN401 - as generated
+        request_iterator: AsyncIterator[echo_pb2.EchoEachRequest],
+        context: Any,
     ) -> None:
         await self._enter()
         while (request := await context.read()) is not grpc.aio.EOF:
             await context.write(echo_pb2.EchoEachResponse(text=request.text))
 
-    async def Keep(self, request: echo_pb2.KeepRequest, context: Any) -> echo_pb2.KeepResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Keep(self, request: echo_pb2.KeepRequest, context: Any) -> echo_pb2.KeepResponse:
         await self._enter()
         call = current_context()
         assert call is not None
         return echo_pb2.KeepResponse(idempotency_key=call.idempotency_key)
 
-    async def OnHeard(self, request: echo_pb2.OnHeardRequest, context: Any) -> echo_pb2.OnHeardResponse:  # noqa: ANN401, ARG002, N802 - as generated
+    async def OnHeard(self, request: echo_pb2.OnHeardRequest, context: Any) -> echo_pb2.OnHeardResponse:
         call = current_context()
         assert call is not None
         self.heard.append((request.event.place, request.event.text, call.idempotency_key))

@@ -26,23 +26,23 @@ SERVICE = "/solo60.example.v1.EchoService/"
 
 
 class PlainEchoServicer(EchoServiceServicer):
-    """Echo servicer without any code of the mesh. It raises ValueError for the text "crash"."""
+    """Echo servicer without any code of the mesh, which raises ValueError for the text "crash"."""
 
-    async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> Any:
         """Return the text of the request."""
         if request.text == "crash":
             raise ValueError("postgres://user:secret@host")
         return find_method(SERVICE + "Echo").response_type(text=request.text)
 
-    async def EchoLimited(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoLimited(self, request: Any, context: Any) -> Any:
         """Return the text of the request."""
         return find_method(SERVICE + "EchoLimited").response_type(text=request.text)
 
-    async def EchoDeprecated(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoDeprecated(self, request: Any, context: Any) -> Any:
         """Return the text of the request."""
         return find_method(SERVICE + "EchoDeprecated").response_type(text=request.text)
 
-    async def Keep(self, request: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def Keep(self, request: Any, context: Any) -> Any:
         """Return an empty response."""
         return find_method(SERVICE + "Keep").response_type()
 
@@ -63,7 +63,7 @@ def call_echo(
 
 async def _call_echo(
     interceptors: Sequence[grpc.aio.ServerInterceptor],
-    method: Any,  # noqa: ANN401 - a method of the echo service
+    method: Any,
     text: str,
     metadata: Mapping[str, str],
     timeout_s: float | None,

@@ -31,7 +31,7 @@ KINDS = ("printed", "to standard error", "by a library in C", "a warning")
 async def serving(settings: Settings) -> AsyncIterator[None]:
     """Write the lines that NOISE asks for, and serve at LISTEN_ADDRESS."""
     server = new_server(settings.engine, server_interceptors(settings, Keyring))
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(EchoServicer(), server)
     server.add_insecure_port(settings.listen_address_of(NAME))
     for number in range(int(os.environ.get("NOISE", "0"))):
         make_noise(number)

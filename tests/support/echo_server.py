@@ -182,7 +182,7 @@ async def serve_echo() -> AsyncIterator[ServeEcho]:
         **settings: object,
     ) -> EchoServer:
         settings = {"deadline_factor": DEADLINE_FACTOR, **NO_SHEDDING, **settings}
-        server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[abstract, arg-type, call-arg]  # Promise is not implemented; any setting; pydantic-settings' own argument
+        server = EchoServer(servicer or EchoServicer(), application, Settings(_env_file=None, **settings))  # type: ignore[arg-type, call-arg]  # any setting; pydantic-settings' own argument
         servers.append(server)
         await server.start()
         return server

@@ -2,7 +2,7 @@
 
     async with fake_postgres("15.18") as url: ...
 
-It implements the start-up phase of PostgreSQL's protocol version 3, which every release since 7.4 supports.
+The server implements the start-up phase of PostgreSQL's protocol version 3, supported by every release since 7.4.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def run(url: str, key: str, point: str, silence_ms: int, pipe: Pipe[Any, Any]) -
             async with Transaction.begin(database) as tx:
 
                 async def pass_by_in_transaction(passed: str) -> None:
-                    # Set the limit only here: a busy process may be idle as long between two statements.
+                    # Set the limit only here, because a busy process may exceed it between two other statements.
                     if passed == point:
                         await tx.connection.execute(f"set local idle_in_transaction_session_timeout = {silence_ms}")
                     pass_by(passed)

@@ -193,7 +193,7 @@ def process_of(mesh: LocalMesh, service: str) -> psutil.Process:
 
 
 def _command_of(process: psutil.Process) -> list[str]:
-    """Return the command line of a process, or [] if the process has ended, as those of PostgreSQL do at any time."""
+    """Return the command line of a process, or [] if the process has ended."""
     try:
         return process.cmdline()
     except psutil.NoSuchProcess:
@@ -208,7 +208,7 @@ def all_gone(processes: list[psutil.Process]) -> bool:
 def _is_running(process: psutil.Process) -> bool:
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:  # It ended between the two calls.
+    except psutil.NoSuchProcess:  # The process ended between the two calls.
         return False
 
 

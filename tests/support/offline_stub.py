@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class _OfflineChannel:
     """Stand-in for a channel, without a connection."""
 
-    def unary_unary(self, *_transport: Any, **_options: Any) -> None:  # noqa: ANN401 - as generated code calls it
+    def unary_unary(self, *_transport: Any, **_options: Any) -> None:
         """Send nothing."""
 
     unary_stream = stream_unary = stream_stream = unary_unary

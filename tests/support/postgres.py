@@ -2,7 +2,7 @@
 
 Usage in any async test or fixture below `tests/`:
 
-    async def test_a_member_is_kept(open_database: DatabaseOpener) -> None:
+    async def test_a_member_is_stored(open_database: DatabaseOpener) -> None:
         database = await open_database("user")        # migrated from services/user/migrations
 
 `database_url` returns only a URL; each call returns another database. After the test its databases are reset to the
@@ -201,6 +201,13 @@ async def connection_to(url: str) -> AsyncIterator[asyncpg.Connection[asyncpg.Re
         yield connection
     finally:
         await connection.close()
+
+
+async def execute(url: str, *statements: str) -> None:
+    """Execute statements on a new connection."""
+    async with connection_to(url) as connection:
+        for statement in statements:
+            await connection.execute(statement)
 
 
 async def _copy_of(connection: asyncpg.Connection[asyncpg.Record], table: str) -> bytes:

@@ -41,7 +41,7 @@ def started(work: Callable[..., None], *arguments: object) -> Iterator[tuple[Bas
         ours.close()
 
 
-async def receive(pipe: Pipe[Any, Any]) -> Any:  # noqa: ANN401 - any object
+async def receive(pipe: Pipe[Any, Any]) -> Any:
     """Return the next object from the pipe. Raise EOFError if the process has ended, TimeoutError after TIMEOUT_S."""
     if not await asyncio.to_thread(pipe.poll, TIMEOUT_S):
         raise TimeoutError

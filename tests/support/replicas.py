@@ -131,7 +131,7 @@ class _Replica(EchoServicer):
     async def hook(self) -> None:
         await asyncio.sleep(PAUSE_S)
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         answer = await super().Echo(request, context)
         answer.text = str(os.getpid())
         return answer
@@ -141,7 +141,7 @@ class _Replica(EchoServicer):
 async def _open(_runtime: Runtime) -> AsyncIterator[EchoServicer]:
     loop = asyncio.get_running_loop()
     structlog.stdlib.get_logger("tests").info("loop", of=type(loop).__module__, pid=os.getpid())
-    yield _Replica()  # type: ignore[abstract]  # Promise is not implemented
+    yield _Replica()
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ async def call_with_one_retry(echo: EchoServer) -> None:
         for refusal in refusals:
             raise refusal
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests replace the hook
+    echo.servicer.hook = hook
     async with grpc.aio.insecure_channel(echo.address, options=retry_options()) as channel:
         await EchoServiceStub(channel).Echo(echo_pb2.EchoRequest(text="hi"), metadata=((API_KEY, echo.key),))
     await echo.stop()

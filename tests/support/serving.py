@@ -55,14 +55,14 @@ class Serve(Protocol):
     `extra_scopes` adds scopes, by caller, to those of the contracts.
     """
 
-    async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+    async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:
         """Start `services` and return their mesh."""
 
 
 class MeshForTests:
     """Running services with the callers' keys and the services' databases."""
 
-    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:  # noqa: ANN401 - any setting
+    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
         self._extra_scopes = extra_scopes or {}
         self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
         self.keyring_path = folder / "keyring.json"
@@ -133,7 +133,7 @@ async def serve(database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[
     """Start services for one test."""
     meshes: list[MeshForTests] = []
 
-    async def start(*services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+    async def start(*services: Service, **settings: Any) -> MeshForTests:
         mesh = MeshForTests(tmp_path, **settings)
         meshes.append(mesh)
         for service in services:
@@ -155,7 +155,7 @@ async def serve_module(
     """
     meshes: list[MeshForTests] = []
 
-    async def start(*services: Service, **settings: Any) -> MeshForTests:  # noqa: ANN401 - any setting
+    async def start(*services: Service, **settings: Any) -> MeshForTests:
         # The tests of a module together may exceed the rate limit of one caller.
         mesh = MeshForTests(tmp_path_factory.mktemp("mesh"), **{"rate_limit_factor": 100.0, **settings})
         meshes.append(mesh)

@@ -23,8 +23,8 @@ class SpanCount(SpanProcessor):
         """Number of spans that have not ended."""
         return self.begun - self.ended
 
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:  # noqa: ARG002 - as OpenTelemetry has it
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         self.begun += 1
 
-    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 - as OpenTelemetry has it
+    def on_end(self, span: ReadableSpan) -> None:
         self.ended += 1

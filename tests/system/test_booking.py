@@ -41,7 +41,7 @@ TIMEOUT_S = 60.0
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 
 
-class Members:
+class BookingClient:
     """Client of a running mesh that creates gyms and members and books sessions."""
 
     def __init__(self, channels: Channels) -> None:
@@ -83,12 +83,12 @@ class Members:
 
 
 @asynccontextmanager
-async def members_of(mesh: LocalMesh) -> AsyncIterator[Members]:
+async def client_of(mesh: LocalMesh) -> AsyncIterator[BookingClient]:
     """Connect to a running mesh as its operator."""
     key = mesh.settings.key_path_of(OPERATOR).read_text().strip()
     channels = Channels(mesh.settings, lambda: key)
     try:
-        yield Members(channels)
+        yield BookingClient(channels)
     finally:
         await channels.close()
 
@@ -132,7 +132,7 @@ async def all_mails_to(mesh: LocalMesh, users: Sequence[User]) -> list[str]:
 @pytest.mark.requirement("J1")
 async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: LocalMesh) -> None:
     """Of 200 concurrent bookings one succeeds, and 199 get SLOT_TAKEN. The ledger balances; one member gets a mail."""
-    async with members_of(local_mesh) as members:
+    async with client_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(200)
 
         answers = await asyncio.gather(
@@ -150,7 +150,7 @@ async def test_of_two_hundred_bookings_of_one_slot_one_succeeds(local_mesh: Loca
 @pytest.mark.requirement("J1")
 async def test_fifty_members_book_fifty_slots_concurrently(local_mesh: LocalMesh) -> None:
     """Fifty concurrent bookings of different slots are confirmed. The ledger balances; each member gets one mail."""
-    async with members_of(local_mesh) as members:
+    async with client_of(local_mesh) as members:
         gym_id, users = await members.gym(), await members.join(50)
 
         answers = await asyncio.gather(

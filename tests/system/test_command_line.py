@@ -18,8 +18,8 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.requirement("J1", "S5")
-def test_the_demo_shows_a_booking_its_mails_its_trace_and_refusals(local_mesh: LocalMesh) -> None:
-    """`demo booking` shows a booking, two mails, a trace over five services, and two refusals. It can be repeated."""
+def test_the_demo_shows_a_booking_its_mails_its_trace_and_rejections(local_mesh: LocalMesh) -> None:
+    """`demo booking` shows a booking, two mails, a trace over five services and two rejections, also a second time."""
     first = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
     done = local_mesh.solo60("demo", "booking", "--json")
     second = json.loads(done.stdout)
@@ -33,8 +33,8 @@ def test_the_demo_shows_a_booking_its_mails_its_trace_and_refusals(local_mesh: L
     assert second["start_time"] != first["start_time"]
 
 
-def test_the_demo_prints_mail_trace_and_refusals_as_text(local_mesh: LocalMesh) -> None:
-    """`demo booking` prints the mail's text, the trace with durations, and the reason of each refusal."""
+def test_the_demo_prints_mail_trace_and_rejections_as_text(local_mesh: LocalMesh) -> None:
+    """`demo booking` prints the mail's text, the trace with durations, and the reason of each rejection."""
     shown = local_mesh.solo60("demo", "booking").stdout
 
     assert "Hello Dana Demo," in shown
@@ -182,8 +182,8 @@ def test_a_key_of_a_service_permits_only_the_calls_of_its_contract(local_mesh: L
 
 
 @pytest.mark.requirement("S1")
-def test_an_unknown_key_is_refused(local_mesh: LocalMesh) -> None:
-    """A well-formed key that is not in the keyring is refused with UNAUTHENTICATED."""
+def test_an_unknown_key_is_rejected(local_mesh: LocalMesh) -> None:
+    """A well-formed key that is not in the keyring is rejected with UNAUTHENTICATED."""
     done = local_mesh.solo60("call", "gym.ListGyms", service_api_key=mint_key("dev"))
 
     assert done.returncode == 1

@@ -78,8 +78,8 @@ def assert_named(mesh: LocalMesh, output: str, reasons: Sequence[str]) -> None:
     assert "Traceback" not in output
 
 
-def test_a_disk_too_small_for_a_database_is_refused(stopped_mesh: LocalMesh) -> None:
-    """`up` refuses a disk with too little space for a database and creates none."""
+def test_a_disk_too_small_for_a_database_is_rejected(stopped_mesh: LocalMesh) -> None:
+    """`up` rejects a disk with too little space for a database and creates none."""
     with small_disk(stopped_mesh.data_dir, 50) as disk:
         refused = stopped_mesh.solo60("up")
 

@@ -102,7 +102,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
 
 
 def test_make_run_reaches_the_end_of_the_demo(clone: Clone) -> None:
-    """In a fresh clone, `make run` sets everything up and runs the demo up to its two refusals."""
+    """In a fresh clone, `make run` sets everything up and runs the demo up to its two rejections."""
     assert "SLOT_TAKEN" in clone.output
     assert "UNAUTHENTICATED" in clone.output
 

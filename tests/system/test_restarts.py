@@ -118,7 +118,7 @@ def test_a_suspended_database_is_reported_with_the_command_to_resume_it(mesh_wit
             shown, doctor, call = at_once.map(lambda command: mesh_with_restarts.solo60(*command), commands)
 
     assert sentence in shown.stdout
-    assert "gym: It does not answer within 5 s." in doctor.stdout.splitlines()
+    assert "gym: The database does not answer within 5 s." in doctor.stdout.splitlines()
     assert call.returncode == 1
     assert "make run" not in call.stderr
     assert sentence in call.stderr
@@ -165,7 +165,7 @@ def test_a_suspended_service_can_be_restarted(mesh_with_restarts: LocalMesh) -> 
 def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: LocalMesh) -> None:
     """With --no-restart, `up` and `health` report a dead service and the command that starts it again.
 
-    Meanwhile the other services serve, keep their processes, and show their outboxes.
+    Meanwhile the other services serve from the same processes, and show their outboxes.
     """
     before = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
     booked = json.loads(mesh_without_restarts.solo60("demo", "booking", "--json").stdout)

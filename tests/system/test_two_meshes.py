@@ -55,7 +55,7 @@ def first_mesh(module_mesh: LocalMesh) -> LocalMesh:
 
 
 @pytest.mark.requirement("J1", "S5")
-async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tmp_path: Path) -> None:
+async def test_a_mesh_starts_stops_and_finds_its_data_again(module_mesh: LocalMesh, tmp_path: Path) -> None:
     """A mesh starts all services, runs the demo, and ends on Ctrl-C without leftover processes or lock.
 
     The next start finds its data, also after a failed start. A metrics port in use is reported but not fatal.
@@ -70,7 +70,7 @@ async def test_a_mesh_starts_stops_and_keeps_its_data(module_mesh: LocalMesh, tm
     assert line.startswith(
         f"gym exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by process {os.getpid()} ("
     )
-    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "inbox"}
+    assert parts_that_served(mesh) == {*SERVICE_NAMES, "postgresql", "mail_sink"}
     assert len(processes) > len(SERVICE_NAMES) + 1
 
     assert stop(process) == 0
@@ -127,7 +127,7 @@ def refuse_to_start(mesh: LocalMesh, nats_url: str) -> None:
 
     assert process.wait(60) == 1
     sentence = mesh.output.splitlines()[-1]
-    found = re.match(r"(\w+) did not start: NATS_URL: the server refuses this user and password", sentence)
+    found = re.match(r"(\w+) did not start: NATS_URL: the server rejects this user and password", sentence)
     assert found is not None, sentence
     assert str(mesh.data_dir / "logs" / f"{found[1]}.jsonl") in sentence
     assert all_gone(processes)
@@ -173,7 +173,7 @@ def ports_of(mesh: LocalMesh) -> set[int]:
     return ports
 
 
-def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> None:
+def test_a_second_mesh_in_the_same_folder_is_rejected(first_mesh: LocalMesh) -> None:
     """`up` in the data folder of a running mesh exits with 2 and one line that names DATA_DIR and the process."""
     second = first_mesh.solo60("up")
 
@@ -183,8 +183,8 @@ def test_a_second_mesh_in_the_same_folder_is_refused(first_mesh: LocalMesh) -> N
     wait_for(first_mesh.is_serving)
 
 
-def test_a_reset_of_a_running_mesh_is_refused(first_mesh: LocalMesh) -> None:
-    """`make reset` refuses to erase the data folder of a running mesh and names the process."""
+def test_a_reset_of_a_running_mesh_is_rejected(first_mesh: LocalMesh) -> None:
+    """`make reset` does not erase the data folder of a running mesh and names the process."""
     done = reset(first_mesh)
 
     assert done.returncode == 1

@@ -46,7 +46,7 @@ def test_an_interrupted_start_leaves_no_process(stopped_mesh: LocalMesh, number:
 
 
 @pytest.mark.parametrize(("field", "setting"), [("gym_service_url", "GYM_SERVICE_URL"), ("smtp_url", "SMTP_URL")])
-def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
+def test_a_port_in_use_is_rejected_with_the_name_of_its_setting(
     stopped_mesh: LocalMesh, field: str, setting: str
 ) -> None:
     """`up` exits with 2 if a port is in use, and names the setting, the address and the process."""
@@ -64,8 +64,8 @@ def test_a_port_in_use_is_refused_with_the_name_of_its_setting(
 
 @pytest.mark.requirement("S1")
 @pytest.mark.parametrize("field", ["service_api_key", "listen_address"])
-def test_a_setting_for_a_single_process_is_refused(stopped_mesh: LocalMesh, field: str) -> None:
-    """`up` refuses SERVICE_API_KEY and LISTEN_ADDRESS, because each service of a mesh has its own."""
+def test_a_setting_for_a_single_process_is_rejected(stopped_mesh: LocalMesh, field: str) -> None:
+    """`up` rejects SERVICE_API_KEY and LISTEN_ADDRESS, because each service of a mesh has its own."""
     refused = stopped_mesh.solo60("up", **{field: "127.0.0.1:1"})
 
     assert refused.returncode == 2

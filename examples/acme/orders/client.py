@@ -1,4 +1,4 @@
-"""Order client with the whole chain of client interceptors: PYTHONPATH=gen python -m orders.client"""
+"""Order client with a chain of client interceptors: PYTHONPATH=gen python -m orders.client"""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BOOK = pb.PlaceOrderRequest(sku="BOOK-60", quantity=1, recipient="Ada Lovelace")
 
 
 def interceptors(key: str) -> list[ClientInterceptor]:
-    """Return all client interceptors, outermost first."""
+    """Return the client interceptors, outermost first."""
     return [
         ClientTracing(trace.get_tracer_provider()),
         ClientMetrics(REGISTRY),

@@ -1,4 +1,4 @@
-"""Order server with the whole chain of server interceptors: PYTHONPATH=gen python -m orders.server"""
+"""Order server with a chain of server interceptors: PYTHONPATH=gen python -m orders.server"""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ GRACE_S = 5.0
 
 
 def chain(keyring: Keyring) -> ServerChain:
-    """Return all server interceptors, outermost first. Anybody may call the health service, which has no policies."""
+    """Return the server interceptors, outermost first. Anybody may call the health service, which has no policies."""
     foreign = frozenset({HEALTH_SERVICE})
     return ServerChain(
         [

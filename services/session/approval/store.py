@@ -1,7 +1,7 @@
 """Approval and rejection in PostgreSQL.
 
-Both lock the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
-new status.
+Approval and rejection lock the session row first. A concurrent approval, rejection or cancellation waits for the lock
+and then sees the new status.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.transaction import Transaction
-from services.session.sessions.domain import Status
+from services.session.sessions.domain import SessionStatus
 from services.session.sessions.store import lock_session, set_status
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class ApprovalStore:
             if session.is_approved:
                 return session
             session.require_approvable(now)
-            session = await set_status(tx, session_id, Status.CONFIRMED, "", now)
+            session = await set_status(tx, session_id, SessionStatus.CONFIRMED, "", now)
             await self._follow_ups.of_approval(tx, session)
             return session
 
@@ -56,7 +56,7 @@ class ApprovalStore:
         """
         async with Transaction.begin(self._database) as tx:
             session = await lock_session(tx, session_id)
-            if session.status is Status.REJECTED:
+            if session.status is SessionStatus.REJECTED:
                 return session
             session.require_rejectable()
             return await self._reject(tx, session_id, reason, now)
@@ -68,6 +68,6 @@ class ApprovalStore:
                 await self._reject(tx, row["session_id"], UNAPPROVED_REASON, now)
 
     async def _reject(self, tx: Transaction, session_id: UUID, reason: str, now: datetime) -> Session:
-        session = await set_status(tx, session_id, Status.REJECTED, reason, now)
+        session = await set_status(tx, session_id, SessionStatus.REJECTED, reason, now)
         await self._follow_ups.of_rejection(tx, session)
         return session

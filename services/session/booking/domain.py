@@ -21,7 +21,7 @@ class BookingCall:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """Session with its stored BookSession response, or None before payment."""
+    """Session with the stored response to its BookSession call. `response` is None until the session is confirmed."""
 
     session: Session
     response: bytes | None

@@ -10,7 +10,7 @@ from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
 from mesh.data.database import DatabaseTooSlow
 from mesh.transaction import Transaction
 from services.session.booking.domain import Booking
-from services.session.sessions.domain import Status
+from services.session.sessions.domain import SessionStatus
 from services.session.sessions.rows import range_of, require_row, session_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class BookingStore:
         async with Transaction.begin(self._database) as tx:
             booking = _booking(require_row(await tx.connection.fetchrow(_LOCK, session_id)))
             held = booking.session
-            if held.status is not Status.PENDING_PAYMENT:
+            if held.status is not SessionStatus.PENDING_PAYMENT:
                 return booking if booking.response else None
             row = await tx.connection.fetchrow(_CONFIRM, session_id, held.status_when_paid, now)
             session = session_of(require_row(row))

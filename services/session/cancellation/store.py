@@ -1,7 +1,7 @@
 """Cancellation in PostgreSQL.
 
-It locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and then sees the
-new status.
+Each cancellation locks the session row first. A concurrent approval, rejection or cancellation waits for the lock and
+then sees the new status.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.transaction import Transaction
-from services.session.sessions.domain import Status
+from services.session.sessions.domain import SessionStatus
 from services.session.sessions.store import lock_session, set_status
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class CancellationStore:
         """
         async with Transaction.begin(self._database) as tx:
             session = await lock_session(tx, session_id)
-            if session.status is Status.CANCELLED:
+            if session.status is SessionStatus.CANCELLED:
                 return session
             session.require_cancellable(now)
             return await self._cancel(tx, session_id, reason, now, in_credits=in_credits)
@@ -56,6 +56,6 @@ class CancellationStore:
     async def _cancel(
         self, tx: Transaction, session_id: UUID, reason: str, now: datetime, *, in_credits: bool
     ) -> Session:
-        session = await set_status(tx, session_id, Status.CANCELLED, reason, now, in_credits=in_credits)
+        session = await set_status(tx, session_id, SessionStatus.CANCELLED, reason, now, in_credits=in_credits)
         await self._follow_ups.of_cancellation(tx, session)
         return session

@@ -9,7 +9,7 @@ import structlog
 
 from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from mesh.formatting import money_in_words, time_in_words
+from mesh.formatting import format_money, format_time
 from mesh.serving.request_rules import as_own_error
 from services.session.sessions.domain import PaymentMethod
 from solo60.communication.v1.communication_pb2 import (
@@ -99,26 +99,26 @@ def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
         "member_name": user.display_name,
         "guest_name": mail.guest.name if mail.guest else "",
         "gym_name": gym.name,
-        "start_time": time_in_words(session.order.period.start, zone),
-        "end_time": time_in_words(session.order.period.end, zone),
-        "price": price_in_words(session),
-        "refund": refund_in_words(session),
+        "start_time": format_time(session.order.period.start, zone),
+        "end_time": format_time(session.order.period.end, zone),
+        "price": format_price(session),
+        "refund": format_refund(session),
         "reason": session.cancel_reason,
         "noise_policy": session.quote.noise_policy,
     }
 
 
-def price_in_words(session: Session) -> str:
+def format_price(session: Session) -> str:
     """Return the price of a session in its payment method: "12.50 GBP" or "3 credits"."""
     if session.order.payment_method is PaymentMethod.CREDITS:
-        return _credits_in_words(session.quote.credits)
-    return money_in_words(session.quote.currency, session.quote.minor_units)
+        return _format_credits(session.quote.credits)
+    return format_money(session.quote.currency, session.quote.minor_units)
 
 
-def refund_in_words(session: Session) -> str:
+def format_refund(session: Session) -> str:
     """Return the refund of a rejected or cancelled session: "12.50 GBP" or "3 credits"."""
-    return _credits_in_words(session.quote.credits) if session.refunded_in_credits else price_in_words(session)
+    return _format_credits(session.quote.credits) if session.refunded_in_credits else format_price(session)
 
 
-def _credits_in_words(count: int) -> str:
+def _format_credits(count: int) -> str:
     return f"{count} credit{'' if count == 1 else 's'}"

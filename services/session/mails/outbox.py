@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class MailOutbox:
     """Writer of pending mails. Each method writes to the outbox in the transaction `tx`.
 
-    The aggregate key keeps mails in order, so a recipient never gets the cancellation before the confirmation.
+    Mails with one aggregate key are sent in order, so a recipient never gets the cancellation before the confirmation.
     """
 
     def __init__(self, sessions: SessionServiceAsyncStub) -> None:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
-class Status(StrEnum):
+class SessionStatus(StrEnum):
     """Status of a session. The first three hold the slot."""
 
     PENDING_PAYMENT = "pending_payment"
@@ -25,7 +25,7 @@ class Status(StrEnum):
 
 
 # Paid, and not cancelled, rejected or completed.
-ACTIVE = frozenset({Status.PENDING_APPROVAL, Status.CONFIRMED})
+ACTIVE = frozenset({SessionStatus.PENDING_APPROVAL, SessionStatus.CONFIRMED})
 
 
 class PaymentMethod(StrEnum):
@@ -76,7 +76,7 @@ class Session:
     session_id: UUID
     order: Order
     quote: Quote
-    status: Status
+    status: SessionStatus
     cancel_reason: str
     create_time: datetime
     update_time: datetime
@@ -84,23 +84,23 @@ class Session:
     refunded_in_credits: bool = False
 
     @property
-    def status_when_paid(self) -> Status:
+    def status_when_paid(self) -> SessionStatus:
         """Status after payment."""
-        return Status.PENDING_APPROVAL if self.quote.requires_approval else Status.CONFIRMED
+        return SessionStatus.PENDING_APPROVAL if self.quote.requires_approval else SessionStatus.CONFIRMED
 
     @property
     def is_approved(self) -> bool:
         """Whether an admin has approved the session and it is still confirmed."""
-        return self.status is Status.CONFIRMED and self.quote.requires_approval
+        return self.status is SessionStatus.CONFIRMED and self.quote.requires_approval
 
     def require_approvable(self, now: datetime) -> None:
         """Raise SessionNotPendingApproval if the session is not pending approval, or has started."""
-        if self.status is not Status.PENDING_APPROVAL or self.order.period.start <= now:
+        if self.status is not SessionStatus.PENDING_APPROVAL or self.order.period.start <= now:
             raise SessionNotPendingApproval
 
     def require_rejectable(self) -> None:
         """Raise SessionNotPendingApproval if the session is not pending approval."""
-        if self.status is not Status.PENDING_APPROVAL:
+        if self.status is not SessionStatus.PENDING_APPROVAL:
             raise SessionNotPendingApproval
 
     def require_cancellable(self, now: datetime) -> None:

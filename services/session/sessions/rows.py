@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, Status
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, SessionStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,7 +31,7 @@ def session_of(row: asyncpg.Record) -> Session:
             noise_policy=row["noise_policy"],
             requires_approval=row["requires_approval"],
         ),
-        status=Status(row["status"]),
+        status=SessionStatus(row["status"]),
         cancel_reason=row["cancel_reason"],
         create_time=row["create_time"],
         update_time=row["update_time"],

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.data.database import Database
-    from services.session.sessions.domain import Period, Session, Status
+    from services.session.sessions.domain import Period, Session, SessionStatus
 
 _FIND = "select * from sessions where session_id = $1"
 _LOCK = "select * from sessions where session_id = $1 for update"
@@ -59,7 +59,7 @@ class SessionStore:
         return session_of(row)
 
     async def list_of_user(
-        self, user_id: UUID, status: Status | None, limit: int, *, after: UUID | None
+        self, user_id: UUID, status: SessionStatus | None, limit: int, *, after: UUID | None
     ) -> list[Session]:
         """Return at most `limit` sessions of a user, latest period first, after the one with id `after`."""
         async with self._database.connection() as connection:
@@ -90,7 +90,7 @@ async def lock_session(tx: Transaction, session_id: UUID) -> Session:
 
 
 async def set_status(
-    tx: Transaction, session_id: UUID, status: Status, reason: str, now: datetime, *, in_credits: bool = False
+    tx: Transaction, session_id: UUID, status: SessionStatus, reason: str, now: datetime, *, in_credits: bool = False
 ) -> Session:
     """Set the status of a locked session, with the reason for a cancellation or rejection; return the session.
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ from mesh.config import load_settings
 from mesh.serving.channel import client_interceptors
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from tests.support.clock import ManualClock
 from tests.support.echo_server import Endless
 from tests.support.ports import free_ports
 
@@ -45,24 +47,14 @@ ECHO = "solo60.example.v1.EchoService/Echo"
 KEEP = "solo60.example.v1.EchoService/Keep"
 
 
-class Clock:
-    """Clock that tests set."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> ManualClock:
     """Return the clock of the breakers."""
-    return Clock()
+    return ManualClock()
 
 
 @pytest.fixture
-def breakers(clock: Clock) -> Breakers:
+def breakers(clock: ManualClock) -> Breakers:
     """Return the breakers of the test's channels."""
     return Breakers(now=clock)
 
@@ -75,17 +67,17 @@ async def stub(echo: EchoServer, breakers: Breakers) -> AsyncIterator[EchoServic
         yield EchoServiceStub(channel)
 
 
-def reject(echo: EchoServer, error: BaseException | None) -> None:
+def raise_in_handlers(echo: EchoServer, error: BaseException | None) -> None:
     """Make every handler raise `error`, or nothing if `error` is None."""
 
     async def hook() -> None:
         if error is not None:
             raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
 
-async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError] = ServiceError) -> None:
+async def fail_calls(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError] = ServiceError) -> None:
     """Make this number of calls and expect each to raise `error`."""
     for _ in range(times):
         with pytest.raises(error):
@@ -93,12 +85,12 @@ async def fail(stub: EchoServiceAsyncStub, times: int, error: type[ServiceError]
 
 
 @pytest.mark.parametrize("error", [Unavailable(), ValueError("a bug")])
-async def test_a_method_that_keeps_failing_is_not_called(
+async def test_a_failing_method_is_not_called(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """After 20 failures no call of the method is sent, and CircuitOpen names the method and the time to wait."""
-    reject(echo, error)
-    await fail(stub, 20)
+    raise_in_handlers(echo, error)
+    await fail_calls(stub, 20)
 
     with pytest.raises(CircuitOpen) as caught:
         await stub.Echo(HI)
@@ -116,9 +108,9 @@ async def test_rejections_do_not_open_the_circuit(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, error: Exception
 ) -> None:
     """Errors of the caller, limits of the callee and cancellations do not open the circuit."""
-    reject(echo, error)
+    raise_in_handlers(echo, error)
 
-    await fail(stub, 30)
+    await fail_calls(stub, 30)
 
     assert echo.servicer.entered == 30
     assert breakers.states() == {ECHO: "closed"}
@@ -126,9 +118,9 @@ async def test_rejections_do_not_open_the_circuit(
 
 async def test_other_methods_stay_available(echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers) -> None:
     """The open circuit of one method does not affect another method of the same service."""
-    reject(echo, Unavailable())
-    await fail(stub, 21)
-    reject(echo, None)
+    raise_in_handlers(echo, Unavailable())
+    await fail_calls(stub, 21)
+    raise_in_handlers(echo, None)
 
     assert (await stub.EchoSheddable(echo_pb2.EchoSheddableRequest(text="hi"))).text == "hi"
 
@@ -136,15 +128,15 @@ async def test_other_methods_stay_available(echo: EchoServer, stub: EchoServiceA
 
 
 async def test_three_good_probes_close_the_circuit(
-    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: Clock
+    echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers, clock: ManualClock
 ) -> None:
     """Once its open time is over, the circuit is half-open, and three good probes close it."""
-    reject(echo, Unavailable())
-    await fail(stub, 20)
-    reject(echo, None)
-    await fail(stub, 1, CircuitOpen)
+    raise_in_handlers(echo, Unavailable())
+    await fail_calls(stub, 20)
+    raise_in_handlers(echo, None)
+    await fail_calls(stub, 1, CircuitOpen)
 
-    clock.now += 6
+    clock.now_s += 6
     assert breakers.states() == {ECHO: "half-open"}
     for _ in range(3):
         await stub.Echo(HI)
@@ -152,16 +144,18 @@ async def test_three_good_probes_close_the_circuit(
     assert breakers.states() == {ECHO: "closed"}
 
 
-async def test_three_of_two_hundred_callers_probe(echo: EchoServer, stub: EchoServiceAsyncStub, clock: Clock) -> None:
+async def test_three_of_two_hundred_callers_probe(
+    echo: EchoServer, stub: EchoServiceAsyncStub, clock: ManualClock
+) -> None:
     """Of 200 concurrent callers, three probe a half-open circuit and the others are rejected.
 
     A cancelled probe frees its place.
     """
-    reject(echo, Unavailable())
-    await fail(stub, 20)
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
+    raise_in_handlers(echo, Unavailable())
+    await fail_calls(stub, 20)
+    echo.servicer.hook = endless = Endless()
     echo.servicer.entered = 0
-    clock.now += 6
+    clock.now_s += 6
 
     async def call_echo() -> str:
         return (await stub.Echo(HI)).text
@@ -201,8 +195,8 @@ async def test_five_unreachable_calls_open_the_circuit(breakers: Breakers) -> No
     chain = [ClientBreaker(breakers)]
     async with ChainedChannel(grpc.aio.insecure_channel(f"127.0.0.1:{port}"), chain) as channel:
         stub = EchoServiceStub(channel)
-        await fail(stub, 5, Unavailable)
-        await fail(stub, 1, CircuitOpen)
+        await fail_calls(stub, 5, Unavailable)
+        await fail_calls(stub, 1, CircuitOpen)
 
     assert breakers.states() == {ECHO: "open"}
 
@@ -211,7 +205,7 @@ async def test_response_streams_bypass_the_breaker(
     echo: EchoServer, stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
     """Failing response streams are always sent and have no circuit."""
-    reject(echo, Unavailable())
+    raise_in_handlers(echo, Unavailable())
     for _ in range(30):
         with pytest.raises(Unavailable):
             [each async for each in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=1))]
@@ -224,10 +218,10 @@ async def test_all_channels_of_a_process_share_their_breakers(serve_echo: ServeE
     """Failures on two channels with the same breakers count for one circuit."""
     servers = [await serve_echo(), await serve_echo()]
     for server in servers:
-        reject(server, Unavailable())
-        chain = [ClientApiKey(lambda key=server.key: key), ClientBreaker(breakers)]  # type: ignore[misc]
+        raise_in_handlers(server, Unavailable())
+        chain = [ClientApiKey(partial(str, server.key)), ClientBreaker(breakers)]
         async with ChainedChannel(grpc.aio.insecure_channel(server.address), chain) as channel:
-            await fail(EchoServiceStub(channel), 10, Unavailable)
+            await fail_calls(EchoServiceStub(channel), 10, Unavailable)
 
     assert breakers.states() == {ECHO: "open"}
 

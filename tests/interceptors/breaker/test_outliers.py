@@ -57,7 +57,7 @@ def breakers() -> Breakers:
 
 
 @asynccontextmanager
-async def calling(
+async def stub_of_replicas(
     replicas: list[EchoServer], interceptors: list[ClientInterceptor]
 ) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub that calls the replicas in turn, with the service config."""
@@ -71,7 +71,7 @@ async def calling(
 async def stub(replicas: list[EchoServer], breakers: Breakers) -> AsyncIterator[EchoServiceAsyncStub]:
     """Return a stub that calls both replicas through the breakers."""
     chain: list[ClientInterceptor] = [ClientApiKey(lambda: replicas[0].key), ClientBreaker(breakers)]
-    async with calling(replicas, chain) as stub:
+    async with stub_of_replicas(replicas, chain) as stub:
         yield stub
 
 
@@ -94,7 +94,7 @@ async def test_a_failing_address_is_ejected_while_the_other_works(
     replicas: list[EchoServer], stub: EchoServiceAsyncStub, breakers: Breakers
 ) -> None:
     """Once a failing address is ejected, at most 2 % of the calls fail, and the method's breaker stays closed."""
-    replicas[0].servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
+    replicas[0].servicer.hook = crash
     successes_in_a_row, deadline = 0, time.monotonic() + TIMEOUT_S
     while successes_in_a_row < EJECTED_AFTER:
         successes_in_a_row = successes_in_a_row + 1 if await succeeds(stub) else 0
@@ -110,8 +110,8 @@ async def test_a_failing_address_is_ejected_while_the_other_works(
 async def test_one_of_two_failing_addresses_is_still_called(replicas: list[EchoServer]) -> None:
     """At most half of the addresses are ejected, so that one of two failing addresses still gets calls."""
     for each in replicas:
-        each.servicer.hook = crash  # type: ignore[method-assign]  # tests set the hook
-    async with calling(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
+        each.servicer.hook = crash
+    async with stub_of_replicas(replicas, [ClientApiKey(lambda: replicas[0].key)]) as stub:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             entered = [each.servicer.entered for each in replicas]

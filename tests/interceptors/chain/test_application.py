@@ -20,7 +20,7 @@ HI = echo_pb2.EchoRequest(text="hi")
 MANY = echo_pb2.EchoManyRequest(text="hi", repeat=2)
 
 
-class Recording(AsyncServerInterceptor):
+class RecordingInterceptor(AsyncServerInterceptor):
     """Unchanged interceptor of the grpc-interceptor package that records each call and passes it on."""
 
     def __init__(self, name: str = "", seen: list[tuple[Any, ...]] | None = None) -> None:
@@ -41,7 +41,7 @@ class Recording(AsyncServerInterceptor):
         return answer if hasattr(answer, "__aiter__") else await answer
 
 
-class UpperCasing(AsyncServerInterceptor):
+class UpperCaseInterceptor(AsyncServerInterceptor):
     """Interceptor as an async generator that changes each answer of a stream."""
 
     async def intercept(
@@ -49,7 +49,7 @@ class UpperCasing(AsyncServerInterceptor):
         method: Callable[..., Any],
         request_or_iterator: object,
         context: object,
-        method_name: str,  # noqa: ARG002 - as in its base class
+        method_name: str,
     ) -> Any:
         """Answer in upper case."""
         async for answer in method(request_or_iterator, context):
@@ -57,7 +57,7 @@ class UpperCasing(AsyncServerInterceptor):
             yield answer
 
 
-class Rejecting(AsyncServerInterceptor):
+class RejectingInterceptor(AsyncServerInterceptor):
     """Interceptor that raises the given error for every call."""
 
     def __init__(self, error: Exception) -> None:
@@ -68,7 +68,7 @@ class Rejecting(AsyncServerInterceptor):
         raise self.error
 
 
-async def texts(*all_texts: str) -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
+async def requests_of(*all_texts: str) -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
     """Yield a message for each text."""
     for text in all_texts:
         yield echo_pb2.EchoJoinedRequest(text=text)
@@ -83,13 +83,13 @@ async def rejection_of(echo: EchoServer) -> Exception:
 
 async def test_an_application_interceptor_wraps_every_shape(serve_echo: ServeEcho) -> None:
     """In every call shape, an application interceptor sees parsed messages, the method and the authenticated caller."""
-    recording = Recording()
+    recording = RecordingInterceptor()
     stub = (await serve_echo(application=[recording])).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["hi", "hi"]
-    assert (await stub.EchoJoined(texts("a", "b"))).text == "a b"
-    each = stub.EchoEach(echo_pb2.EchoEachRequest(text=request.text) async for request in texts("a", "b"))
+    assert (await stub.EchoJoined(requests_of("a", "b"))).text == "a b"
+    each = stub.EchoEach(echo_pb2.EchoEachRequest(text=request.text) async for request in requests_of("a", "b"))
     assert [answer.text async for answer in each] == ["a", "b"]
 
     service = "/solo60.example.v1.EchoService"
@@ -104,7 +104,9 @@ async def test_an_application_interceptor_wraps_every_shape(serve_echo: ServeEch
 async def test_application_interceptors_run_in_order(serve_echo: ServeEcho) -> None:
     """The first application interceptor is the outermost, on every call."""
     seen: list[tuple[Any, ...]] = []
-    stub = (await serve_echo(application=[Recording("outer", seen), Recording("inner", seen)])).stub()
+    stub = (
+        await serve_echo(application=[RecordingInterceptor("outer", seen), RecordingInterceptor("inner", seen)])
+    ).stub()
 
     await stub.Echo(HI)
     await stub.Echo(HI)
@@ -114,7 +116,7 @@ async def test_application_interceptors_run_in_order(serve_echo: ServeEcho) -> N
 
 async def test_an_interceptor_may_change_a_stream(serve_echo: ServeEcho) -> None:
     """An application interceptor that is an async generator may change the answers of a stream."""
-    stub = (await serve_echo(application=[UpperCasing()])).stub()
+    stub = (await serve_echo(application=[UpperCaseInterceptor()])).stub()
 
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["HI", "HI"]
 
@@ -130,7 +132,7 @@ async def test_a_grpc_exception_is_answered_with_its_status(
     serve_echo: ServeEcho, error: Exception, code: grpc.StatusCode, details: str
 ) -> None:
     """A GrpcException of an application interceptor is answered with its status and details."""
-    caught = await rejection_of(await serve_echo(application=[Rejecting(error)]))
+    caught = await rejection_of(await serve_echo(application=[RejectingInterceptor(error)]))
 
     assert type(caught) is UnknownError
     assert (caught.code, caught.message) == (code, details)
@@ -138,14 +140,16 @@ async def test_a_grpc_exception_is_answered_with_its_status(
 
 
 async def test_other_errors_are_answered_like_those_of_a_handler(serve_echo: ServeEcho) -> None:
-    """A ServiceError of an application interceptor keeps its class, and any other exception is answered as Internal."""
-    assert type(await rejection_of(await serve_echo(application=[Rejecting(SlotTaken())]))) is SlotTaken
-    assert type(await rejection_of(await serve_echo(application=[Rejecting(ValueError("secret"))]))) is Internal
+    """A ServiceError of an application interceptor reaches the caller, and any other exception is Internal."""
+    assert type(await rejection_of(await serve_echo(application=[RejectingInterceptor(SlotTaken())]))) is SlotTaken
+    assert (
+        type(await rejection_of(await serve_echo(application=[RejectingInterceptor(ValueError("secret"))]))) is Internal
+    )
 
 
-async def test_it_never_sees_calls_that_the_mesh_rejects(serve_echo: ServeEcho) -> None:
+async def test_an_application_interceptor_gets_no_calls_that_the_mesh_rejects(serve_echo: ServeEcho) -> None:
     """Calls without a valid key, with an invalid request or to an unserved method reach no application interceptor."""
-    recording = Recording()
+    recording = RecordingInterceptor()
     echo = await serve_echo(application=[recording])
 
     with pytest.raises(Unauthenticated):

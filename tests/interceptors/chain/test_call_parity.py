@@ -17,9 +17,8 @@ from interceptors.keys.interceptor import API_KEY
 from interceptors.retry_budget import RetryBudgets
 from mesh.serving.health_probe import probe_of
 from mesh.serving.server import HEALTH_SERVICE
-from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.chain.test_cancellation import until_ended
+from tests.interceptors.chain.calls_in_states import ONE_EACH, ONE_JOINED, SHAPES, STATES, expired
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -30,139 +29,8 @@ if TYPE_CHECKING:
 
     Action = Callable[[Any], Awaitable[object]]
 
-ONE_JOINED, ONE_EACH = echo_pb2.EchoJoinedRequest(text="hi"), echo_pb2.EchoEachRequest(text="hi")
 # A call that has not ended after this many answered health checks is considered to be waiting.
 HEALTH_CHECKS = 5
-SHORT_S = 0.05
-
-
-class Requests:
-    """Iterator with one request. It then waits for ever, unless the request is the last."""
-
-    def __init__(self, request: Message, *, last: bool) -> None:
-        self._request = request
-        self._is_last = last
-        self.ended = asyncio.Event()
-
-    async def __aiter__(self) -> AsyncIterator[Message]:
-        try:
-            yield self._request
-            if not self._is_last:
-                await asyncio.Event().wait()
-        finally:
-            self.ended.set()
-
-
-class CallShape:
-    """Shape of an RPC, in one of grpc.aio's two styles."""
-
-    def __init__(self, method: str, request: Message, *, many: bool = False, iterated: bool = False) -> None:
-        self.method = method
-        self.request = request
-        self.is_iterated = iterated
-        self.is_written = many and not iterated
-
-    def begin(self, stub: Any, *, last: bool = True, **options: Any) -> Any:
-        """Begin a call. `last` ends an iterator of requests after the first one."""
-        if self.is_written:
-            return getattr(stub, self.method)(**options)
-        request = Requests(self.request, last=last) if self.is_iterated else self.request
-        return getattr(stub, self.method)(request, **options)
-
-
-SHAPES = {
-    "unary": CallShape("Echo", echo_pb2.EchoRequest(text="hi")),
-    "hedged": CallShape("EchoHedged", echo_pb2.EchoHedgedRequest(text="hi")),
-    "answers": CallShape("EchoMany", echo_pb2.EchoManyRequest(text="hi", repeat=2)),
-    "requests written": CallShape("EchoJoined", ONE_JOINED, many=True),
-    "requests iterated": CallShape("EchoJoined", ONE_JOINED, many=True, iterated=True),
-    "both written": CallShape("EchoEach", ONE_EACH, many=True),
-    "both iterated": CallShape("EchoEach", ONE_EACH, many=True, iterated=True),
-}
-
-
-async def not_started(_echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Begin a call and return it at once."""
-    return shape.begin(stub, last=False, metadata=metadata)
-
-
-async def writing(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Return a call in progress at the server, with more requests to come."""
-    call = shape.begin(stub, last=False, metadata=metadata)
-    if shape.is_written:
-        await call.write(shape.request)
-    await until_handler_waits(echo, call)
-    return call
-
-
-async def half_closed(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Return a call in progress at the server, with all requests sent."""
-    call = shape.begin(stub, metadata=metadata)
-    if shape.is_written:
-        await call.write(shape.request)
-        await call.done_writing()
-    await until_handler_waits(echo, call)
-    return call
-
-
-async def cancelled(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Cancel a call in progress at the server."""
-    call = await writing(echo, stub, shape, metadata)
-    call.cancel()
-    await call.code()
-    return call
-
-
-async def expired(_echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Let a call expire at a silent server, because an answering server might end the call first."""
-    call = shape.begin(stub, last=False, metadata=metadata, timeout=SHORT_S)
-    await call.code()
-    return call
-
-
-async def succeeded(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Return a call that succeeded."""
-    echo.servicer.hook = answer  # type: ignore[method-assign]  # tests set the hook
-    call = shape.begin(stub, metadata=metadata)
-    if shape.is_written:
-        await call.write(shape.request)
-        await call.done_writing()
-    if hasattr(call, "read") and shape.is_iterated:
-        assert [each async for each in call] != []
-    elif hasattr(call, "read"):
-        while await call.read() is not grpc.aio.EOF:
-            pass
-    await call.code()
-    return call
-
-
-async def failed(echo: EchoServer, stub: Any, shape: CallShape, metadata: Any) -> Any:
-    """Return a call that failed."""
-    echo.servicer.hook = fail  # type: ignore[method-assign]  # tests set the hook
-    call = shape.begin(stub, last=False, metadata=metadata)
-    await call.code()
-    return call
-
-
-async def answer() -> None:
-    """Let the handler answer."""
-
-
-async def fail() -> None:
-    """Fail like a handler with a bug."""
-    raise ValueError("a bug")
-
-
-async def until_handler_waits(echo: EchoServer, call: Any) -> None:
-    """Wait until a call is sent and its handler waits in its hook."""
-    if isinstance(call, grpc.aio.StreamUnaryCall | grpc.aio.StreamStreamCall):  # other calls are sent when they begin
-        await call.wait_for_connection()
-    hook = echo.servicer.hook
-    assert isinstance(hook, Endless)
-    await hook.entered.wait()
-
-
-STATES = (not_started, writing, half_closed, cancelled, expired, succeeded, failed)
 
 
 async def wait(call: Any) -> object:
@@ -303,7 +171,7 @@ async def test_a_call_behaves_like_grpc_aio_in_every_state(
     ):
         for channel in (bare, ChainedChannel(bare, [ClientHedging(RetryBudgets())])):
             stub = EchoServiceStub(channel)
-            echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+            echo.servicer.hook = Endless()
             reached = await asyncio.gather(*(reach_state(echo, stub, SHAPES[shape], metadata) for _ in METHODS))
             seen.append(await run_all(dict(zip(METHODS, reached, strict=True)), probe))
     bare_result, our_result = seen
@@ -320,87 +188,3 @@ async def test_every_public_method_is_compared(echo: EchoServer) -> None:
     public_methods = {name for shape in SHAPES.values() for name in dir(shape.begin(stub)) if not name.startswith("_")}
 
     assert public_methods <= METHODS.keys()
-
-
-@pytest.mark.parametrize("iterated", [ONE_JOINED, ONE_EACH])
-async def test_client_streams_take_arguments_by_name_and_position(echo: EchoServer, iterated: Message) -> None:
-    """Calls with a stream of requests accept requests and options by position and by name, like those of grpc.aio."""
-    metadata = ((API_KEY, echo.key),)
-    for channel in (echo.bare_channel(), ChainedChannel(echo.bare_channel(), [])):
-        stub: Any = EchoServiceStub(channel)
-        begin = stub.EchoJoined if iterated is ONE_JOINED else stub.EchoEach
-
-        by_name = begin(request_iterator=Requests(iterated, last=True), timeout=30.0, metadata=metadata)
-        by_position = begin(Requests(iterated, last=True), 30.0, metadata, None, True, None)  # noqa: FBT003 - on purpose
-
-        assert [await answer_of(by_name), await answer_of(by_position)] == ["hi", "hi"]
-        assert 0 <= by_position.time_remaining() <= 30
-
-
-async def answer_of(call: Any) -> str:
-    """Return the text of the only answer."""
-    if hasattr(call, "read"):
-        [answer] = [each.text async for each in call]
-        return str(answer)
-    return str((await call).text)
-
-
-async def cancel_reader(call: Any, waiting: asyncio.Task[object], _channel: Any) -> None:
-    """Cancel the only reader of a call."""
-    del call
-    waiting.cancel()
-
-
-async def cancel(call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
-    """Cancel a call."""
-    call.cancel()
-
-
-async def close(_call: Any, _waiting: asyncio.Task[object], channel: Any) -> None:
-    """Close the channel under a call."""
-    await channel.close()
-
-
-async def do_nothing(_call: Any, _waiting: asyncio.Task[object], _channel: Any) -> None:
-    """Let a call end by itself."""
-
-
-@pytest.mark.parametrize("request_", [ONE_JOINED, ONE_EACH], ids=["requests", "both"])
-@pytest.mark.parametrize(
-    ("hook", "timeout_s", "end"),
-    [
-        (Endless, SHORT_S, do_nothing),
-        (lambda: fail, None, do_nothing),
-        (Endless, None, cancel),
-        (Endless, None, cancel_reader),
-        (Endless, None, close),
-    ],
-    ids=["expires", "fails", "is cancelled", "reader is cancelled", "channel is closed"],
-)
-async def test_the_request_iterator_of_an_ended_call_is_closed(
-    echo: EchoServer,
-    request_: Message,
-    hook: Callable[[], Any],
-    timeout_s: float | None,
-    end: Callable[..., Awaitable[None]],
-) -> None:
-    """However a call ends, its request iterator is closed and the task that waits for the next request ends."""
-    before = asyncio.all_tasks()
-    requests = Requests(request_, last=False)
-    channel = ChainedChannel(echo.bare_channel(), [])
-    stub: Any = EchoServiceStub(channel)
-    hook_instance = hook()
-    echo.servicer.hook = hook_instance  # type: ignore[method-assign]  # tests set the hook
-    begin = stub.EchoJoined if request_ is ONE_JOINED else stub.EchoEach
-    call = begin(requests, timeout=timeout_s, metadata=((API_KEY, echo.key),))
-    waiting = asyncio.create_task(answer_of(call))
-    if isinstance(hook_instance, Endless) and timeout_s is None:
-        await hook_instance.entered.wait()
-
-    await end(call, waiting, channel)
-
-    async with asyncio.timeout(30):
-        await asyncio.gather(waiting, return_exceptions=True)
-        await requests.ended.wait()
-    await echo.stop()
-    await until_ended(asyncio.all_tasks() - before)

@@ -9,9 +9,11 @@ from opentelemetry.trace import StatusCode
 from contracts.errors import Unavailable
 from interceptors.context import current_context
 from solo60.example.v1 import echo_pb2
+from tests.support.begun_calls import each_begun_shape, until_ended, wait_for_end
+from tests.support.call_shapes import HI
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
-from tests.support.eventually import TIMEOUT_S
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,60 +23,16 @@ if TYPE_CHECKING:
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
-HI = echo_pb2.EchoRequest(text="hi")
 
-
-async def endless_requests() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
-    """Yield one message and never end."""
-    yield echo_pb2.EchoJoinedRequest(text="hi")
-    await asyncio.Event().wait()
-
-
-def unary(stub: EchoServiceAsyncStub) -> Any:
-    """Begin a call with one message each way."""
-    return stub.Echo(HI)
-
-
-def server_stream(stub: EchoServiceAsyncStub) -> Any:
-    """Begin a call with many answers."""
-    return stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
-
-
-def client_stream(stub: EchoServiceAsyncStub) -> Any:
-    """Begin a call with many requests."""
-    return stub.EchoJoined(endless_requests())
-
-
-def both_streams(stub: EchoServiceAsyncStub) -> Any:
-    """Begin a call with many messages each way."""
-    return stub.EchoEach(echo_pb2.EchoEachRequest(text=each.text) async for each in endless_requests())
-
-
-def written(stub: EchoServiceAsyncStub) -> Any:
-    """Begin a call that writes and reads its messages one by one."""
-    return stub.EchoEach()
-
-
-each_shape = pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
-
-
-async def outcome(call: Any) -> None:
-    """Wait for the end of a call."""
-    if hasattr(call, "__aiter__"):
-        await call.read()
-    else:
-        await call
-
-
-@each_shape
+@each_begun_shape
 async def test_a_cancelled_call_cancels_its_handler(
     echo: EchoServer, logs: list[EventDict], begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """Cancelling a call cancels its handler, ends both spans as CANCELLED, logs one line and leaves no task."""
     before = asyncio.all_tasks()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     call = begin(echo.stub())
-    waiting = asyncio.create_task(outcome(call))
+    waiting = asyncio.create_task(wait_for_end(call))
     await hook.entered.wait()
 
     call.cancel()
@@ -109,15 +67,15 @@ async def test_a_stream_cancelled_between_answers_ends_its_handler(echo: EchoSer
 async def test_a_cancellation_reaches_every_hop(serve_echo: ServeEcho) -> None:
     """Cancelling a call also cancels the call that its handler makes to another service."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = back.servicer.hook = Endless()
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
     call: Any = front.stub().Echo(HI)
-    waiting = asyncio.create_task(outcome(call))
+    waiting = asyncio.create_task(wait_for_end(call))
     await hook.entered.wait()
 
     call.cancel()
@@ -129,8 +87,8 @@ async def test_a_cancellation_reaches_every_hop(serve_echo: ServeEcho) -> None:
 
 async def test_cancelling_the_awaiting_task_cancels_the_call(echo: EchoServer) -> None:
     """Cancelling the task that awaits a call cancels the call's handler."""
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
-    waiting = asyncio.create_task(outcome(echo.stub().Echo(HI)))
+    hook = echo.servicer.hook = Endless()
+    waiting = asyncio.create_task(wait_for_end(echo.stub().Echo(HI)))
     await hook.entered.wait()
 
     waiting.cancel()
@@ -156,9 +114,9 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     """After 1,000 cancelled calls no task is left, and the server still answers."""
     before = asyncio.all_tasks()
     stub = echo.stub()
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
     calls: list[Any] = [stub.Echo(HI) for _ in range(1000)]
-    waiting = asyncio.gather(*map(outcome, calls), return_exceptions=True)
+    waiting = asyncio.gather(*map(wait_for_end, calls), return_exceptions=True)
     await hook.entered.wait()
 
     for call in calls:
@@ -172,14 +130,14 @@ async def test_a_thousand_cancelled_calls_leave_no_task(echo: EchoServer) -> Non
     await until_ended(asyncio.all_tasks() - before)
 
 
-class AnswersEarly(EchoServicer):
+class EarlyAnswerServicer(EchoServicer):
     """Servicer that answers the first request and reads no further."""
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:
         """Answer with the first text alone."""
         return echo_pb2.EchoJoinedResponse(text=(await anext(request_iterator)).text)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]
         """Answer the first text alone."""
         yield echo_pb2.EchoEachResponse(text=(await anext(request_iterator)).text)
 
@@ -187,7 +145,7 @@ class AnswersEarly(EchoServicer):
 async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho) -> None:
     """A server may end a call successfully while its client still writes. grpc.aio alone would report INTERNAL."""
     before = asyncio.all_tasks()
-    echo = await serve_echo(AnswersEarly())  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(EarlyAnswerServicer())
     stub = echo.stub()
 
     answers = [answer.text async for answer in stub.EchoEach(echo_pb2.EchoEachRequest(text="hi") for _ in range(2000))]
@@ -201,14 +159,4 @@ async def test_an_early_answer_ends_the_call_successfully(serve_echo: ServeEcho)
 
 async def until_both_sides_ended(echo: EchoServer) -> None:
     """Wait until the caller's span has ended too, which happens when gRPC's core has reset the stream."""
-    async with asyncio.timeout(TIMEOUT_S):
-        while len(echo.spans()) < 2:  # noqa: ASYNC110 - an exporter has no event to wait for
-            await asyncio.sleep(0.001)
-
-
-async def until_ended(tasks: set[asyncio.Task[Any]]) -> None:
-    """Wait until all given tasks except the current one have ended by themselves."""
-    tasks -= {asyncio.current_task()}
-    if tasks:
-        _, still = await asyncio.wait(tasks, timeout=TIMEOUT_S)
-        assert still == set()
+    await eventually(lambda: len(echo.spans()) == 2)

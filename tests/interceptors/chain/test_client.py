@@ -88,7 +88,7 @@ async def test_an_interceptor_gets_the_trailing_metadata_of_an_error(
     async def hook() -> None:
         raise SlotTaken
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     with pytest.raises(ServiceError):
         await call_in_shape(stub, shape)
 
@@ -100,7 +100,7 @@ async def test_a_cancelled_call_has_no_trailing_metadata(
     echo: EchoServer, stub: EchoServiceAsyncStub, listener: Listener
 ) -> None:
     """A call that its caller cancels has empty trailing metadata."""
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = endless = Endless()
     call = asyncio.ensure_future(stub.Echo(echo_pb2.EchoRequest(text="hi")))
     await endless.entered.wait()
 

@@ -15,17 +15,17 @@ from interceptors.hedging import ClientHedging
 from interceptors.retry_budget import RetryBudgets
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.interceptors.breaker.test_breaker import reject
-from tests.interceptors.chain.test_cancellation import (
-    HI,
-    both_streams,
-    client_stream,
-    each_shape,
-    outcome,
-    server_stream,
-    unary,
-    written,
+from tests.interceptors.breaker.test_breaker import raise_in_handlers
+from tests.support.begun_calls import (
+    begin_both_streams,
+    begin_client_stream,
+    begin_server_stream,
+    begin_unary,
+    begin_written_streams,
+    each_begun_shape,
+    wait_for_end,
 )
+from tests.support.call_shapes import HI
 from tests.support.echo_server import Endless
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ async def rejecting() -> AsyncIterator[EchoServiceAsyncStub]:
         yield EchoServiceStub(chained)
 
 
-@pytest.mark.parametrize("begin", [unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
+@pytest.mark.parametrize("begin", [begin_unary, lambda stub: stub.EchoHedged(HEDGED)], ids=["unary", "hedged"])
 async def test_a_call_reports_its_end_like_grpc(
     stub: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
@@ -103,7 +103,7 @@ async def test_a_fatal_attempt_ends_the_hedged_call(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder
 ) -> None:
     """A fatal error of one attempt ends a hedged call with its status, even if nothing awaits the answer."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call: Any = stub.EchoHedged(HEDGED)
 
     assert await call.code() is grpc.StatusCode.INTERNAL
@@ -117,7 +117,7 @@ async def test_a_hedged_call_can_be_cancelled(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder
 ) -> None:
     """A hedged call can be cancelled before any attempt is answered."""
-    echo.servicer.hook = endless = Endless()  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = endless = Endless()
     call: Any = stub.EchoHedged(HEDGED)
     await endless.entered.wait()
 
@@ -131,19 +131,19 @@ async def test_a_hedged_call_can_be_cancelled(
     assert (call.cancelled(), len(recorder.errors)) == (True, 1)
 
 
-@each_shape
+@each_begun_shape
 async def test_an_unawaited_call_ends(
     echo: EchoServer, stub: EchoServiceAsyncStub, recorder: EndRecorder, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """The interceptors are notified once of a call's end, even if nothing awaits the call."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call = begin(stub)
 
     await recorder.has_ended.wait()
 
     assert len(recorder.errors) == 1
     with pytest.raises(ServiceError):
-        await outcome(call)
+        await wait_for_end(call)
     assert len(recorder.errors) == 1
 
 
@@ -157,7 +157,7 @@ async def test_invalid_metadata_raises_type_error(stub: EchoServiceAsyncStub, re
 
 async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub: EchoServiceAsyncStub) -> None:
     """Writing to an ended call raises the contract's error, not gRPC's."""
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     call: Any = stub.EchoEach()
     with pytest.raises(ServiceError):
         await call.read()
@@ -166,11 +166,13 @@ async def test_writing_to_an_ended_call_raises_its_error(echo: EchoServer, stub:
         await call.write(echo_pb2.EchoEachRequest(text="hi"))
 
 
-@pytest.mark.parametrize("begin", [unary, server_stream, client_stream, both_streams, written])
+@pytest.mark.parametrize(
+    "begin", [begin_unary, begin_server_stream, begin_client_stream, begin_both_streams, begin_written_streams]
+)
 async def test_a_rejected_call_raises_when_its_answer_is_read(
     rejecting: EchoServiceAsyncStub, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
-    """A refused call does not raise when it begins, but in every method that waits for its answer."""
+    """A rejected call does not raise when it begins, but in every method that waits for its answer."""
     call, reported = begin(rejecting), asyncio.Event()
     call.add_done_callback(lambda _: reported.set())
 
@@ -189,29 +191,29 @@ async def test_a_rejected_call_raises_when_its_answer_is_read(
 class FailingFinish(ClientInterceptor):
     """Interceptor that fails when a call has ended."""
 
-    def start(self, call: ClientCall) -> Finish:  # noqa: ARG002 - as in the base class
+    def start(self, call: ClientCall) -> Finish:
         def finish(_error: BaseException | None) -> None:
             raise ValueError("a bug")
 
         return finish
 
 
-@each_shape
+@each_begun_shape
 async def test_an_interceptor_bug_does_not_block_the_caller(
     echo: EchoServer, begin: Callable[[EchoServiceAsyncStub], Any]
 ) -> None:
     """If an interceptor fails at the end of a call, the caller still gets an error."""
     asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
-    reject(echo, SlotTaken())
+    raise_in_handlers(echo, SlotTaken())
     async with ChainedChannel(
         grpc.aio.insecure_channel(echo.address), [FailingFinish(), EndRecorder(echo.key)]
     ) as channel:
         with pytest.raises((ServiceError, ValueError)):
-            await outcome(begin(EchoServiceStub(channel)))
+            await wait_for_end(begin(EchoServiceStub(channel)))
 
 
 async def test_gathered_calls_fail_one_by_one(stub: EchoServiceAsyncStub, rejecting: EchoServiceAsyncStub) -> None:
-    """A refused call does not affect another call that is gathered with it."""
+    """A rejected call does not affect another call that is gathered with it."""
     answers = await asyncio.gather(rejecting.Echo(HI), stub.Echo(HI), return_exceptions=True)
 
     assert [type(each) for each in answers] == [CircuitOpen, echo_pb2.EchoResponse]

@@ -22,47 +22,49 @@ HI = echo_pb2.EchoRequest(text="hi")
 MANY = echo_pb2.EchoManyRequest(text="hi", repeat=3)
 
 
-async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
+async def requests_of(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
     """Yield a message for each text."""
     for text in texts:
         yield echo_pb2.EchoEachRequest(text=text)
 
 
-class OtherStyles(EchoServicer):
+class OtherStylesServicer(EchoServicer):
     """Servicer with each streaming handler in the style that EchoServicer does not use."""
 
-    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]  # noqa: N802 - as generated, with one style only
+    async def EchoMany(self, request: Any, context: Any) -> None:  # type: ignore[override]
         """Write answers instead of yielding them."""
         for _ in range(request.repeat):
             await context.write(echo_pb2.EchoManyResponse(text=request.text))
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> echo_pb2.EchoJoinedResponse:
         """Read requests instead of iterating."""
         texts = []
         while (request := await context.read()) is not grpc.aio.EOF:
             texts.append(request.text)
         return echo_pb2.EchoJoinedResponse(text=" ".join(texts))
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> AsyncIterator[echo_pb2.EchoEachResponse]:  # type: ignore[override]
         """Iterate and yield."""
         async for request in request_iterator:
             yield echo_pb2.EchoEachResponse(text=request.text)
 
 
-@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStylesServicer])
 async def test_every_style_of_handler_is_served(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
     """Handlers may be coroutines or async generators, and may iterate or read, and yield or write, as in grpc.aio."""
     stub = (await serve_echo(servicer())).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
     assert [answer.text async for answer in stub.EchoMany(MANY)] == ["hi", "hi", "hi"]
-    assert (await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=e.text) async for e in each("a", "b"))).text == "a b"
-    assert [answer.text async for answer in stub.EchoEach(each("a", "b"))] == ["a", "b"]
+    assert (
+        await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=e.text) async for e in requests_of("a", "b"))
+    ).text == "a b"
+    assert [answer.text async for answer in stub.EchoEach(requests_of("a", "b"))] == ["a", "b"]
     assert [answer.text async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi"))] == []
-    assert [answer.text async for answer in stub.EchoEach(each())] == []
+    assert [answer.text async for answer in stub.EchoEach(requests_of())] == []
 
 
-@pytest.mark.parametrize("servicer", [EchoServicer, OtherStyles])
+@pytest.mark.parametrize("servicer", [EchoServicer, OtherStylesServicer])
 async def test_a_stream_may_alternate_requests_and_answers(serve_echo: ServeEcho, servicer: type[EchoServicer]) -> None:
     """A caller may write and read by turns: each answer arrives before the next request is written."""
     call: Any = (await serve_echo(servicer())).stub().EchoEach()
@@ -79,13 +81,13 @@ async def test_a_stream_may_alternate_requests_and_answers(serve_echo: ServeEcho
 async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> None:
     """A handler's async generator is closed before the caller gets an error, by the task that ran it.
 
-    Its transactions and context variables need that task.
+    Transactions and context variables of the generator need that task.
     """
 
-    class WithHeldResource(EchoServicer):
+    class CleanupServicer(EchoServicer):
         tasks: tuple[object, ...] = ()
 
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             """Answer with an invalid response."""
             began = asyncio.current_task()
             try:
@@ -93,7 +95,7 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
             finally:
                 self.tasks = (began, asyncio.current_task())
 
-    servicer = WithHeldResource()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = CleanupServicer()
     stub = (await serve_echo(servicer)).stub()
 
     with pytest.raises(Internal):
@@ -103,26 +105,26 @@ async def test_a_generator_is_closed_by_its_own_task(serve_echo: ServeEcho) -> N
     assert began is ended
 
 
-class Blocking(EchoServicer):
+class BlockingServicer(EchoServicer):
     """Servicer with handlers that are plain functions."""
 
     thread: int = 0
 
-    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]  # noqa: ARG002, N802 - as generated, with coroutines only
+    def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # type: ignore[override]
         """Answer or raise an error."""
         self.thread = threading.get_ident()
         if request.text == "taken":
             raise SlotTaken
         return echo_pb2.EchoResponse(text=request.text)
 
-    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]  # noqa: ARG002, N802 - as above
+    def EchoMany(self, request: Any, context: Any) -> Iterator[echo_pb2.EchoManyResponse]:  # type: ignore[override]
         """Yield without an event loop."""
         yield echo_pb2.EchoManyResponse(text=request.text)
 
 
 async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) -> None:
     """A handler that is a plain function runs in another thread, and its errors reach the caller."""
-    servicer = Blocking()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = BlockingServicer()
     stub = (await serve_echo(servicer)).stub()
 
     assert (await stub.Echo(HI)).text == "hi"
@@ -133,7 +135,7 @@ async def test_a_plain_function_runs_in_another_thread(serve_echo: ServeEcho) ->
 
 async def test_a_stream_requires_an_async_handler(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """A stream with a plain function as its handler is Internal, and the log states that the handler must be async."""
-    stub = (await serve_echo(Blocking())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(BlockingServicer())).stub()
 
     with pytest.raises(Internal):
         _ = [answer async for answer in stub.EchoMany(MANY)]
@@ -152,13 +154,13 @@ async def test_an_unimplemented_method_is_unimplemented(echo: EchoServer) -> Non
 async def test_a_stream_handler_has_grpcs_context(serve_echo: ServeEcho) -> None:
     """A stream handler can use the peer and the initial metadata of its gRPC context."""
 
-    class PeerEchoing(EchoServicer):
-        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    class PeerServicer(EchoServicer):
+        async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
             """Send initial metadata and answer with the peer's address."""
             await context.send_initial_metadata((("greeting", "hello"),))
             yield echo_pb2.EchoManyResponse(text=context.peer())
 
-    call: Any = (await serve_echo(PeerEchoing())).stub().EchoMany(MANY)  # type: ignore[abstract]  # Promise is not implemented
+    call: Any = (await serve_echo(PeerServicer())).stub().EchoMany(MANY)
 
     assert [answer.text.startswith("ipv4:127.0.0.1") async for answer in call] == [True]
     assert (await call.initial_metadata())["greeting"] == "hello"

@@ -33,7 +33,7 @@ BAD = echo_pb2.EchoRequest(text="")
 async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
     """Serve the echo service with these interceptors alone."""
     server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(EchoServicer(), server)  # type: ignore[abstract]  # Promise is not implemented
+    add_EchoServiceServicer_to_server(EchoServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -67,7 +67,7 @@ async def test_several_interceptors_in_one_server_become_one_chain(logs: list[Ev
     assert [line["code"] for line in logs if line["event"] == "call"] == ["OK", "OK", "INVALID_ARGUMENT"]
 
 
-class ThirdParty(grpc.aio.ServerInterceptor):
+class ThirdPartyInterceptor(grpc.aio.ServerInterceptor):
     """Interceptor of another library that counts its calls."""
 
     def __init__(self) -> None:
@@ -81,14 +81,14 @@ class ThirdParty(grpc.aio.ServerInterceptor):
 
 async def test_interceptors_of_other_libraries_may_be_combined_with_ours() -> None:
     """An interceptor of another library is called for each call beside ours."""
-    third_party = ThirdParty()
+    third_party = ThirdPartyInterceptor()
     async with serving(third_party, ServerContext(), ServerValidation()) as stub:
         await stub.Echo(HI)
         await stub.Echo(HI)
     assert third_party.calls == 2
 
 
-class AddsTrailing(ServerInterceptor):
+class TrailingMetadataInterceptor(ServerInterceptor):
     """Interceptor that adds trailing metadata to each call."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
@@ -97,10 +97,10 @@ class AddsTrailing(ServerInterceptor):
         return await proceed(call)
 
 
-class SetsTrailing(EchoServicer):
+class TrailingMetadataServicer(EchoServicer):
     """Servicer that sets trailing metadata."""
 
-    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:  # noqa: N802 - as generated
+    async def Echo(self, request: echo_pb2.EchoRequest, context: Any) -> echo_pb2.EchoResponse:
         """Set the metadata, and fail if the request asks for it."""
         context.set_trailing_metadata((("x-theirs", "2"),))
         if request.text == "fail":
@@ -111,8 +111,8 @@ class SetsTrailing(EchoServicer):
 @pytest.mark.parametrize("text", ["hi", "fail"])
 async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
     """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
-    server = grpc.aio.server(interceptors=[AddsTrailing()])
-    add_EchoServiceServicer_to_server(SetsTrailing(), server)  # type: ignore[abstract]  # Promise is not implemented
+    server = grpc.aio.server(interceptors=[TrailingMetadataInterceptor()])
+    add_EchoServiceServicer_to_server(TrailingMetadataServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

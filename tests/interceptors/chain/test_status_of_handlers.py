@@ -12,8 +12,8 @@ import pytest
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
 from interceptors.chain.metadata import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import HI, SECRET, both_streams, client_stream, each_shape, raising, unary
-from tests.interceptors.metrics.test_metrics import samples
+from tests.interceptors.metrics.samples import samples
+from tests.support.call_shapes import HI, both_streams, client_stream, each_shape, raising, unary
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict
 
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
+SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
 both_engines = pytest.mark.parametrize("engine", ["grpcio", "native"])
 
 
-class SetsStatus(EchoServicer):
+class StatusServicer(EchoServicer):
     """Servicer that sets a status in each shape and style: with an answer, without one, or with a crash."""
 
     crash: Exception | None = None
@@ -38,21 +39,21 @@ class SetsStatus(EchoServicer):
         if self.crash is not None:
             raise self.crash
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:
         """Answer with an invalid message."""
         self._set(context)
         return echo_pb2.EchoResponse()
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         """Answer once."""
         yield echo_pb2.EchoManyResponse(text="hi")
         self._set(context)
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:
         """Answer with nothing."""
         self._set(context)
 
-    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]  # noqa: ARG002, N802 - as generated
+    async def EchoEach(self, request_iterator: Any, context: Any) -> None:  # type: ignore[override]
         """Write nothing."""
         self._set(context)
 
@@ -64,7 +65,7 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
     serve_echo: ServeEcho, logs: list[EventDict], call: Shape, crash: Exception | None, engine: str
 ) -> None:
     """Caller, span, metrics and log have the status that a handler sets, even if the handler answers or crashes."""
-    servicer = SetsStatus()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = StatusServicer()
     servicer.crash = crash
     echo = await serve_echo(servicer, engine=engine)
 
@@ -86,12 +87,12 @@ async def test_the_status_set_by_a_handler_is_reported_everywhere(
 async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, engine: str) -> None:
     """The trailing metadata of a handler, including status details, is sent with its status."""
 
-    class SetsTrailing(EchoServicer):
-        async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+    class TrailingMetadataServicer(EchoServicer):
+        async def Echo(self, request: Any, context: Any) -> Any:
             context.set_code(grpc.StatusCode.NOT_FOUND)
             context.set_trailing_metadata(((STATUS_DETAILS, b"\x08\x05"), ("x-place", "7")))
 
-    echo = await serve_echo(SetsTrailing(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(TrailingMetadataServicer(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(HI)
@@ -101,10 +102,10 @@ async def test_a_handlers_own_status_details_are_sent(serve_echo: ServeEcho, eng
     assert (trailing.get_all(STATUS_DETAILS), trailing["x-place"]) == ([b"\x08\x05"], "7")
 
 
-class PlainFunctions(EchoServicer):
+class PlainFunctionServicer(EchoServicer):
     """Servicer with plain functions, which run in a thread."""
 
-    def Echo(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
+    def Echo(self, request: Any, context: Any) -> Any:
         """Fail in one of gRPC's two ways."""
         if request.text == "abort":
             context.abort(grpc.StatusCode.NOT_FOUND, "no such place")
@@ -117,7 +118,7 @@ class PlainFunctions(EchoServicer):
 @pytest.mark.parametrize("text", ["abort", "set"])
 async def test_a_plain_function_may_abort_or_set_a_status(serve_echo: ServeEcho, engine: str, text: str) -> None:
     """A handler that is a plain function may abort or set a status, without awaiting."""
-    echo = await serve_echo(PlainFunctions(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(PlainFunctionServicer(), engine=engine)
 
     with pytest.raises(UnknownError) as caught:
         await echo.stub().Echo(echo_pb2.EchoRequest(text=text))
@@ -146,7 +147,7 @@ async def test_a_group_of_one_error_is_that_error(
 ) -> None:
     """An error that a task group wraps in a group, or in nested groups, reaches the caller unchanged."""
     error: Exception = RateLimited("Slow down.")
-    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(ExceptionGroup("inner", [error]) if nested else error)
 
     with pytest.raises(RateLimited) as caught:
         await call(echo.stub())
@@ -158,7 +159,7 @@ async def test_a_group_of_one_error_is_that_error(
 @pytest.mark.parametrize("call", [unary, client_stream, both_streams])
 async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call: Shape) -> None:
     """Of several errors in a group, the caller gets the first one."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(RateLimited("First."), RateLimited("Second."), GymNotFound())
 
     with pytest.raises(RateLimited, match=r"First\."):
         await call(echo.stub())
@@ -166,7 +167,7 @@ async def test_the_first_of_several_errors_is_the_answer(echo: EchoServer, call:
 
 async def test_a_group_with_an_unexpected_exception_is_internal(echo: EchoServer, logs: list[EventDict]) -> None:
     """A group with an unexpected exception is Internal to the caller, and the log contains all its errors."""
-    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = in_tasks(RateLimited("First."), ValueError(SECRET))
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)

@@ -82,7 +82,7 @@ class SplitServicer:
 
     __module__ = "solo60.split.v1.split_service_pb2_grpc"
 
-    async def Do(self, request: Any, context: Any) -> Any:  # noqa: N802 - as generated
+    async def Do(self, request: Any, context: Any) -> Any:
         """Do nothing."""
 
 
@@ -127,7 +127,7 @@ async def test_an_unusable_contract_is_rejected_when_its_service_is_added(
 def test_check_rejects_an_unusable_contract(service: str, reason: str) -> None:
     """check() raises ContractError for an unusable contract.
 
-    Servers with plain interceptors call it before they start.
+    Servers with plain interceptors call check() before they start.
     """
     with pytest.raises(ContractError, match=reason):
         chain().check("solo60.example.v1.EchoService", service)
@@ -138,7 +138,7 @@ async def test_a_contract_that_is_not_imported_is_rejected() -> None:
     """Adding a service without an imported contract raises ContractError, which names the module to import."""
     with pytest.raises(ContractError, match=IMPORT_IT):
         add(ChainedServer(grpc.aio.server(), chain()), SPLIT)
-    with pytest.raises(ContractError, match=f"no imported contract has a service {SPLIT}"):
+    with pytest.raises(ContractError, match=f"No imported contract has the service {SPLIT}"):
         chain().check(SPLIT)
 
 
@@ -159,7 +159,7 @@ async def test_an_unchecked_unusable_contract_is_internal(service: str, reason: 
     assert any(reason in str(line.get("reason")) for line in logs)
 
 
-class Generic(grpc.GenericRpcHandler):
+class EchoingGenericHandler(grpc.GenericRpcHandler):
     """Generic handler that echoes the requests of every method."""
 
     def service(self, handler_call_details: Any) -> Any:
@@ -176,7 +176,7 @@ async def test_a_method_without_a_contract_bypasses_the_chain(logs: list[EventDi
     """A method without a contract, such as a proxy's, is served without our interceptors and without a log line."""
     shared = chain()
     server = grpc.aio.server(interceptors=[shared])
-    server.add_generic_rpc_handlers((Generic(),))
+    server.add_generic_rpc_handlers((EchoingGenericHandler(),))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:

@@ -29,20 +29,20 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 ECHO = "/solo60.example.v1.EchoService/Echo"
 CONTRACT_S = 2.0
-# Deadline of the contract on most test servers. It is long, so that no test depends on speed.
+# Deadline of the contract on most test servers, so long that no test depends on speed.
 STRETCHED_S = CONTRACT_S * DEADLINE_FACTOR
 # gRPC's core rounds a deadline up when it sends it.
 ROUNDING = 1.01
 
 
-def budgets(echo: EchoServer) -> list[float]:
+def record_remaining_s(echo: EchoServer) -> list[float]:
     """Make every handler record its remaining seconds."""
     seen: list[float] = []
 
     async def hook() -> None:
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     return seen
 
 
@@ -68,7 +68,7 @@ async def test_the_server_limits_the_deadline_to_the_contract(
     echo: EchoServer, requested_s: float | None, ceiling_s: float
 ) -> None:
     """A call with a longer deadline, or with none, gets the deadline of the contract at the server."""
-    seen = budgets(echo)
+    seen = record_remaining_s(echo)
 
     await call_with(echo, requested_s)
 
@@ -79,7 +79,7 @@ async def test_the_server_limits_the_deadline_to_the_contract(
 async def test_deadline_factor_extends_the_contracts_deadline(serve_echo: ServeEcho, factor: float) -> None:
     """DEADLINE_FACTOR multiplies the contract's deadline at the client and at the server."""
     echo = await serve_echo(deadline_factor=factor)
-    seen = budgets(echo)
+    seen = record_remaining_s(echo)
 
     await echo.stub().Echo(HI)
     await call_with(echo, None)
@@ -92,7 +92,7 @@ async def test_deadline_factor_extends_the_contracts_deadline(serve_echo: ServeE
 async def test_the_server_ends_a_call_without_a_deadline(serve_echo: ServeEcho) -> None:
     """The server ends a call without a deadline at the contract's deadline and cancels its handler."""
     echo = await serve_echo(deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await call_with(echo, None)
@@ -105,13 +105,13 @@ async def test_the_server_ends_a_call_without_a_deadline(serve_echo: ServeEcho) 
 async def test_a_sub_call_has_less_time_than_its_parent(serve_echo: ServeEcho) -> None:
     """A sub-call gets the remaining time of its parent, minus a reserve for the answer."""
     front, back = await serve_echo(), await serve_echo()
-    seen, stub, left = budgets(back), back.stub(), []
+    seen, stub, left = record_remaining_s(back), back.stub(), []
 
     async def hook() -> None:
         left.append(remaining_s() or 0)
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     await front.stub().Echo(HI, timeout=STRETCHED_S / 2)
 
     assert 0 < seen[0] <= time_for_callee(left[0]) * ROUNDING < left[0]
@@ -132,7 +132,7 @@ async def test_a_sub_call_without_time_is_not_sent(serve_echo: ServeEcho, logs: 
             errors.append(error)
             raise
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     with pytest.raises(DeadlineExceeded):
         await front.stub().Echo(HI)
 
@@ -160,7 +160,7 @@ async def test_a_timeout_error_of_a_handler_is_internal(echo: EchoServer) -> Non
     async def hook() -> None:
         raise TimeoutError
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     with pytest.raises(Internal):
         await echo.stub().Echo(HI)
@@ -191,7 +191,7 @@ async def test_detached_work_without_budget_makes_no_calls() -> None:
 
 @pytest.mark.requirement("L3")
 async def test_detached_work_is_not_limited_by_its_call(echo: EchoServer) -> None:
-    """Work detached within a call has its full own budget, and the call keeps its own deadline."""
+    """Work detached within a call has its own full budget, and does not change the deadline of the call."""
     seen: list[float] = []
 
     async def hook() -> None:
@@ -199,7 +199,7 @@ async def test_detached_work_is_not_limited_by_its_call(echo: EchoServer) -> Non
             seen.append(remaining_s() or 0)
         seen.append(remaining_s() or 0)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     await echo.stub().Echo(HI)
 
     assert seen[0] > STRETCHED_S > seen[1] > 0

@@ -42,7 +42,7 @@ class Chain:
         self.is_at_rest.set()
         for number, server in enumerate(servers):
             following = servers[number + 1].stub() if number + 1 < len(servers) else None
-            server.servicer.hook = self._work(number, following)  # type: ignore[method-assign]  # tests set the hook
+            server.servicer.hook = self._work(number, following)
 
     def _work(self, number: int, following: EchoServiceAsyncStub | None) -> Any:
         async def hook() -> None:

@@ -93,9 +93,9 @@ async def test_a_handler_ends_at_the_deadline_of_a_silent_caller(
 ) -> None:
     """The core of gRPC cancels a handler at its caller's deadline, without a reset by the caller or our own timer."""
     echo = await serve_echo(engine=engine)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
-    # Retry because a slow machine may start the call late. It is then rejected, or native does not see that it expired.
+    # Retry because a slow machine may start the call late. A late call is rejected, or native misses its expiry.
     codes: list[str] = []
     for _ in range(TRIES):
         ending = await SilentPeer(echo).call("200m")
@@ -118,7 +118,7 @@ async def test_a_call_without_a_deadline_gets_the_contracts_and_is_logged(
 ) -> None:
     """A call without a deadline ends by the server's own timer, and its log line is marked."""
     echo = await serve_echo(engine=engine, deadline_factor=0.1)
-    hook = echo.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = echo.servicer.hook = Endless()
 
     ending = await SilentPeer(echo).call("")
     await hook.cancelled.wait()
@@ -149,7 +149,7 @@ def test_an_expired_call_enters_no_handler() -> None:
 
 
 async def _stall() -> None:
-    servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = EchoServicer()
     server = grpc.aio.server(interceptors=[ServerContext(), ServerDeadline()])
     add_EchoServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

@@ -57,7 +57,7 @@ def forward_calls(front: EchoServer, *steps: Callable[[], Awaitable[object]]) ->
             with suppress(ServiceError):
                 await step()
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
 
 
 async def test_an_answer_reports_its_time_spent_and_allowed(echo: EchoServer) -> None:
@@ -67,7 +67,7 @@ async def test_an_answer_reports_its_time_spent_and_allowed(echo: EchoServer) ->
 
     [hop] = await hops_of(call)
 
-    assert (hop.method, hop.depth, hop.answered) == (ECHO, 0, True)
+    assert (hop.method, hop.depth, hop.sent_ledger) == (ECHO, 0, True)
     assert 0 <= hop.spent_ms <= hop.allowed_ms <= 2000 * DEADLINE_FACTOR
 
 
@@ -96,7 +96,7 @@ async def test_sub_calls_follow_one_level_deeper(serve_echo: ServeEcho) -> None:
         (2, ECHO),
         (2, "solo60.example.v1.EchoService/EchoMany"),
     ]
-    assert all(hop.answered for hop in hops)
+    assert all(hop.sent_ledger for hop in hops)
     assert hops[0].allowed_ms > hops[1].allowed_ms > hops[2].allowed_ms
 
 
@@ -107,32 +107,32 @@ async def test_a_failed_sub_call_is_in_the_ledger(serve_echo: ServeEcho) -> None
     async def reject() -> None:
         raise SlotTaken
 
-    back.servicer.hook = reject  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = reject
     stub = back.stub()
     forward_calls(front, lambda: stub.Echo(HI))
     call: Any = front.stub().Echo(HI)
     await call
 
-    assert [(hop.depth, hop.answered) for hop in await hops_of(call)] == [(0, True), (1, True)]
+    assert [(hop.depth, hop.sent_ledger) for hop in await hops_of(call)] == [(0, True), (1, True)]
 
 
 async def test_an_unanswered_sub_call_is_in_the_logged_ledger(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """The log line of an expired call lists a sub-call that never answered, with the time measured by its caller."""
     front, back = await serve_echo(), await serve_echo()
-    hook = back.servicer.hook = Endless()  # type: ignore[method-assign]  # tests set the hook
+    hook = back.servicer.hook = Endless()
     stub = back.stub()
 
     async def call_back() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = call_back  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = call_back
     caller = front.stub()
     await hook.until_out_of_time(lambda: caller.Echo(HI, timeout=0.3))
     await front.shut_down()
     await back.shut_down()
 
     ledgers = [parse(line["ledger"]) for line in logs if "ledger" in line]
-    assert {tuple((hop.depth, hop.answered) for hop in ledger) for ledger in ledgers} == {
+    assert {tuple((hop.depth, hop.sent_ledger) for hop in ledger) for ledger in ledgers} == {
         ((0, True),),
         ((0, True), (1, False)),
     }
@@ -162,7 +162,7 @@ def test_a_ledger_round_trips() -> None:
     assert parse(written) == [
         Hop("a.B/C", 312, 10_000),
         Hop(CHARGE, 120, 9300, depth=1),
-        Hop(ECHO, 500, 500, depth=1, answered=False),
+        Hop(ECHO, 500, 500, depth=1, sent_ledger=False),
     ]
 
 

@@ -27,59 +27,21 @@ from contracts.errors import (
 from interceptors.chain.metadata import STATUS_DETAILS
 from interceptors.errors.status import error_of_status, status_of_error
 from solo60.example.v1 import echo_pb2
+from tests.support.call_shapes import (
+    HI,
+    each_shape,
+    raising,
+)
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
     from structlog.typing import EventDict
 
-    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
-    Shape = Callable[[EchoServiceAsyncStub], Awaitable[object]]
 
 SECRET = "postgres://user:hunter2@db"  # noqa: S105 - must not leak
-HI = echo_pb2.EchoRequest(text="hi")
-
-
-async def many_requests(count: int = 3) -> AsyncIterator[echo_pb2.EchoEachRequest]:
-    """Yield messages, more than a server reads if it rejects at once."""
-    for number in range(count):
-        yield echo_pb2.EchoEachRequest(text=str(number))
-
-
-async def unary(stub: EchoServiceAsyncStub) -> object:
-    """Call with one message each way."""
-    return await stub.Echo(HI)
-
-
-async def server_stream(stub: EchoServiceAsyncStub) -> object:
-    """Call with many answers."""
-    return [answer async for answer in stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=2))]
-
-
-async def client_stream(stub: EchoServiceAsyncStub) -> object:
-    """Call with many requests."""
-    return await stub.EchoJoined(echo_pb2.EchoJoinedRequest(text=each.text) async for each in many_requests())
-
-
-async def both_streams(stub: EchoServiceAsyncStub) -> object:
-    """Call with many messages each way."""
-    return [answer async for answer in stub.EchoEach(many_requests())]
-
-
-each_shape = pytest.mark.parametrize("call", [unary, server_stream, client_stream, both_streams])
-
-
-def raising(echo: EchoServer, error: BaseException) -> EchoServiceAsyncStub:
-    """Make every handler raise `error`, and return a stub."""
-
-    async def hook() -> None:
-        raise error
-
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
-    return echo.stub()
 
 
 @pytest.mark.requirement("L2")
@@ -210,13 +172,13 @@ async def test_malformed_bytes_in_a_stream_are_a_bad_request(echo: EchoServer) -
 async def test_an_answer_of_the_wrong_type_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An answer that is missing or of the wrong type is Internal, and the log names its type."""
 
-    class WrongResponse(EchoServicer):
+    class WrongResponseServicer(EchoServicer):
         answer: object = None
 
-        async def Echo(self, request: object, context: object) -> Any:  # noqa: ARG002, N802 - as generated
+        async def Echo(self, request: object, context: object) -> Any:
             return self.answer
 
-    servicer = WrongResponse()  # type: ignore[abstract]  # Promise is not implemented
+    servicer = WrongResponseServicer()
     stub = (await serve_echo(servicer)).stub()
 
     for servicer.answer in (None, echo_pb2.KeepResponse()):
@@ -289,7 +251,7 @@ def test_a_status_without_details_maps_by_code(
 
 @pytest.mark.parametrize("kind", ["ErrorInfo", "BadRequest", "RetryInfo"])
 def test_a_malformed_detail_is_ignored(kind: str) -> None:
-    """A malformed status detail is ignored, and the error keeps its code and message."""
+    """A malformed status detail is ignored, and the error has the code and message of the status."""
     status = status_pb2.Status(code=grpc.StatusCode.UNAVAILABLE.value[0])
     status.details.add(type_url=f"type.googleapis.com/google.rpc.{kind}", value=b"\xff\xff")
     trailing = grpc.aio.Metadata((STATUS_DETAILS, status.SerializeToString()))

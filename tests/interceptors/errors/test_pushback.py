@@ -25,14 +25,14 @@ RETRIED = "solo60.example.v1.EchoService/Echo"
 NOT_RETRIED = "solo60.example.v1.EchoService/EchoSheddable"
 
 
-def raising(echo: EchoServer, error: ServiceError, callee: str = "") -> None:
+def raising_as_callee(echo: EchoServer, error: ServiceError, callee: str = "") -> None:
     """Make every handler raise `error`, as if a call of `callee` had raised it."""
     error.callee = callee
 
     async def hook() -> None:
         raise error
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
 
 async def pushback_of(
@@ -53,7 +53,7 @@ async def test_a_retry_delay_is_sent_as_pushback(
     echo: EchoServer, retry_after_s: float | None, pushback: str | None
 ) -> None:
     """The retry delay of an error is sent as pushback in whole milliseconds, rounded up."""
-    raising(echo, RateLimited(retry_after_s=retry_after_s))
+    raising_as_callee(echo, RateLimited(retry_after_s=retry_after_s))
 
     assert await pushback_of(echo) == pushback
 
@@ -61,7 +61,7 @@ async def test_a_retry_delay_is_sent_as_pushback(
 @needs_pushback
 async def test_a_retry_delay_beyond_the_deadline_forbids_retries(echo: EchoServer) -> None:
     """A retry delay beyond the deadline is sent as pushback -1, because gRPC's core would sleep until the deadline."""
-    raising(echo, Unavailable(retry_after_s=20))
+    raising_as_callee(echo, Unavailable(retry_after_s=20))
 
     assert await pushback_of(echo, timeout_s=10) == "-1"
     assert await pushback_of(echo, timeout_s=100) == "20000"
@@ -85,7 +85,7 @@ async def test_an_error_that_a_nearer_hop_retried_is_not_retried(
     echo: EchoServer, error: ServiceError, callee: str, pushback: str | None
 ) -> None:
     """A callee's error that was already retried is sent with pushback -1, so that retries do not multiply over hops."""
-    raising(echo, error, callee)
+    raising_as_callee(echo, error, callee)
 
     assert await pushback_of(echo) == pushback
 
@@ -99,7 +99,7 @@ async def test_an_error_raised_from_a_retried_error_is_not_retried(echo: EchoSer
     async def hook() -> None:
         raise Unavailable("Nothing was booked.") from lost
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     assert await pushback_of(echo) == "-1"
 
@@ -107,7 +107,7 @@ async def test_an_error_raised_from_a_retried_error_is_not_retried(echo: EchoSer
 @needs_pushback
 async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
     """An error of a second hedging attempt is sent with pushback -1, so that retries do not multiply hedges."""
-    raising(echo, Unavailable())
+    raising_as_callee(echo, Unavailable())
 
     assert await pushback_of(echo, metadata=((HEDGE_ATTEMPT, "1"),)) == "-1"
 
@@ -115,11 +115,11 @@ async def test_a_hedging_attempt_is_not_retried(echo: EchoServer) -> None:
 async def test_a_rejection_by_an_interceptor_names_the_callee() -> None:
     """An error of a client interceptor names the callee, like an error that the callee sent."""
 
-    class Refuses(ClientInterceptor):
+    class RejectingInterceptor(ClientInterceptor):
         def start(self, call: ClientCall) -> None:
             raise CircuitOpen(f"{call.method.name} is resting.")
 
-    async with ChainedChannel(grpc.aio.insecure_channel("127.0.0.1:1"), [Refuses()]) as channel:
+    async with ChainedChannel(grpc.aio.insecure_channel("127.0.0.1:1"), [RejectingInterceptor()]) as channel:
         with pytest.raises(CircuitOpen) as caught:
             await EchoServiceStub(channel).Echo(HI)
 
@@ -136,7 +136,7 @@ async def test_the_core_waits_for_the_pushback(echo: EchoServer) -> None:
         if len(arrivals) == 1:
             raise Unavailable(retry_after_s=0.4)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     async with retrying_stub(echo) as stub:
         await stub.Echo(HI)
 
@@ -146,7 +146,7 @@ async def test_the_core_waits_for_the_pushback(echo: EchoServer) -> None:
 @needs_pushback
 async def test_a_pushback_beyond_the_deadline_fails_at_once(echo: EchoServer) -> None:
     """A call with a pushback beyond its deadline fails at once with the original error, not with DEADLINE_EXCEEDED."""
-    raising(echo, Unavailable("Not now.", retry_after_s=100))
+    raising_as_callee(echo, Unavailable("Not now.", retry_after_s=100))
 
     async with retrying_stub(echo) as stub:
         with pytest.raises(Unavailable, match="Not now"):

@@ -15,7 +15,7 @@ from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import mint_key
 from mesh.serving.server import server_interceptors
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import each_shape
+from tests.support.call_shapes import each_shape
 from tests.support.echo import EchoServicer
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from interceptors.chain.call import Call, Proceed
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 ROOT = Path(__file__).parents[3]
@@ -76,7 +76,7 @@ def test_a_crash_prints_no_secret_with_default_structlog() -> None:
     assert PRIVATE not in printed
 
 
-class Outermost(ServerInterceptor):
+class ErrorRecorder(ServerInterceptor):
     """Interceptor that records errors, like an error tracker."""
 
     def __init__(self) -> None:
@@ -105,14 +105,14 @@ def locals_of(frame: FrameType) -> dict[str, str]:
     return {name: repr(value) for name, value in frame.f_locals.items()}
 
 
-class Private(EchoServicer):
+class CrashingServicer(EchoServicer):
     """Servicer that fails after it was called."""
 
     async def hook(self) -> None:
         """Raise an error."""
         raise LookupError
 
-    async def EchoMany(self, request: Any, context: Any) -> Any:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> Any:
         """Raise an error after the first answer."""
         yield echo_pb2.EchoManyResponse(text=request.text)
         raise LookupError
@@ -129,9 +129,9 @@ async def bad_requests(stub: EchoServiceAsyncStub) -> object:
 
 
 @pytest.fixture
-def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
+def recorder(monkeypatch: pytest.MonkeyPatch) -> ErrorRecorder:
     """Add a recorder of errors around the interceptors of each echo server."""
-    outermost = Outermost()
+    outermost = ErrorRecorder()
     monkeypatch.setattr(
         "tests.support.echo_server.server_interceptors",
         lambda *arguments: [outermost, *server_interceptors(*arguments)],
@@ -139,7 +139,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Outermost:
     return outermost
 
 
-async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: Shape, key: str) -> None:
+async def assert_nothing_is_shown(recorder: ErrorRecorder, echo: EchoServer, call: Shape, key: str) -> None:
     """Make a failing call, and check all local variables in its traceback."""
     with pytest.raises(ServiceError):
         await call(echo.stub(key))
@@ -159,24 +159,24 @@ async def assert_nothing_is_shown(recorder: Outermost, echo: EchoServer, call: S
 @each_shape
 @pytest.mark.parametrize("engine", ["grpcio", "native"])
 async def test_no_frame_shows_the_request_of_a_crashed_call(
-    serve_echo: ServeEcho, recorder: Outermost, call: Shape, engine: str
+    serve_echo: ServeEcho, recorder: ErrorRecorder, call: Shape, engine: str
 ) -> None:
     """No frame in the traceback of a crashed call, of any shape, shows its request or key."""
-    echo = await serve_echo(Private(), engine=engine)  # type: ignore[abstract]  # Promise is not implemented
+    echo = await serve_echo(CrashingServicer(), engine=engine)
     await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
 @pytest.mark.parametrize("call", [bad_request, bad_requests])
-async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: Outermost, call: Shape) -> None:
+async def test_no_frame_shows_an_invalid_request(serve_echo: ServeEcho, recorder: ErrorRecorder, call: Shape) -> None:
     """No frame in the traceback of an invalid request shows it, or a valid one before it."""
     echo = await serve_echo()
     await assert_nothing_is_shown(recorder, echo, call, echo.key)
 
 
-async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: Outermost) -> None:
+async def test_no_frame_shows_an_unknown_key(serve_echo: ServeEcho, recorder: ErrorRecorder) -> None:
     """No frame in the traceback of a call with an unknown key shows that key.
 
-    It may be valid in another environment.
+    The key may be valid in another environment.
     """
     echo = await serve_echo()
     await assert_nothing_is_shown(recorder, echo, bad_request, mint_key("test"))

@@ -173,7 +173,7 @@ def _echo(echo: EchoServer) -> Any:
 async def test_the_log_names_a_rejected_key_and_its_cause(
     echo: EchoServer, logs: list[EventDict], change: dict[str, Any] | None, cause: str
 ) -> None:
-    """The log names id and cause of a refused key, and its caller if the secret was right.
+    """The log names id and cause of a rejected key, and its caller if the secret was right.
 
     The caller gets the same answer for every cause.
     """

@@ -20,6 +20,7 @@ from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.clock import ManualClock
 from tests.support.echo import SCOPES, EchoServicer
 
 if TYPE_CHECKING:
@@ -32,16 +33,6 @@ if TYPE_CHECKING:
 HI = echo_pb2.EchoRequest(text="hi")
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)
-
-
-class Clock:
-    """Clock that moves only if a test moves it."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 class CountingKeyring(Keyring):
@@ -58,8 +49,8 @@ class CountingKeyring(Keyring):
 class GuardedServer:
     """Echo server that requires a key."""
 
-    def __init__(self, keyring: Callable[[], Keyring], clock: Clock) -> None:
-        self.servicer = EchoServicer()  # type: ignore[abstract]  # Promise is not implemented
+    def __init__(self, keyring: Callable[[], Keyring], clock: ManualClock) -> None:
+        self.servicer = EchoServicer()
         chain = ServerChain([ServerContext(), ServerAccessLog(), ServerApiKey(keyring, clock=clock)])
         self.grpc_server = grpc.aio.server(interceptors=[chain])
         add_EchoServiceServicer_to_server(self.servicer, self.grpc_server)
@@ -74,9 +65,11 @@ class GuardedServer:
 
 
 @asynccontextmanager
-async def guarded_server(keyring: Callable[[], Keyring], clock: Clock | None = None) -> AsyncIterator[GuardedServer]:
+async def guarded_server(
+    keyring: Callable[[], Keyring], clock: ManualClock | None = None
+) -> AsyncIterator[GuardedServer]:
     """Run the server for the duration of the context."""
-    server = GuardedServer(keyring, clock or Clock())
+    server = GuardedServer(keyring, clock or ManualClock())
     await server.grpc_server.start()
     try:
         yield server
@@ -100,7 +93,7 @@ async def test_a_flood_of_unknown_keys_is_rate_limited() -> None:
 
     The limit holds across connections, and one more key is checked after the time that the error names.
     """
-    keyring, clock = CountingKeyring([record(mint_key("test"))]), Clock()
+    keyring, clock = CountingKeyring([record(mint_key("test"))]), ManualClock()
     async with guarded_server(lambda: keyring, clock) as server:
         errors = await flood(server, [mint_key("test") for _ in range(3 * UNVERIFIED_KEYS_BURST)])
 
@@ -149,9 +142,9 @@ async def test_an_accepted_key_is_hashed_once() -> None:
 async def test_a_failing_keyring_rejects_every_call(error: Exception, logs: list[EventDict]) -> None:
     """While the keyring fails, every call is Unavailable and a warning is logged once a minute.
 
-    Calls succeed once it works again.
+    Calls succeed once the keyring works again.
     """
-    key, clock = mint_key("test"), Clock()
+    key, clock = mint_key("test"), ManualClock()
     keyring, fails = Keyring([record(key)]), False
 
     def get_keyring() -> Keyring:
@@ -183,7 +176,7 @@ async def test_a_malformed_record_rejects_its_key() -> None:
 
 async def test_a_superseded_key_is_logged(logs: list[EventDict]) -> None:
     """Calls with a superseded key are marked in the access log, and a warning names the key once a minute."""
-    old, new, clock = mint_key("test"), mint_key("test"), Clock()
+    old, new, clock = mint_key("test"), mint_key("test"), ManualClock()
     keyring = Keyring([record(old, now=NOW - HOUR), record(new, now=NOW - HOUR / 2)])
     async with guarded_server(lambda: keyring, clock) as server:
         for key in (old, new, old):

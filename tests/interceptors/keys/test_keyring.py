@@ -60,7 +60,7 @@ def test_minted_keys_are_unique() -> None:
 def test_a_key_is_valid_from_its_start_until_just_before_its_end(after: int, valid: bool) -> None:  # noqa: FBT001 - expected value
     """A key is valid from its start until just before its end.
 
-    So consecutive keys neither overlap nor leave a gap.
+    Consecutive keys neither overlap nor leave a gap.
     """
     record = record_of_key(KEY, "session", ["gym.read"], now=NOW)
     ending = type(record)(record.key_id, record.caller, record.sha256, record.scopes, NOW, NOW + timedelta(seconds=60))

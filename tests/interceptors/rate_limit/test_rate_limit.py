@@ -21,6 +21,7 @@ from solo60.example.v1.echo_pb2 import (
     EchoRequest,
 )
 from solo60.session.v1.session_pb2 import InviteGuestRequest
+from tests.support.clock import ManualClock
 from tests.support.echo import SCOPES
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ UUID_AS_TEXT = "0198c1a2-beef-7000-8000-00000000abcd"
 )
 def test_spellings_of_a_value_share_one_limit(name: str, message: Callable[..., Message], spellings: list[str]) -> None:
     """All spellings of one UUID or email address count for the same limit."""
-    method, limiter = find_method(f"/solo60.{name}"), ServerRateLimit(FROZEN, now=Clock())
+    method, limiter = find_method(f"/solo60.{name}"), ServerRateLimit(FROZEN, now=ManualClock())
     limiter.applies_to(method)
     field = method.policy.rate_limit.per_field if method.policy.rate_limit else ""
     requests = [message(**{field: spelling}) for spelling in spellings] * 20
@@ -158,16 +159,6 @@ async def proceed(_call: Call) -> bytes | None:
     return b""
 
 
-class Clock:
-    """Clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 @pytest.mark.parametrize("path", ["no", "text.no", "period", "period.start_time.seconds.x", "text."])
 def test_a_limit_on_an_unknown_field_prevents_the_start(path: str) -> None:
     """A limit on a field that the request does not have raises ContractError before the first call."""
@@ -177,7 +168,7 @@ def test_a_limit_on_an_unknown_field_prevents_the_start(path: str) -> None:
 
 def test_a_limited_field_may_be_nested() -> None:
     """A dotted path may name a field of a nested message, even if that message is not set."""
-    method, limiter = with_limit("Echo", "period.start_time.seconds"), ServerRateLimit(now=Clock())
+    method, limiter = with_limit("Echo", "period.start_time.seconds"), ServerRateLimit(now=ManualClock())
     limiter.applies_to(method)
     at_one, at_zero = EchoRequest(), EchoRequest()
     at_one.period.start_time.seconds = 1
@@ -191,7 +182,7 @@ def test_a_limited_field_may_be_nested() -> None:
 
 async def test_a_field_limit_counts_each_call_once() -> None:
     """A field's limit counts each call once, for all callers together."""
-    method, clock = with_limit("EchoLimitedByText", "text", burst=2), Clock()
+    method, clock = with_limit("EchoLimitedByText", "text", burst=2), ManualClock()
     limiter, message = ServerRateLimit(now=clock), EchoLimitedByTextRequest(text="hi")
     assert limiter.applies_to(method)
     assert limiter.applies_to(method)
@@ -208,7 +199,7 @@ async def test_a_field_limit_counts_each_call_once() -> None:
 
 async def test_a_stream_counts_once() -> None:
     """A stream counts once for a field's limit, however many requests it has."""
-    method, limiter = with_limit("EchoEach", "text"), ServerRateLimit(now=Clock())
+    method, limiter = with_limit("EchoEach", "text"), ServerRateLimit(now=ManualClock())
     limiter.applies_to(method)
 
     async def read_three(call: Call) -> bytes | None:
@@ -225,7 +216,7 @@ async def test_a_stream_counts_once() -> None:
 
 async def test_rate_limit_factor_scales_the_rate() -> None:
     """A RATE_LIMIT_FACTOR of 2 halves the retry delay of a rejected call."""
-    method, limiter = with_limit("EchoLimited", ""), ServerRateLimit(2.0, now=Clock())
+    method, limiter = with_limit("EchoLimited", ""), ServerRateLimit(2.0, now=ManualClock())
     limiter.applies_to(method)
     await limiter.intercept(call_of(method), proceed)
 

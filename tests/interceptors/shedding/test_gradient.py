@@ -30,7 +30,7 @@ def test_the_limit_holds_at_usual_latency() -> None:
     assert gradient.limit >= INITIAL_LIMIT
 
 
-def test_it_shrinks_while_latency_is_high() -> None:
+def test_the_limit_shrinks_while_latency_is_high() -> None:
     """The limit shrinks to less than a quarter while latency is 20 times the usual."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL_LIMIT, windows=20)
@@ -40,7 +40,7 @@ def test_it_shrinks_while_latency_is_high() -> None:
     assert gradient.limit < INITIAL_LIMIT / 4
 
 
-def test_it_grows_again_at_usual_latency() -> None:
+def test_the_limit_grows_again_at_usual_latency() -> None:
     """The limit grows above its initial value again when latency returns to the usual."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, INITIAL_LIMIT, windows=20)
@@ -53,8 +53,8 @@ def test_it_grows_again_at_usual_latency() -> None:
     assert gradient.limit > INITIAL_LIMIT
 
 
-def test_one_slow_burst_does_not_shrink_it() -> None:
-    """Two slow windows with 200 concurrent calls keep the limit above 200, because a short burst is no overload."""
+def test_one_slow_burst_does_not_shrink_the_limit() -> None:
+    """The limit stays above 200 after two slow windows with 200 concurrent calls: a short burst is no overload."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 20, windows=20)
 
@@ -72,7 +72,7 @@ def test_an_unused_limit_does_not_change() -> None:
     assert gradient.limit == INITIAL_LIMIT
 
 
-def test_a_queue_below_the_limit_shrinks_it() -> None:
+def test_a_queue_below_the_limit_shrinks_the_limit() -> None:
     """High latency below the limit first removes unused room, and then shrinks the limit below the concurrency."""
     gradient = Gradient()
     now_s = load(gradient, 0.01, 20, windows=20)
@@ -86,7 +86,7 @@ def test_a_queue_below_the_limit_shrinks_it() -> None:
 
 
 @pytest.mark.parametrize("least", [MAX_LIMIT, 2 * MAX_LIMIT])
-def test_the_least_concurrency_stops_it_from_shrinking(least: int) -> None:
+def test_the_limit_never_falls_below_the_least_concurrency(least: int) -> None:
     """The limit never falls below the least concurrency while calls end in time (SHED_LEAST_CONCURRENCY)."""
     gradient = Gradient(min_limit=least)
     now_s = load(gradient, 0.01, 20, windows=20)
@@ -96,7 +96,7 @@ def test_the_least_concurrency_stops_it_from_shrinking(least: int) -> None:
     assert gradient.limit == least
 
 
-def test_late_calls_lower_the_least_to_a_quarter() -> None:
+def test_late_calls_lower_the_least_concurrency_to_a_quarter() -> None:
     """The limit falls to a quarter of the least concurrency while calls end late, and recovers when they do not."""
     gradient = Gradient()
     now_s = load(gradient, 0.25, 40, 20, late=True)

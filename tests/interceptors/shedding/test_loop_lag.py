@@ -30,7 +30,7 @@ async def test_a_blocked_loop_lags() -> None:
     assert seen_s >= 0.09
 
 
-async def test_without_calls_it_stops_sampling() -> None:
+async def test_sampling_stops_without_calls() -> None:
     """Sampling stops without calls, so that an idle process does not wake up."""
     lag = LoopLag()
     lag.keep_sampling()
@@ -60,7 +60,7 @@ def test_a_loop_without_idle_time_is_busy(elapsed_s: float, processor_s: float, 
     assert lag.lag_s == pytest.approx(max(0, elapsed_s - PERIOD_S))
 
 
-def test_it_stays_busy_for_five_samples() -> None:
+def test_a_loop_stays_busy_for_five_samples() -> None:
     """A loop stays busy until five samples in a row are not busy, because one sample may fall between two handlers."""
     lag = LoopLag()
     lag.add_sample(0.02, 0.02, 0.0001)

@@ -19,7 +19,7 @@ def test_a_burst_is_no_standing_queue() -> None:
     assert not any(observed(([50] * 7 + [1]) * 20))
 
 
-def test_a_queue_stands_after_an_interval_of_waiting_calls() -> None:
+def test_a_queue_is_standing_after_an_interval_of_waiting_calls() -> None:
     """A queue is standing once all calls of one interval have waited longer than the target."""
     standing = observed([25] * 30)
 
@@ -27,8 +27,8 @@ def test_a_queue_stands_after_an_interval_of_waiting_calls() -> None:
     assert all(standing[10:])
 
 
-def test_a_queue_at_the_target_keeps_standing() -> None:
-    """A queue keeps standing while its delay is around the target.
+def test_a_queue_at_the_target_is_still_standing() -> None:
+    """A standing queue is still standing while its delay is around the target.
 
     Admitting all calls would let the queue grow again.
     """
@@ -45,8 +45,8 @@ def test_a_queue_recovers_below_half_of_the_target() -> None:
     assert not any(standing[36:])
 
 
-def test_a_false_delay_does_not_keep_a_queue_standing() -> None:
-    """One call in a hundred with a false delay of ten seconds does not keep a queue standing."""
+def test_rare_false_delays_make_no_standing_queue() -> None:
+    """A queue that ends is no longer standing, even if one call in a hundred has a false delay of ten seconds."""
     delay = QueueDelay([0.01, 0.02, 0.1])
     for number in range(200):
         assert delay.observe(0.15, 10 + number / 1000) == [number >= 100] * 3
@@ -57,7 +57,7 @@ def test_a_false_delay_does_not_keep_a_queue_standing() -> None:
     assert standing == [False] * 3
 
 
-def test_no_queue_stands_after_a_pause() -> None:
+def test_late_calls_after_a_pause_are_no_standing_queue() -> None:
     """After a pause of the machine, late calls are no standing queue."""
     delay = QueueDelay([TARGET_S])
     for number in range(20):
@@ -67,7 +67,7 @@ def test_no_queue_stands_after_a_pause() -> None:
     assert delay.observe(1.4, 12.05) == [False]
 
 
-def test_calls_with_unknown_delay_do_not_keep_a_queue_standing() -> None:
+def test_calls_with_unknown_delay_make_no_standing_queue() -> None:
     """A queue is no longer standing after an interval without calls of known delay."""
     delay = QueueDelay([TARGET_S])
     for number in range(20):

@@ -106,7 +106,7 @@ class Bottleneck:
         return self.answered[level] / self.sent[level]
 
 
-def test_a_warm_service_keeps_its_goodput_under_overload() -> None:
+def test_a_warm_service_has_high_goodput_under_overload() -> None:
     """At two and four times the capacity, a warm service uses 95 % of it for answers in time.
 
     Critical calls are preferred.
@@ -126,10 +126,10 @@ def test_a_warm_service_keeps_its_goodput_under_overload() -> None:
         assert bottleneck.answered[CRITICAL] / 60 >= 0.6 * min(CAPACITY, bottleneck.sent[CRITICAL] / 60)
 
 
-def test_a_cold_service_keeps_its_goodput_under_overload() -> None:
+def test_a_cold_service_has_high_goodput_under_overload() -> None:
     """A service that starts under overload uses 90 % of its capacity for answers in time.
 
-    It does not know its usual latency yet.
+    A cold service does not know its usual latency yet.
     """
     for load in (2.0, 4.0):
         bottleneck = Bottleneck()

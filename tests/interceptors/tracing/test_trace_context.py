@@ -112,11 +112,11 @@ def test_without_a_trace_no_header_is_sent() -> None:
 class CustomPropagator(TextMapPropagator):
     """Custom propagator with a single header."""
 
-    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:  # noqa: ARG002 - as in OpenTelemetry
+    def extract(self, carrier: Any, context: Any = None, getter: Any = None) -> Context:
         """Read the header as baggage."""
         return baggage.set_baggage("letter", carrier["x-letter"], context or Context())
 
-    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:  # noqa: ARG002 - as in OpenTelemetry
+    def inject(self, carrier: Any, context: Any = None, setter: Any = None) -> None:
         """Write the header."""
         carrier["x-letter"] = "b"
 
@@ -156,14 +156,14 @@ async def two_hops(serve_echo: ServeEcho) -> tuple[EchoServer, Callable[[], dict
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
 
     async def record() -> None:
         span = trace.get_current_span().get_span_context()
         seen.update(trace=trace.format_trace_id(span.trace_id), sampled=str(span.trace_flags.sampled))
         seen.update({key: str(value) for key, value in baggage.get_all().items()})
 
-    back.servicer.hook = record  # type: ignore[method-assign]  # tests set the hook
+    back.servicer.hook = record
     return front, lambda: seen
 
 

@@ -16,7 +16,7 @@ from interceptors.chain.client import ClientCall
 from interceptors.tracing.interceptor import ClientTracing
 from interceptors.tracing.span_attributes import client_error_type, server_error_type
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.errors.test_errors import both_streams, client_stream, each_shape, raising
+from tests.support.call_shapes import both_streams, client_stream, each_shape, raising
 from tests.support.echo_server import Endless
 from tests.support.engines import ENGINE
 from tests.support.retries import call_with_one_retry
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-    from tests.interceptors.errors.test_errors import Shape
+    from tests.support.call_shapes import Shape
     from tests.support.echo_server import EchoServer, ServeEcho
 
 HI = echo_pb2.EchoRequest(text="hi")
@@ -79,7 +79,7 @@ async def test_two_hops_make_one_trace(serve_echo: ServeEcho) -> None:
     async def hook() -> None:
         await stub.Echo(HI)
 
-    front.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    front.servicer.hook = hook
     await front.stub().Echo(HI)
     await front.stop()
     await back.stop()
@@ -107,7 +107,7 @@ async def test_a_failed_call_is_an_error_on_both_sides(echo: EchoServer, call: S
 async def test_a_domain_error_is_no_error_of_the_servers_span(echo: EchoServer) -> None:
     """A domain error is an error of the client's span but not of the server's (OpenTelemetry).
 
-    Both carry code and reason.
+    Both spans carry code and reason.
     """
     with pytest.raises(SlotTaken):
         await raising(echo, SlotTaken()).Echo(HI)
@@ -139,7 +139,7 @@ async def test_no_span_contains_the_text_of_an_exception(echo: EchoServer, call:
 async def test_an_expired_call_is_an_error_on_both_sides(echo: EchoServer) -> None:
     """The spans of an expired call are errors on both sides. OpenTelemetry's own interceptors set no status there."""
     hook, stub = Endless(), echo.stub()
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
 
     await hook.until_out_of_time(lambda: stub.Echo(HI, timeout=0.2))
     await echo.stop()
@@ -212,7 +212,7 @@ async def test_a_span_has_the_attributes_of_the_conventions(
 ) -> None:
     """Spans have the current attributes of the conventions.
 
-    The old ones are added only if OTEL_SEMCONV_STABILITY_OPT_IN asks for both.
+    The old attributes are added only if OTEL_SEMCONV_STABILITY_OPT_IN requests both.
     """
     echo = await serve_echo(otel_semconv_stability_opt_in=opt_in)
     await call(echo.stub())

@@ -133,7 +133,7 @@ async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
     answers: list[str] = []
 
     with pytest.raises(InvalidRequest) as caught:
-        await collect(echo.stub().EchoEach(each("a", "b", "", "c")), answers)
+        await collect(echo.stub().EchoEach(requests_of("a", "b", "", "c")), answers)
 
     assert answers == ["a", "b"]
     assert [violation.field for violation in caught.value.violations] == ["text"]
@@ -143,22 +143,22 @@ async def test_each_message_of_a_stream_is_validated(echo: EchoServer) -> None:
 async def test_an_invalid_request_ends_an_iterating_handler(echo: EchoServer) -> None:
     """An invalid request ends a call even if its handler iterates over the requests."""
 
-    async def joined() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
+    async def requests() -> AsyncIterator[echo_pb2.EchoJoinedRequest]:
         yield echo_pb2.EchoJoinedRequest(text="a")
         yield echo_pb2.EchoJoinedRequest()
 
     with pytest.raises(InvalidRequest):
-        await echo.stub().EchoJoined(joined())
+        await echo.stub().EchoJoined(requests())
 
 
-class InvalidResponses(EchoServicer):
+class InvalidResponseServicer(EchoServicer):
     """Servicer with invalid answers."""
 
-    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:  # noqa: ARG002, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> echo_pb2.EchoResponse:
         """Answer without a text."""
         return echo_pb2.EchoResponse(caller=SECRET)
 
-    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:  # noqa: ARG002, N802 - as generated
+    async def EchoMany(self, request: Any, context: Any) -> AsyncIterator[echo_pb2.EchoManyResponse]:
         """Answer without a text the second time."""
         yield echo_pb2.EchoManyResponse(text="good")
         yield echo_pb2.EchoManyResponse()
@@ -167,7 +167,7 @@ class InvalidResponses(EchoServicer):
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[EventDict]) -> None:
     """An invalid answer is Internal to the caller without its content, and the log names field and rule."""
-    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponseServicer())).stub()
 
     with pytest.raises(Internal) as caught:
         await stub.Echo(echo_pb2.EchoRequest(text="hi"))
@@ -181,7 +181,7 @@ async def test_an_invalid_answer_is_internal(serve_echo: ServeEcho, logs: list[E
 @pytest.mark.requirement("C3")
 async def test_an_invalid_answer_ends_a_stream(serve_echo: ServeEcho) -> None:
     """An invalid answer of a stream is not sent and ends the call, after the valid answers before it."""
-    stub = (await serve_echo(InvalidResponses())).stub()  # type: ignore[abstract]  # Promise is not implemented
+    stub = (await serve_echo(InvalidResponseServicer())).stub()
     answers: list[str] = []
 
     with pytest.raises(Internal):
@@ -196,7 +196,7 @@ async def collect(call: Any, texts: list[str]) -> None:
         texts += [answer.text]
 
 
-async def each(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
+async def requests_of(*texts: str) -> AsyncIterator[echo_pb2.EchoEachRequest]:
     """Yield a message for each text."""
     for text in texts:
         yield echo_pb2.EchoEachRequest(text=text)

@@ -1,4 +1,4 @@
-"""Violations never repeat a request's values, for every rule that our contracts use."""
+"""Texts of violations: they repeat no value of a request, for every rule that our contracts use."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest
 from contracts.method import find_method
+from contracts.violations import violations_of
 from interceptors.chain.call import Call
 from interceptors.errors.status import status_of_error
-from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts, violations_of
+from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
 from tests.interceptors.test_redaction import TYPES
@@ -181,7 +182,7 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     async def hook() -> None:
         raise rejected.value
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # tests set the hook
+    echo.servicer.hook = hook
     with pytest.raises(InvalidRequest) as caught:
         await echo.stub().Echo(EchoRequest(text="hi"))
     assert len(caught.value.violations) == MAX_VIOLATIONS

@@ -31,7 +31,7 @@ async def test_services_are_not_superusers(postgres: PostgresForTests) -> None:
 async def test_databases_made_by_a_superuser_are_handed_over(reachable_folder: Path) -> None:
     """The next start hands databases that a superuser made over to the services' role.
 
-    This also works if an earlier handover was interrupted.
+    The handover also succeeds if an earlier one was interrupted.
     """
     migrations, folder = SERVICES / "payment" / "migrations", reachable_folder / "data"
     async with EmbeddedPostgres(folder, durable=False) as server:

@@ -1,4 +1,4 @@
-"""Cancelling a call cancels its database statement and loses no connection of the pool."""
+"""Cancellation of a call: its database statement is cancelled, and the pool loses no connection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from interceptors.deadline.interceptor import remaining_s
 from mesh.data.database import Database
 from solo60.example.v1.echo_pb2 import EchoRequest
-from tests.interceptors.chain.test_cancellation import until_ended
+from tests.support.begun_calls import until_ended
 from tests.support.echo_server import EchoServer, serve_echo
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def sleeper(serve_echo: ServeEcho, database: Database) -> EchoServer:
         async with database.transaction() as connection:
             await connection.execute(SLEEP)
 
-    echo.servicer.hook = hook  # type: ignore[method-assign]  # replaces the hook
+    echo.servicer.hook = hook
     return echo
 
 
@@ -113,7 +113,7 @@ async def test_many_cancelled_calls_leak_no_connection_and_no_task(
     await until_ended(asyncio.all_tasks() - before)
 
 
-async def _answer(call: Any) -> Any:  # noqa: ANN401 - a call of grpc.aio
+async def _answer(call: Any) -> Any:
     return await call
 
 

@@ -1,4 +1,4 @@
-"""Statements end with their call, conflicts are retried, and outages raise DatabaseUnavailable."""
+"""Database statements, which end with their call, and transactions, which are retried after a conflict."""
 
 from __future__ import annotations
 
@@ -6,29 +6,23 @@ import asyncio
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import psutil
 import pytest
 
 import mesh.data.database
-from local.postgres.server import EmbeddedPostgres
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
-from tests.support.ports import free_ports
-from tests.support.postgres import connection_to, superuser_url_of
-from tests.support.suspension import suspended
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.postgres import superuser_url_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 LIMITS = "select current_setting('statement_timeout'), current_setting('lock_timeout')"
 
 
-class Remaining:
+class RemainingTime:
     """Remaining time of the current call, set by the test."""
 
     seconds: float | None = None
@@ -39,13 +33,13 @@ class Remaining:
 
 
 @pytest.fixture
-def remaining() -> Remaining:
+def remaining() -> RemainingTime:
     """Make a remaining time without a limit."""
-    return Remaining()
+    return RemainingTime()
 
 
 @pytest.fixture
-async def database(empty_database_url: str, remaining: Remaining) -> AsyncIterator[Database]:
+async def database(empty_database_url: str, remaining: RemainingTime) -> AsyncIterator[Database]:
     """Connect to a database with one table that holds two numbers."""
     database = await Database.connect(
         empty_database_url,
@@ -101,7 +95,7 @@ async def test_a_transaction_is_read_committed_in_utc(database: Database) -> Non
 
 @pytest.mark.parametrize("name", ["transaction", "connection"])
 async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
-    database: Database, remaining: Remaining, name: str
+    database: Database, remaining: RemainingTime, name: str
 ) -> None:
     """A call's `statement_timeout` is its remaining time and its `lock_timeout` half of that.
 
@@ -117,7 +111,7 @@ async def test_statements_are_bounded_by_the_remaining_time_of_the_call(
             assert tuple(await connection.fetchrow(LIMITS) or ()) == ("0", "0")
 
 
-async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: Remaining) -> None:
+async def test_a_call_without_time_left_is_still_limited(database: Database, remaining: RemainingTime) -> None:
     """A call without time left raises DatabaseTooSlow.
 
     Its limit is 1 ms, because 0 would disable the limit in PostgreSQL.
@@ -130,7 +124,7 @@ async def test_a_call_without_time_left_is_still_limited(database: Database, rem
 
 
 async def test_releasing_a_connection_may_outlast_the_call(
-    database: Database, remaining: Remaining, monkeypatch: pytest.MonkeyPatch
+    database: Database, remaining: RemainingTime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A connection is released and serves the next call, even if the release outlasts the call's time."""
 
@@ -165,38 +159,7 @@ async def test_a_connection_lost_during_its_release_does_not_fail_the_call(
     assert await value(database) == 1
 
 
-async def test_a_connection_that_the_server_terminated_is_unavailable(empty_database_url: str) -> None:
-    """A call on a connection that the server has just terminated raises DatabaseUnavailable.
-
-    The next call gets a new connection.
-    """
-    server, (port,) = urlsplit(empty_database_url), free_ports(1)
-    assert server.port is not None
-    async with TcpProxy(port, server.port, hangs=True):
-        netloc = server.netloc.replace(str(server.port), str(port))
-        database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
-        async with database.connection() as connection:
-            pid = connection.get_server_pid()
-        await terminate_connection(empty_database_url, pid)
-
-        with pytest.raises(DatabaseUnavailable):
-            async with database.transaction():
-                pass
-
-        async with database.connection() as connection:
-            assert connection.get_server_pid() != pid
-            await terminate_connection(empty_database_url, connection.get_server_pid())
-        await database.close()
-
-
-async def terminate_connection(url: str, pid: int) -> None:
-    """Make the server terminate a connection, and wait until its last message has arrived."""
-    async with connection_to(superuser_url_of(url)) as connection:
-        assert await connection.fetchval("select pg_terminate_backend($1, 5000)", pid)
-    await asyncio.sleep(0.1)
-
-
-async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: Remaining) -> None:
+async def test_a_slow_statement_ends_with_its_call(database: Database, remaining: RemainingTime) -> None:
     """The server ends a statement at the deadline of its call, and the connection serves the next call."""
     remaining.seconds = 0.1
     with pytest.raises(DatabaseTooSlow):
@@ -206,7 +169,7 @@ async def test_a_slow_statement_ends_with_its_call(database: Database, remaining
     assert await value(database) == 0
 
 
-async def test_waiting_for_a_lock_is_limited(database: Database, remaining: Remaining) -> None:
+async def test_waiting_for_a_lock_is_limited(database: Database, remaining: RemainingTime) -> None:
     """A call that waits too long for a row lock raises DatabaseTooSlow, because of the lock limit.
 
     The lock limit ends the wait while the call still has time to answer. The statement limit would use up that time.
@@ -328,20 +291,7 @@ async def test_other_errors_are_raised_at_once(database: Database) -> None:
         assert attempts == 1
 
 
-async def test_an_unreachable_server_is_unavailable() -> None:
-    """Connecting to an unreachable server raises DatabaseUnavailable without the password in its message."""
-    with pytest.raises(DatabaseUnavailable, match="cannot be reached") as refused:
-        await Database.connect("postgresql://postgres:s3cret@127.0.0.1:1/postgres")
-    assert "s3cret" not in str(refused.value)
-
-
-async def test_a_database_that_does_not_exist_is_unavailable(empty_database_url: str) -> None:
-    """Connecting to a missing database raises DatabaseUnavailable with the server's own message."""
-    with pytest.raises(DatabaseUnavailable, match='"nowhere" does not exist'):
-        await Database.connect(urlsplit(empty_database_url)._replace(path="/nowhere").geturl())
-
-
-async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: Remaining) -> None:
+async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database, remaining: RemainingTime) -> None:
     """A call waits for a free connection for half of its remaining time. A busy pool still counts as reachable."""
     async with database.connection(), database.connection(), database.connection(), database.connection():
         remaining.seconds = 0.1
@@ -349,40 +299,6 @@ async def test_an_exhausted_pool_is_unavailable_but_reachable(database: Database
             async with database.transaction():
                 pass
         assert await database.is_reachable(5)
-
-
-async def test_calls_recover_from_an_outage(reachable_folder: Path) -> None:
-    """While the server is down, calls raise DatabaseUnavailable. Afterwards the same pool serves again."""
-    data_dir = reachable_folder / "data"
-    server = EmbeddedPostgres(data_dir, durable=False)
-    await server.start()
-    port = urlsplit(server.url).port or 0
-    database = await Database.connect(server.url, max_connections=2)
-    assert await database.is_reachable(5)
-
-    async def slow() -> None:
-        async with database.transaction() as connection:
-            await connection.execute("select pg_sleep(60)")
-
-    async def idle() -> None:
-        async with database.transaction() as connection:
-            await server.stop()
-            await connection.execute("select 1")
-
-    outcomes = await asyncio.gather(slow(), idle(), return_exceptions=True)
-    assert [str(outcome).partition(":")[0] for outcome in outcomes] == ["the connection to the database is lost"] * 2
-    assert {type(outcome) for outcome in outcomes} == {DatabaseUnavailable}
-    with pytest.raises(DatabaseUnavailable, match="cannot be reached"):
-        async with database.transaction():
-            pass
-    assert not await database.is_reachable(5)
-    assert database.troubles() == ["its database cannot be reached (Connection refused)"]
-
-    async with EmbeddedPostgres(data_dir, port=port, durable=False):
-        assert await database.is_reachable(5)
-        async with database.transaction() as connection:
-            assert await connection.fetchval("select 1") == 1
-        await database.close()
 
 
 async def test_a_full_disk_is_an_outage_and_is_listed(database: Database) -> None:
@@ -394,20 +310,3 @@ async def test_a_full_disk_is_an_outage_and_is_listed(database: Database) -> Non
 
     assert await database.is_reachable(5)
     assert database.troubles() == ["the disk of its database is full"]
-
-
-async def test_a_server_that_never_answers_is_not_reachable(reachable_folder: Path) -> None:
-    """A server that accepts connections and never answers is reported as unreachable after the probe's timeout."""
-    data_dir = reachable_folder / "data"
-    async with EmbeddedPostgres(data_dir, durable=False) as server:
-        database = await Database.connect(server.url, max_connections=2)
-        assert await database.is_reachable(5)
-        postmaster = psutil.Process(int((data_dir / "cluster" / "postmaster.pid").read_text().splitlines()[0]))
-        with suspended(postmaster):
-            for _ in range(2):
-                async with asyncio.timeout(10):
-                    assert not await database.is_reachable(0.1)
-            assert database.troubles() == ["its database does not answer within 0.1 s"]
-        assert await database.is_reachable(5)
-        assert database.troubles() == []
-        await database.close()

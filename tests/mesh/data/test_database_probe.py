@@ -81,7 +81,7 @@ async def test_a_silent_server_is_reported_within_the_timeout(silent_url: str, t
     """Migrating, examining and connecting report a silent server in a sentence after their connect timeout."""
     with pytest.raises(MigrationError, match="the server does not answer within"):
         await migrate(silent_url, tmp_path)
-    assert (await check_integrity(silent_url, tmp_path)).trouble.startswith("It does not answer within")
+    assert (await check_integrity(silent_url, tmp_path)).trouble.startswith("The database does not answer within")
     with pytest.raises(DatabaseUnavailable, match="does not answer within"):
         await Database.connect(silent_url)
 
@@ -94,6 +94,6 @@ async def test_a_server_that_dies_before_the_first_query_is_reported(dying_url: 
     assert not trouble.is_silent
     with pytest.raises(MigrationError, match="cannot be applied"):
         await migrate(dying_url, tmp_path)
-    assert (await check_integrity(dying_url, tmp_path)).trouble.startswith("It cannot be examined")
+    assert (await check_integrity(dying_url, tmp_path)).trouble.startswith("The database cannot be examined")
     with pytest.raises(PostgresError, match="cannot be reached"):
         await ensure_service_role(dying_url)

@@ -31,7 +31,7 @@ IS_GOOD = st.booleans()
 _AGE = "update idempotency_keys set create_time = now() - $2::interval where caller = $1"
 
 
-class Failed(Exception):
+class ResponderError(Exception):
     """Error raised by a responder."""
 
 
@@ -65,7 +65,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
         elif is_good:
             self._store(claim, request, answer)
         else:
-            assert answer is Failed
+            assert answer is ResponderError
 
     @rule(caller=CALLERS, key=KEYS, request=REQUESTS, outcomes=st.lists(IS_GOOD, min_size=2, max_size=4))
     def concurrent_calls(self, caller: str, key: str, request: Message, outcomes: list[bool]) -> None:
@@ -79,12 +79,12 @@ class IdempotencyMachine(RuleBasedStateMachine):
             first, stored = self.stored[claim]
             assert set(answers) == {(stored, True) if first == request else IdempotencyKeyReused}
             return
-        acted = [answer for answer in answers if answer != Failed and not answer[1]]
+        acted = [answer for answer in answers if answer != ResponderError and not answer[1]]
         assert len(acted) == any(outcomes)
         if acted:
             self._store(claim, request, acted[0])
-            assert set(answers) - {Failed} <= {acted[0], (acted[0][0], True)}
-            assert all(answer != Failed for answer, is_good in zip(answers, outcomes, strict=True) if is_good)
+            assert set(answers) - {ResponderError} <= {acted[0], (acted[0][0], True)}
+            assert all(answer != ResponderError for answer, is_good in zip(answers, outcomes, strict=True) if is_good)
 
     @rule(caller=CALLERS)
     def keys_expire_for(self, caller: str) -> None:
@@ -105,20 +105,20 @@ class IdempotencyMachine(RuleBasedStateMachine):
         assert effects == self.effects
         assert broken_invariants == ()
 
-    def _store(self, claim: Claim, request: Message, answer: Any) -> None:  # noqa: ANN401 - the outcome of a call
+    def _store(self, claim: Claim, request: Message, answer: Any) -> None:
         name, is_replayed = answer
         assert not is_replayed
         self.stored[claim] = (request, name)
         self.effects += 1
 
-    async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:  # noqa: ANN401 - an answer or an error
+    async def _called(self, caller: str, key: str, request: Message, *, is_good: bool) -> Any:
         """Return the name in the answer and whether it is a replay, or the type of the raised error."""
         with detached_work() as context:
             context.caller, context.idempotency_key = caller, key
             try:
                 async with Transaction.begin(self._database) as tx:
                     answer = await tx.once(request, CreateGymResponse, partial(_act, tx, is_good=is_good))
-            except (Failed, IdempotencyKeyReused) as error:
+            except (ResponderError, IdempotencyKeyReused) as error:
                 return type(error)
         return answer.gym.name, context.replayed
 
@@ -132,7 +132,7 @@ class IdempotencyMachine(RuleBasedStateMachine):
             effects = await connection.fetchval("select count(*) from effects")
             return {tuple(row) for row in keys}, effects, await find_broken_invariants(connection)
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run(work)
 
 
@@ -144,7 +144,7 @@ async def _act(tx: Transaction, *, is_good: bool) -> CreateGymResponse:
     """Have an effect, then fail unless the call is a good one."""
     number = await tx.connection.fetchval("insert into effects default values returning number")
     if not is_good:
-        raise Failed
+        raise ResponderError
     response = CreateGymResponse()
     response.gym.name = f"effect {number}"
     return response

@@ -90,7 +90,7 @@ async def test_the_marker_lets_a_test_break_an_invariant(open_database: Database
 
 @pytest.fixture
 async def lent(database_url: DatabaseFactory) -> str:
-    """Lend a database of the user service; return its URL."""
+    """Return the URL of a database of the user service."""
     return await database_url("user")
 
 
@@ -116,7 +116,7 @@ async def test_a_database_that_cannot_be_examined_is_not_sound(
         ("junk", SERVICES),
     ):
         found = await check_integrity(url, folder)
-        assert found.trouble.startswith("It cannot be reached (")
+        assert found.trouble.startswith("The database cannot be reached (")
         assert not found.is_sound
         assert "s3cret" not in found.trouble
     assert "does not exist" in (await check_integrity(lent, reachable_folder / "nowhere")).trouble

@@ -1,4 +1,4 @@
-"""Migrations are applied once and in order, and applied files must not change."""
+"""Migrations: pending files are applied once and in order, and applied files must not change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from local.postgres.role import SERVICE_ROLE
 from mesh.data import dbmate
-from mesh.data.dbmate import Limits
+from mesh.data.dbmate import TimeLimits
 from mesh.data.migrations import MigrationError, migrate
 from tests.support.postgres import connection_to
 
@@ -252,7 +252,7 @@ async def test_a_statement_that_takes_too_long_is_rolled_back(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
     """A migration that exceeds the statement timeout is rolled back, and the error names the timeout."""
-    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=1))
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", TimeLimits(lock_s=1, statement_s=1))
     write("0001_slow.sql", "create table first (); select pg_sleep(600)")
 
     with pytest.raises(MigrationError, match="statement timeout"):
@@ -264,7 +264,7 @@ async def test_a_migration_that_waits_for_a_lock_lets_others_pass(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
     """A migration leaves the queue of a busy lock so that others pass, and retries until the lock is free."""
-    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", TimeLimits(lock_s=1, statement_s=60))
     monkeypatch.setattr(dbmate, "PAUSES_S", (0.05,) * 600)
     write("0001_first.sql", "create table first ()")
     await migrate(empty_database_url, tmp_path)
@@ -284,7 +284,7 @@ async def test_a_migration_does_not_wait_for_a_lock_forever(
     monkeypatch: pytest.MonkeyPatch, empty_database_url: str, tmp_path: Path, write: Write
 ) -> None:
     """After the last attempt for a lock, the migration fails with the lock timeout."""
-    monkeypatch.setattr(dbmate, "IN_TRANSACTION", Limits(lock_s=1, statement_s=60))
+    monkeypatch.setattr(dbmate, "IN_TRANSACTION", TimeLimits(lock_s=1, statement_s=60))
     monkeypatch.setattr(dbmate, "PAUSES_S", (0.0,))
     write("0001_first.sql", "create table first ()")
     await migrate(empty_database_url, tmp_path)

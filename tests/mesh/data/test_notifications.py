@@ -9,17 +9,12 @@ from structlog.testing import capture_logs
 import mesh.data.notifications
 from local.postgres.role import SERVICE_ROLE
 from mesh.data.notifications import listening
+from tests.support.eventually import eventually
 from tests.support.ports import free_ports
-from tests.support.postgres import connection_to, superuser_url_of
+from tests.support.postgres import execute, superuser_url_of
 from tests.support.tcp_proxy import TcpProxy
 
 TIMEOUT_S = 60
-
-
-async def execute(url: str, statement: str) -> None:
-    """Execute a statement on a new connection."""
-    async with connection_to(url) as connection:
-        await connection.execute(statement)
 
 
 async def next_of(received: asyncio.Queue[str]) -> str:
@@ -71,9 +66,7 @@ async def test_a_listener_waits_for_its_database(empty_database_url: str, receiv
     try:
         with capture_logs() as log:
             async with listening(late, "news", received.put_nowait, lambda: received.put_nowait("missed?")):
-                async with asyncio.timeout(TIMEOUT_S):
-                    while not log:  # noqa: ASYNC110 - there is no event to wait for
-                        await asyncio.sleep(0.01)
+                await eventually(lambda: bool(log))
                 await execute(superuser_url, "alter role late_listener connection limit 1")
                 assert await next_of(received) == "missed?"
     finally:

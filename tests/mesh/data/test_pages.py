@@ -25,7 +25,7 @@ def token_after(*keys: object) -> str:
     return token
 
 
-def refused_field(request: ListUserSessionsRequest | ListGuestsRequest | ListMessagesRequest) -> str:
+def rejected_field(request: ListUserSessionsRequest | ListGuestsRequest | ListMessagesRequest) -> str:
     """Return the field named by the rejection of a request."""
     with pytest.raises(InvalidRequest) as caught:
         page_of(request)
@@ -81,7 +81,7 @@ def test_a_token_belongs_to_its_request(
     """A token is rejected with other filters or for another method (AIP-158)."""
     other.page_token = token_after(SOME_ID)
 
-    assert refused_field(other) == "page_token"
+    assert rejected_field(other) == "page_token"
 
 
 @pytest.mark.requirement("C3")
@@ -91,7 +91,7 @@ def test_a_token_belongs_to_its_request(
 )
 def test_a_made_up_token_is_rejected(token: str) -> None:
     """A token that no answer contained is rejected."""
-    assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=token)) == "page_token"
+    assert rejected_field(ListUserSessionsRequest(user_id=USER_ID, page_token=token)) == "page_token"
 
 
 @pytest.mark.requirement("C3")
@@ -101,9 +101,9 @@ def test_a_changed_token_is_rejected() -> None:
     for at in range(len(token)):
         letter = next(letter for letter in string.ascii_letters if letter != token[at])
         changed = f"{token[:at]}{letter}{token[at + 1 :]}"
-        assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
+        assert rejected_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
     for changed in (token[:-1], token + "=", token + "A", token + "\n"):
-        assert refused_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
+        assert rejected_field(ListUserSessionsRequest(user_id=USER_ID, page_token=changed)) == "page_token"
 
 
 def test_a_cursor_of_two_keys_is_read_without_loss() -> None:

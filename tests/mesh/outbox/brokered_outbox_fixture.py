@@ -11,7 +11,7 @@ from nats.errors import Error
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, Broker
 from mesh.outbox.intake import Intake
-from mesh.outbox.message import Message
+from mesh.outbox.message import OutboxMessage
 from mesh.outbox.transport import BrokeredTransport
 from mesh.serving.outbox import run_relay
 from solo60.example.v1.echo_pb2 import OnHeardRequest
@@ -48,7 +48,7 @@ class BrokeredOutboxFixture(OutboxFixture):
             outbox = await stack.enter_async_context(cls.open(url, echo))
             assert isinstance(outbox, BrokeredOutboxFixture)
             outbox.receiver = await stack.enter_async_context(OutboxFixture.open(receiver_url, echo))
-            outbox.inspection = outbox.receiver.inspection
+            outbox.administration = outbox.receiver.administration
             outbox.broker = Broker(nats_url, SENDER)
             await stack.enter_async_context(outbox.broker.running())
             outbox.transport = BrokeredTransport(outbox.broker, SENDER, outbox.transport)
@@ -91,13 +91,15 @@ async def count_in_stream(broker: Broker) -> int:
     return (await broker.jetstream().stream_info(STREAM)).state.messages
 
 
-def event_message(text: str, place: str = "here", destination: str = ON_HEARD, age_s: float = 0.0) -> Message:
+def event_message(text: str, place: str = "here", destination: str = ON_HEARD, age_s: float = 0.0) -> OutboxMessage:
     """Make a message like one from the sender's outbox."""
     request = OnHeardRequest(event=Heard(text=text, place=place))
-    return Message(uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "", age_s=age_s)
+    return OutboxMessage(
+        uuid.uuid4(), destination, request.SerializeToString(), "", place, "correlation", "", age_s=age_s
+    )
 
 
-async def try_publish(broker: Broker, message: Message) -> bool:
+async def try_publish(broker: Broker, message: OutboxMessage) -> bool:
     """Publish a message; return whether the broker accepted it."""
     try:
         await broker.publish(message)

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from mesh.data.database import Database
-from mesh.outbox.inspection import Inspection
+from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
 from mesh.outbox.store import OutboxStore
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
 
-    from mesh.outbox.message import Message, Verdict
+    from mesh.outbox.message import OutboxMessage, Verdict
     from mesh.outbox.transport import Transport
     from tests.support.echo_server import EchoServer
 
@@ -43,7 +43,7 @@ class OutboxFixture:
         self.url = url
         self.database = database
         self.store = OutboxStore(database)
-        self.inspection = Inspection(database)
+        self.administration = OutboxAdministration(database)
         self.echo = echo
         self.registry = CollectorRegistry()
         self.metrics = OutboxMetrics(self.registry)
@@ -64,7 +64,7 @@ class OutboxFixture:
     def relay(
         self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> Relay:
-        """Make a relay without notifications. It polls and can be woken by `make_due`."""
+        """Make a relay without notifications, which polls and can be woken by `make_due`."""
         rng = random.Random(seed)  # noqa: S311 - jitter, not security
         return Relay(self.store, transport or self.transport, self.metrics, rng, clock)
 
@@ -77,7 +77,7 @@ class OutboxFixture:
         async with self.transaction() as tx:
             await tx.publish(Heard(text=text, place=place))
 
-    async def publish_settled(self, verdict: Verdict) -> Message:
+    async def publish_settled(self, verdict: Verdict) -> OutboxMessage:
         """Publish one message, and settle it with `verdict`."""
         await self.publish_event("hi")
         holder = uuid.uuid4()

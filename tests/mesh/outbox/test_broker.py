@@ -9,7 +9,7 @@ from nats.aio.client import Client
 from contracts.errors import Unavailable
 from mesh.config import SettingsError
 from mesh.outbox.broker import STREAM, SUBJECTS, Broker
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from tests.mesh.outbox.brokered_outbox_fixture import count_in_stream, event_message, is_stream_empty, try_publish
 from tests.support.eventually import eventually
 from tests.support.nats import NatsServer, run_nats
@@ -35,7 +35,7 @@ async def test_a_late_answer_of_the_broker_loses_no_message(
 ) -> None:
     """If the broker answers too late, the message is published again with the same id and acts once."""
     outbox, message = brokered_outbox, event_message("once")
-    monkeypatch.setattr("mesh.outbox.broker.ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("mesh.outbox.broker.RESPONSE_TIMEOUT_S", 0.1)
     with nats.paused(), pytest.raises(Unavailable):
         await outbox.broker.publish(message)
     monkeypatch.undo()
@@ -81,11 +81,11 @@ async def test_a_message_too_large_for_the_broker_is_given_up(brokered_outbox: B
         return row["status"], row["attempts"]
 
     async def is_attempted() -> bool:
-        return await outcome() != (Status.PENDING, 0)
+        return await outcome() != (DeliveryStatus.PENDING, 0)
 
     async with outbox.relay().running():
         await eventually(is_attempted)
-    assert await outcome() == (Status.DEAD, 1)
+    assert await outcome() == (DeliveryStatus.DEAD, 1)
 
 
 async def test_a_deleted_stream_is_created_again(brokered_outbox: BrokeredOutboxFixture) -> None:
@@ -103,7 +103,7 @@ async def test_a_deleted_stream_is_created_again(brokered_outbox: BrokeredOutbox
 async def test_a_full_broker_rejects_new_messages(nats: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full stream rejects new messages and drops no stored ones. An operator may change the limits of the stream."""
     # After a timeout the broker could have stored a message that the test counts as rejected.
-    monkeypatch.setattr("mesh.outbox.broker.ANSWER_TIMEOUT_S", 60.0)
+    monkeypatch.setattr("mesh.outbox.broker.RESPONSE_TIMEOUT_S", 60.0)
     broker = Broker(nats.url, "sender")
     async with broker.running():
         info = await broker.jetstream().stream_info(STREAM)
@@ -121,7 +121,7 @@ async def test_wrong_broker_credentials_stop_the_start(tmp_path: Path) -> None:
         good = nats.url.replace("//", "//ada:right@")
         async with Broker(good, "sender").running():
             pass
-        with pytest.raises(SettingsError, match=r"^NATS_URL: the server refuses this user and password\.$"):
+        with pytest.raises(SettingsError, match=r"^NATS_URL: the server rejects this user and password\.$"):
             async with Broker(good.replace("right", "wrong"), "sender").running():
                 pass
 

@@ -9,7 +9,7 @@ from opentelemetry.trace import SpanKind
 
 from contracts.errors import DeadlineExceeded, Internal, InvalidRequest, Overloaded, Unavailable, Unimplemented
 from interceptors.context import current_context, detached_work
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import MAX_ATTEMPTS
 from solo60.example.v1.echo_pb2 import EchoRequest, KeepRequest
 from solo60.example.v1.events_pb2 import Heard
@@ -48,12 +48,12 @@ async def test_a_delivery_carries_the_correlation_id_and_trace_of_its_request(ou
     """The delivery of a message carries the correlation id of its request and is part of that request's trace."""
     seen: list[str] = []
 
-    async def note() -> None:
+    async def record_correlation_id() -> None:
         context = current_context()
         assert context is not None
         seen.append(context.correlation_id)
 
-    outbox.echo.servicer.hook = note  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = record_correlation_id
     tracer = outbox.echo.tracers.get_tracer("test")
     with detached_work("request-of-ada"), tracer.start_as_current_span("request") as request:
         async with outbox.transaction() as tx:
@@ -76,14 +76,14 @@ async def test_every_attempt_carries_the_same_idempotency_key(outbox: OutboxFixt
         if (error := next(failures, None)) is not None:
             raise error
 
-    outbox.echo.servicer.hook = fail_twice  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_twice
     await outbox.publish_event("once")
 
     async with outbox.relay().running():
         await outbox.until_settled()
 
     keys = {key for _, _, key in outbox.echo.servicer.heard}
-    (message,) = await outbox.inspection.list(Status.DELIVERED, None, 2, before=None)
+    (message,) = await outbox.administration.list(DeliveryStatus.DELIVERED, None, 2, before=None)
     assert len(outbox.echo.servicer.heard) >= 3
     assert keys == {str(message.message.message_id)}
 
@@ -99,7 +99,7 @@ async def test_events_of_one_aggregate_are_delivered_in_order(outbox: OutboxFixt
         if place == "here" and (text, tries[text]) in failures:
             raise failures[text, tries[text]]
 
-    outbox.echo.servicer.hook = fail_sometimes  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_sometimes
     texts = [str(number) for number in range(50)]
     relay = outbox.relay()
     async with relay.running():
@@ -119,12 +119,12 @@ async def test_a_poison_message_blocks_only_its_own_aggregate(outbox: OutboxFixt
     await outbox.publish_event("elsewhere")
     gate = asyncio.Event()
 
-    async def choke() -> None:
+    async def fail_on_poison() -> None:
         if outbox.echo.servicer.heard[-1][1] == "poison":
             await gate.wait()
             raise InvalidRequest
 
-    outbox.echo.servicer.hook = choke  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail_on_poison
 
     async def both_places_are_heard() -> bool:
         return (outbox.heard(), outbox.heard("there")) == (["elsewhere"], ["poison"])
@@ -143,19 +143,19 @@ async def test_a_permanent_error_makes_a_dead_letter_at_once(outbox: OutboxFixtu
     async def refuse() -> None:
         raise InvalidRequest("ada@members.example is no address")
 
-    outbox.echo.servicer.hook = refuse  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = refuse
     await outbox.publish_event("refused")
 
     async with outbox.relay().running():
         await outbox.until_settled()
 
-    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.message.attempts == 1
     assert dead.last_error.startswith("INVALID_ARGUMENT INVALID_REQUEST")
 
 
-async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -> None:
-    """A message that keeps failing becomes a dead letter after eight attempts.
+async def test_a_message_that_always_fails_is_given_up(outbox: OutboxFixture) -> None:
+    """A message that always fails becomes a dead letter after eight attempts.
 
     The test skips the pauses between the attempts.
     """
@@ -163,14 +163,14 @@ async def test_a_message_that_keeps_failing_is_given_up(outbox: OutboxFixture) -
     async def fail() -> None:
         raise Unimplemented
 
-    outbox.echo.servicer.hook = fail  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail
     await outbox.publish_event("poison")
 
     relay = outbox.relay()
     async with relay.running():
         await outbox.until_settled(without_pauses=relay)
 
-    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.message.attempts == MAX_ATTEMPTS == len(outbox.echo.servicer.heard)
 
 
@@ -183,14 +183,14 @@ async def test_an_unavailable_receiver_costs_no_attempt(outbox: OutboxFixture, t
         if (error := next(refusals, None)) is not None:
             raise error
 
-    outbox.echo.servicer.hook = refuse_at_first  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = refuse_at_first
     for number in range(5):
         await outbox.publish_event(str(number), place=str(number))
 
     async with outbox.relay().running():
         await outbox.until_settled()
 
-    delivered = await outbox.inspection.list(Status.DELIVERED, None, 10, before=None)
+    delivered = await outbox.administration.list(DeliveryStatus.DELIVERED, None, 10, before=None)
     assert [each.message.attempts for each in delivered] == [0] * 5
     assert next(refusals, None) is None
 
@@ -205,7 +205,7 @@ async def test_a_lost_answer_causes_another_attempt(outbox: OutboxFixture) -> No
             is_first = False
             raise DeadlineExceeded
 
-    outbox.echo.servicer.hook = lose_the_first_answer  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = lose_the_first_answer
     await outbox.publish_event("acted upon")
 
     async with outbox.relay().running():

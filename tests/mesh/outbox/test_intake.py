@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,7 @@ from nats.errors import Error
 from contracts.errors import Unavailable
 from mesh.outbox.broker import STREAM, subject_of
 from mesh.outbox.envelope import encode_envelope
-from mesh.outbox.message import Status
+from mesh.outbox.message import DeliveryStatus
 from mesh.outbox.retry import GIVE_UP_AFTER_S
 from tests.mesh.outbox.brokered_outbox_fixture import (
     event_message,
@@ -44,18 +45,18 @@ async def test_a_repetition_that_the_broker_misses_is_stored_once(
 
     last = event_message("last")
     for each in (message, last):
-        await eventually(lambda each=each: try_publish(outbox.broker, each))  # type: ignore[misc]
+        await eventually(partial(try_publish, outbox.broker, each))
     await outbox.until_settled()
     await eventually(lambda: is_stream_empty(outbox))
 
-    stored = await outbox.inspection.list(None, None, 10, before=None)
+    stored = await outbox.administration.list(None, None, 10, before=None)
     assert [each.message.message_id for each in stored] == [last.message_id, message.message_id]
 
 
 async def test_a_stored_but_unacknowledged_message_is_not_stored_again(brokered_outbox: BrokeredOutboxFixture) -> None:
     """A message that was stored but not acknowledged is not stored again and acts once.
 
-    This happens if a receiver dies between its commit and its acknowledgement.
+    A receiver causes such a repetition if it dies between its commit and its acknowledgement.
     """
     outbox, message = brokered_outbox, event_message("once")
     await outbox.receiver.store.receive([message])
@@ -109,7 +110,7 @@ async def test_only_one_process_of_a_service_takes_in_at_a_time(
 ) -> None:
     """Only one process of a service takes in messages at a time, so that they stay in order.
 
-    When it ends, another process takes over.
+    When that process ends, another one takes over.
     """
     outbox = brokered_outbox
     async with outbox.relay().running():
@@ -190,23 +191,23 @@ async def test_messages_for_other_services_are_not_taken_in(brokered_outbox: Bro
     await outbox.until_settled()
 
     assert outbox.heard() == ["good"]
-    assert len(await outbox.inspection.list(None, None, 10, before=None)) == 1
+    assert len(await outbox.administration.list(None, None, 10, before=None)) == 1
 
 
-async def test_a_message_keeps_its_age_on_its_way(brokered_outbox: BrokeredOutboxFixture) -> None:
-    """A message keeps its age on its way through the broker, so that it is given up at the right time.
+async def test_the_age_of_a_message_includes_its_time_at_the_broker(brokered_outbox: BrokeredOutboxFixture) -> None:
+    """The age of a message includes its time at the broker, so that it is given up at the right time.
 
-    Repeating it later might act twice.
+    A later repetition might act twice.
     """
     outbox = brokered_outbox
 
     async def fail() -> None:
         raise Unavailable
 
-    outbox.echo.servicer.hook = fail  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = fail
     await outbox.broker.publish(event_message("old", age_s=GIVE_UP_AFTER_S + 1))
     await eventually(lambda: is_stream_empty(outbox))
     await outbox.until_settled()
 
-    (dead,) = await outbox.inspection.list(Status.DEAD, None, 2, before=None)
+    (dead,) = await outbox.administration.list(DeliveryStatus.DEAD, None, 2, before=None)
     assert dead.last_error.startswith("Not delivered in time.")

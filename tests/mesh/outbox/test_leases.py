@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mesh.outbox.message import Status, Verdict
+from mesh.outbox.message import DeliveryStatus, Verdict
 from mesh.outbox.store import MAX_RUN_LENGTH
 from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
@@ -19,7 +19,7 @@ from tests.support.postgres import connection_to
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
-DELIVERED = Verdict(Status.DELIVERED, 0)
+DELIVERED = Verdict(DeliveryStatus.DELIVERED, 0)
 
 
 def assert_in_order(outbox: OutboxFixture, places: int) -> None:
@@ -32,7 +32,7 @@ def assert_in_order(outbox: OutboxFixture, places: int) -> None:
 @both_transports
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
 async def test_concurrent_relays_deliver_each_message_once_and_in_order(outbox: OutboxFixture, count: int) -> None:
-    """Two relays on one outbox deliver each message once and keep the order of each of 100 aggregates."""
+    """Two relays on one outbox deliver each message once, and those of each of 100 aggregates in order."""
     await publish_many(outbox, count, places=100)
 
     async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
@@ -94,7 +94,7 @@ async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) 
         await connection.execute("update outbox set due_time = now()")
     await outbox.store.claim(quick, 1)
 
-    await outbox.store.settle(slow, [(message, Verdict(Status.DEAD, 1, "late"))])
+    await outbox.store.settle(slow, [(message, Verdict(DeliveryStatus.DEAD, 1, "late"))])
     assert await outbox.count("pending") == 1
     await outbox.store.settle(quick, [(message, DELIVERED)])
 
@@ -104,18 +104,18 @@ async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) 
 async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFixture) -> None:
     """After a pause that is longer than its lease, a relay does not begin further deliveries of its run.
 
-    It relies on its own clock and asks no database.
+    The relay decides by its own clock, without a query.
     """
     await publish_many(outbox, 3, places=1)
     now_s = 0.0
     relay = outbox.relay(clock=lambda: now_s)
 
-    async def stop_the_world() -> None:
+    async def pause_once() -> None:
         nonlocal now_s
         if len(outbox.echo.servicer.heard) == 1:
             now_s += 31.0
 
-    outbox.echo.servicer.hook = stop_the_world  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = pause_once
     ((*run,),) = await outbox.store.claim(relay._holder, 10)
 
     await relay._deliver_run(run, claimed_at=0.0)
@@ -129,15 +129,18 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
     """A relay renews its lease while a delivery lasts."""
     monkeypatch.setattr("mesh.outbox.relay.RENEW_INTERVAL_S", 0.01)
     gate = asyncio.Event()
-    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    outbox.echo.servicer.hook = gate.wait
     await outbox.publish_event("slow")
 
     async def due_time() -> object:
         async with outbox.database.connection() as connection:
             return await connection.fetchval("select due_time from outbox where lease_holder is not null")
 
+    async def is_leased() -> bool:
+        return await due_time() is not None
+
     async with outbox.relay().running():
-        await eventually(lambda: is_not_none(due_time))
+        await eventually(is_leased)
         first = await due_time()
 
         async def is_renewed() -> bool:
@@ -146,11 +149,6 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
         await eventually(is_renewed)
         gate.set()
         await outbox.until_settled()
-
-
-async def is_not_none(read) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001
-    """Return whether `read` returns a value."""
-    return await read() is not None
 
 
 async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:
@@ -180,7 +178,7 @@ async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixt
 async def test_a_stopping_relay_finishes_begun_deliveries_and_releases_the_rest(outbox: OutboxFixture) -> None:
     """A stopping relay finishes the deliveries that it has begun and releases all other leases."""
     gate = asyncio.Event()
-    outbox.echo.servicer.hook = gate.wait  # type: ignore[assignment, method-assign]
+    outbox.echo.servicer.hook = gate.wait
     await publish_many(outbox, 5, places=1)
     async with outbox.transaction() as tx:
         await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="alone"))

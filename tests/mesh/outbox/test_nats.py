@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_messages_wait_for_an_unavailable_broker(
     brokered_outbox: BrokeredOutboxFixture, nats: NatsServer
 ) -> None:
-    """While the broker is down, messages wait without using up attempts. Afterwards they are delivered in order."""
+    """While the broker is down, messages wait without using up attempts, and are then delivered in order."""
     outbox = brokered_outbox
     await outbox.publish_event("before")
     nats.kill()
@@ -49,7 +49,7 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
 ) -> None:
     """Although the broker is killed repeatedly, each of 1,000 messages acts once.
 
-    They stay in order within their aggregate.
+    The messages of each aggregate stay in order.
     """
     outbox, count, places = brokered_outbox, 1_000, 50
 
@@ -59,13 +59,13 @@ async def test_a_killed_broker_loses_no_message_and_repeats_no_effect(
         async with Transaction.begin(outbox.receiver.database) as tx:
             await tx.once(request, OnHeardResponse, partial(add_to_ledger, tx, int(text)))
 
-    outbox.echo.servicer.hook = act_once  # type: ignore[method-assign]
+    outbox.echo.servicer.hook = act_once
 
     async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
         await publish_many(outbox, count, places)
         for kill in range(kills):
             part = count * (kill + 1) // (kills + 2)
-            await eventually(lambda part=part: has_published(outbox, part))  # type: ignore[misc]
+            await eventually(partial(has_published, outbox, part))
             nats.kill()
             await nats.start()
         await outbox.until_settled()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from contracts import errors
 from contracts.errors import ServiceError, UnknownError
 from contracts.policy import ContractError
-from mesh.outbox.message import Message, Status
+from mesh.outbox.message import DeliveryStatus, OutboxMessage
 from mesh.outbox.retry import (
     FIRST_PAUSE_S,
     GIVE_UP_AFTER_S,
@@ -54,9 +54,9 @@ def rng(seed: int = 1) -> random.Random:
     return random.Random(seed)  # noqa: S311 - jitter, not security
 
 
-def message(attempts: int = 0, age_s: float = 0.0) -> Message:
+def message(attempts: int = 0, age_s: float = 0.0) -> OutboxMessage:
     """Make a message of this age with this number of attempts."""
-    return Message(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
+    return OutboxMessage(uuid.uuid4(), DESTINATION, b"", "", None, "correlation", "", attempts=attempts, age_s=age_s)
 
 
 @pytest.mark.parametrize("error", UNAVAILABLE, ids=lambda error: type(error).__name__)
@@ -64,22 +64,22 @@ def test_errors_unrelated_to_a_message_cost_no_attempt(error: ServiceError) -> N
     """An outage, an open breaker or pushback does not count as an attempt. A requested delay becomes the pause."""
     verdict = judge(message(attempts=MAX_ATTEMPTS - 1), error, rng())
 
-    assert (verdict.status, verdict.attempts) == (Status.PENDING, MAX_ATTEMPTS - 1)
+    assert (verdict.status, verdict.attempts) == (DeliveryStatus.PENDING, MAX_ATTEMPTS - 1)
     assert verdict.pause_s == (error.retry_after_s or FIRST_PAUSE_S)
 
 
 @pytest.mark.parametrize("error", COUNTED, ids=lambda error: type(error).__name__)
 def test_errors_that_a_message_may_cause_count_as_attempts(error: Exception) -> None:
-    """An error that the message may have caused counts as an attempt. The eighth one makes it a dead letter."""
-    assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is Status.PENDING
-    assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is Status.DEAD
+    """An error that the message may have caused counts as an attempt. The eighth such error makes a dead letter."""
+    assert judge(message(attempts=MAX_ATTEMPTS - 2), error, rng()).status is DeliveryStatus.PENDING
+    assert judge(message(attempts=MAX_ATTEMPTS - 1), error, rng()).status is DeliveryStatus.DEAD
 
 
 def test_a_fault_of_a_contract_is_described() -> None:
     """The error of a message to a method that no longer exists names the method."""
-    error = ContractError("no imported contract has a method /solo60.trainer.v1.TrainerService/Book")
+    error = ContractError("No imported contract has a method solo60.trainer.v1.TrainerService/Book.")
 
-    assert judge(message(), error, rng()).error == f"{error}."
+    assert judge(message(), error, rng()).error == str(error)
 
 
 @pytest.mark.parametrize("error", FINAL, ids=lambda error: type(error).__name__)
@@ -87,13 +87,13 @@ def test_permanent_errors_are_final(error: Exception) -> None:
     """A permanent error makes a message a dead letter after one attempt."""
     verdict = judge(message(), error, rng())
 
-    assert (verdict.status, verdict.attempts) == (Status.DEAD, 1)
+    assert (verdict.status, verdict.attempts) == (DeliveryStatus.DEAD, 1)
 
 
 @pytest.mark.parametrize("error", [*UNAVAILABLE, *COUNTED], ids=lambda error: type(error).__name__)
-def test_a_message_is_given_up_before_its_receiver_forgets_its_key(error: Exception) -> None:
-    """A message is given up before its receiver forgets its key, because a later attempt would act twice."""
-    assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is Status.DEAD
+def test_a_message_is_given_up_before_its_receiver_deletes_its_key(error: Exception) -> None:
+    """A message is given up before its receiver deletes its key, because a later attempt would act twice."""
+    assert judge(message(age_s=GIVE_UP_AFTER_S + 1), error, rng()).status is DeliveryStatus.DEAD
 
 
 @pytest.mark.requirement("S4")
@@ -109,7 +109,7 @@ def test_pauses_have_full_jitter_below_a_ceiling(attempts: int, seed: int) -> No
     assert 0 <= backoff_s(attempts, rng(seed)) <= min(MAX_BACKOFF_S, 3.0 ** (attempts - 1))
 
 
-class Ceiling(random.Random):
+class LongestPauses(random.Random):
     """Random generator that always draws the longest pause."""
 
     def uniform(self, a: float, b: float) -> float:
@@ -118,7 +118,7 @@ class Ceiling(random.Random):
 
 def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
     """Pauses of an unavailable destination double up to a limit and start over after an answer."""
-    pauses, now = DestinationPauses(Ceiling()), 0.0
+    pauses, now = DestinationPauses(LongestPauses()), 0.0
     lengths_s = []
     for _ in range(10):
         pauses.record_failure(DESTINATION, errors.Unavailable(), now)
@@ -126,7 +126,7 @@ def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
         assert pause_s is not None
         lengths_s.append(pause_s)
         now += pause_s
-    pauses.record_answer(DESTINATION)
+    pauses.record_response(DESTINATION)
     pauses.record_failure(DESTINATION, errors.Unavailable(), now)
 
     assert lengths_s == [pytest.approx(min(MAX_PAUSE_S, FIRST_PAUSE_S * 2**n)) for n in range(10)]
@@ -135,7 +135,7 @@ def test_pauses_of_an_unavailable_destination_double_until_it_answers() -> None:
 
 def test_concurrent_failures_count_as_one() -> None:
     """Thirty concurrent failures of a destination cause the same pause as one."""
-    pauses = DestinationPauses(Ceiling())
+    pauses = DestinationPauses(LongestPauses())
     for _ in range(30):
         pauses.record_failure(DESTINATION, errors.Unavailable(), 0.0)
 

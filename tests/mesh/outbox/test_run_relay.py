@@ -14,6 +14,7 @@ from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
+    from mesh.outbox.message import OutboxMessage
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
 HEARD = "solo60.example.v1.EchoService/OnHeard"
@@ -61,7 +62,7 @@ async def test_a_relay_without_notifications_polls(outbox: OutboxFixture) -> Non
 
 
 async def publish_with_retries(outbox: OutboxFixture, text: str) -> None:
-    """Publish an event, and retry after a lost connection. If only the answer was lost, it is published twice."""
+    """Publish an event, and retry after a lost connection, which may publish it twice if only the answer was lost."""
     while True:
         with suppress(DatabaseUnavailable):
             return await outbox.publish_event(text, place=text)
@@ -92,24 +93,24 @@ async def test_a_dead_receiver_does_not_delay_others(outbox: OutboxFixture) -> N
     nowhere = insecure_channel("127.0.0.1:1")
     async with outbox.transaction() as tx:
         for _ in range(300):
-            await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="to a dead one"))
-    await outbox.publish_event("to a living one")
+            await tx.call_later(outbox.echo.stub().Keep, KeepRequest(text="to the dead receiver"))
+    await outbox.publish_event("to the running receiver")
 
-    class ByDestination:
+    class TransportByDestination:
         """Transport to two receivers, one of them dead."""
 
         def __init__(self) -> None:
-            self._living = DirectTransport(lambda _service: channels[HEARD])
+            self._running = DirectTransport(lambda _service: channels[HEARD])
             self._dead = DirectTransport(lambda _service: nowhere)
 
-        async def deliver(self, message):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
-            await (self._living if message.destination == HEARD else self._dead).deliver(message)
+        async def deliver(self, message: OutboxMessage) -> None:
+            await (self._running if message.destination == HEARD else self._dead).deliver(message)
 
-    async def living_one_has_heard() -> bool:
-        return outbox.heard() == ["to a living one"]
+    async def other_is_delivered() -> bool:
+        return outbox.heard() == ["to the running receiver"]
 
-    async with outbox.relay(ByDestination()).running():
-        await eventually(living_one_has_heard)
+    async with outbox.relay(TransportByDestination()).running():
+        await eventually(other_is_delivered)
 
     assert await outbox.count("pending") == 300
     await nowhere.close()

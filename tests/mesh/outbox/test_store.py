@@ -5,13 +5,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mesh.data.deletion import BATCH_SIZE
-from mesh.outbox.message import Message, Status, Verdict
+from mesh.outbox.message import DeliveryStatus, OutboxMessage, Verdict
 from mesh.outbox.store import _CLAIM, LEASE, RETENTION
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
 
-DELIVERED = Verdict(Status.DELIVERED, 0)
+DELIVERED = Verdict(DeliveryStatus.DELIVERED, 0)
 FILL = """
     insert into outbox (message_id, destination, payload, correlation_id, traceparent, status, due_time, settle_time)
     select gen_random_uuid(), 'solo60.example.v1.EchoService/Keep', '', '', '', 'delivered', null, now() - $2::interval
@@ -41,7 +41,7 @@ async def test_claiming_does_not_scan_delivered_messages(outbox: OutboxFixture) 
 async def test_delivered_messages_are_deleted_after_a_day(outbox: OutboxFixture) -> None:
     """Messages that were delivered over a day ago are deleted, even if they fill more than one batch.
 
-    All other messages are kept.
+    All other messages stay in the outbox.
     """
     await fill(outbox, BATCH_SIZE + 1, RETENTION + timedelta(hours=1))
     await fill(outbox, 3, RETENTION - timedelta(hours=1))
@@ -53,7 +53,7 @@ async def test_delivered_messages_are_deleted_after_a_day(outbox: OutboxFixture)
 
 async def test_a_message_received_twice_is_stored_once(outbox: OutboxFixture) -> None:
     """A message that is received twice is stored once, because a broker may repeat it."""
-    message = Message(uuid.uuid4(), "solo60.example.v1.EchoService/Keep", b"", "", None, "correlation", "")
+    message = OutboxMessage(uuid.uuid4(), "solo60.example.v1.EchoService/Keep", b"", "", None, "correlation", "")
 
     for _ in range(2):
         await outbox.store.receive([message])
@@ -63,7 +63,7 @@ async def test_a_message_received_twice_is_stored_once(outbox: OutboxFixture) ->
 
 async def test_the_backlog_counts_pending_and_dead_messages(outbox: OutboxFixture) -> None:
     """The backlog reports the number of due and of dead messages and the age of the oldest."""
-    await outbox.publish_settled(Verdict(Status.DEAD, 8))
+    await outbox.publish_settled(Verdict(DeliveryStatus.DEAD, 8))
     await outbox.publish_event("pending")
     async with outbox.database.connection() as connection:
         await connection.execute(
@@ -72,5 +72,5 @@ async def test_the_backlog_counts_pending_and_dead_messages(outbox: OutboxFixtur
 
     backlog = {status: (depth, oldest_s) for _, status, depth, oldest_s in await outbox.store.backlog()}
 
-    assert backlog[Status.DEAD][0] == backlog[Status.PENDING][0] == 1
-    assert backlog[Status.PENDING][1] >= 60
+    assert backlog[DeliveryStatus.DEAD][0] == backlog[DeliveryStatus.PENDING][0] == 1
+    assert backlog[DeliveryStatus.PENDING][1] >= 60

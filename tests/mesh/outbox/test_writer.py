@@ -94,12 +94,12 @@ async def test_an_undeclared_call_is_rejected(outbox: OutboxFixture) -> None:
     """With strict contracts, a method may only defer the calls that its contract names in `calls_later`."""
     strict = EchoServiceStub(ChainedChannel(outbox.echo.bare_channel(), [ClientDeclaredCalls(reject=True)]))
 
-    async def leave() -> None:
+    async def defer_undeclared_call() -> None:
         async with outbox.transaction() as tx:
-            with pytest.raises(ContractError, match="Keep is not named in `calls_later` of Echo"):
+            with pytest.raises(ContractError, match="Keep is not listed in `calls_later` of Echo"):
                 await tx.call_later(strict.Keep, KeepRequest(text="hi"))
 
-    outbox.echo.servicer.hook = leave  # type: ignore[method-assign]  # replaces the hook
+    outbox.echo.servicer.hook = defer_undeclared_call
     await outbox.echo.stub().Echo(EchoRequest(text="hi"))
     async with outbox.transaction() as tx:
         assert await tx.connection.fetchval("select count(*) from outbox") == 0

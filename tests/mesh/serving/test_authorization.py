@@ -58,7 +58,7 @@ async def channel() -> AsyncIterator[grpc.aio.Channel]:
     await server.stop(0)
 
 
-async def answer(channel: Any, caller: str, method: str) -> str:  # noqa: ANN401 - a channel that sends raw bytes
+async def answer(channel: Any, caller: str, method: str) -> str:
     """Call `method` with the key of `caller`; return the error reason, or "OK" if the call succeeds."""
     metadata = ((API_KEY, KEYS[caller]), (IDEMPOTENCY_KEY, str(uuid4())))
     # Send the only request together with the end of the stream. If the server rejects the call before a later write,
@@ -107,7 +107,7 @@ async def test_services_may_not_call_health_and_reflection(channel: grpc.aio.Cha
     assert await answer(channel, OPERATOR, method) == "OK"
 
 
-async def test_methods_outside_the_contracts_are_not_served(channel: Any) -> None:  # noqa: ANN401 - sends raw bytes
+async def test_methods_outside_the_contracts_are_not_served(channel: Any) -> None:
     """Methods outside the contracts, such as grpc.channelz, are UNIMPLEMENTED even for the operator."""
     for method in ("grpc.channelz.v1.Channelz/GetServers", "solo60.gym.v1.GymService/Nothing"):
         call = channel.unary_unary(f"/{method}")(b"", metadata=((API_KEY, KEYS[OPERATOR]),))

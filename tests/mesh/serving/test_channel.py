@@ -31,34 +31,34 @@ CREATE = gym_pb2.CreateGymRequest(name="Field Street Gym")
 GYMS = "solo60.gym.v1.GymService"
 
 
-class FailingGyms(GymServiceServicer):
-    """Gym service outside the mesh that fails its first `refusals` calls."""
+class FailingGymServicer(GymServiceServicer):
+    """Gym service outside the mesh that fails its first `failures` calls."""
 
     def __init__(self) -> None:
-        self.refusals = 0
+        self.failures = 0
         self.code = grpc.StatusCode.UNAVAILABLE
         self.attempts: list[dict[str, str | bytes]] = []
 
-    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:  # noqa: ANN401, N802 - as generated
-        """Fail the first `refusals` calls, then answer."""
-        await self._refuse_or_not(context)
+    async def GetGym(self, request: Any, context: Any) -> gym_pb2.GetGymResponse:
+        """Fail the first `failures` calls, then answer."""
+        await self._fail_or_not(context)
         return gym_pb2.GetGymResponse(gym=gym_pb2.Gym(gym_id=request.gym_id))
 
-    async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:  # noqa: ANN401, ARG002, N802 - as generated
-        """Fail the first `refusals` calls, then answer."""
-        await self._refuse_or_not(context)
+    async def CreateGym(self, request: Any, context: Any) -> gym_pb2.CreateGymResponse:
+        """Fail the first `failures` calls, then answer."""
+        await self._fail_or_not(context)
         return gym_pb2.CreateGymResponse()
 
-    async def _refuse_or_not(self, context: Any) -> None:  # noqa: ANN401 - as generated
+    async def _fail_or_not(self, context: Any) -> None:
         self.attempts.append(dict(context.invocation_metadata()))
-        if len(self.attempts) <= self.refusals:
+        if len(self.attempts) <= self.failures:
             await context.abort(self.code, "Not now.")
 
 
 class GymServer:
-    """Server of a `FailingGyms` servicer on its own port, with health."""
+    """Server of a `FailingGymServicer` servicer on its own port, with health."""
 
-    def __init__(self, gyms: FailingGyms) -> None:
+    def __init__(self, gyms: FailingGymServicer) -> None:
         self.health = health.HealthServicer()
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         servicer: Any = gyms
@@ -78,13 +78,13 @@ class GymServer:
 
 
 @pytest.fixture
-def gyms() -> FailingGyms:
+def gyms() -> FailingGymServicer:
     """Make the servicer of the test's server."""
-    return FailingGyms()  # type: ignore[abstract]  # two methods are enough
+    return FailingGymServicer()  # type: ignore[abstract]  # two methods are enough
 
 
 @pytest.fixture
-async def server(gyms: FailingGyms) -> AsyncIterator[GymServer]:
+async def server(gyms: FailingGymServicer) -> AsyncIterator[GymServer]:
     """Make the test's server without starting it."""
     server = GymServer(gyms)
     yield server
@@ -110,7 +110,7 @@ async def channels(server: GymServer) -> AsyncIterator[Channels]:
 
 
 @pytest.mark.requirement("L1")
-async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms: FailingGyms) -> None:
+async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms: FailingGymServicer) -> None:
     """A stub calls the service at <NAME>_SERVICE_URL and sends the API key and a correlation id."""
     answer = await channels.stub(GymServiceStub).GetGym(GET)
 
@@ -120,7 +120,7 @@ async def test_a_stub_calls_the_service_at_its_address(channels: Channels, gyms:
 
 
 async def test_a_stub_sends_the_current_trace(
-    server: GymServer, gyms: FailingGyms, monkeypatch: pytest.MonkeyPatch
+    server: GymServer, gyms: FailingGymServicer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stub sends the trace of the current span, so that the service's span continues that trace."""
     tracers = TracerProvider(shutdown_on_exit=False)
@@ -136,9 +136,9 @@ async def test_a_stub_sends_the_current_trace(
 
 
 @pytest.mark.requirement("L1")
-async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: FailingGyms) -> None:
+async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: FailingGymServicer) -> None:
     """A failed call is retried as its contract says and carries its attempt number. The caller sees no error."""
-    gyms.refusals = 2
+    gyms.failures = 2
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
 
@@ -147,9 +147,9 @@ async def test_the_retries_of_the_contract_are_made(channels: Channels, gyms: Fa
 
 
 @pytest.mark.requirement("L2")
-async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels, gyms: FailingGyms) -> None:
+async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels, gyms: FailingGymServicer) -> None:
     """After three failed attempts the caller gets Unavailable."""
-    gyms.refusals = 100
+    gyms.failures = 100
 
     with pytest.raises(Unavailable):
         await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -158,9 +158,9 @@ async def test_the_caller_gets_the_error_of_the_last_attempt(channels: Channels,
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.DATA_LOSS])
-async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms, code: grpc.StatusCode) -> None:
+async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGymServicer, code: grpc.StatusCode) -> None:
     """INTERNAL, UNKNOWN and DATA_LOSS are not retried: a repetition would not help or might act twice (AIP-194)."""
-    gyms.refusals, gyms.code = 1, code
+    gyms.failures, gyms.code = 1, code
 
     with pytest.raises(Exception):  # noqa: B017, PT011 - the exact error is tested elsewhere
         await channels.stub(GymServiceStub).CreateGym(CREATE)
@@ -169,9 +169,9 @@ async def test_other_codes_are_not_retried(channels: Channels, gyms: FailingGyms
 
 
 @pytest.mark.requirement("S6")
-async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGyms) -> None:
+async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channels, gyms: FailingGymServicer) -> None:
     """All attempts of a call carry the same idempotency key, so that the service can recognise a repetition."""
-    gyms.refusals = 1
+    gyms.failures = 1
 
     await channels.stub(GymServiceStub).CreateGym(CREATE)
 
@@ -182,7 +182,7 @@ async def test_all_attempts_of_a_call_have_one_idempotency_key(channels: Channel
 @pytest.mark.requirement("L4")
 @pytest.mark.requirement("S5")
 async def test_an_address_that_is_not_serving_gets_no_calls(
-    channels: Channels, gyms: FailingGyms, server: GymServer
+    channels: Channels, gyms: FailingGymServicer, server: GymServer
 ) -> None:
     """An address that reports NOT_SERVING, such as a draining service, gets no further calls."""
     stub = channels.stub(GymServiceStub)
@@ -200,7 +200,7 @@ async def test_an_address_that_is_not_serving_gets_no_calls(
 
 @pytest.mark.requirement("L4")
 @pytest.mark.requirement("L1")
-async def test_a_stub_reconnects_to_a_restarted_service(gyms: FailingGyms, server: GymServer) -> None:
+async def test_a_stub_reconnects_to_a_restarted_service(gyms: FailingGymServicer, server: GymServer) -> None:
     """After a service restarts, the same stub reaches it again."""
     port = await server.start()
     async with connect(GymServiceStub, settings_for(port)) as stub:
@@ -218,7 +218,7 @@ async def test_a_stub_reconnects_to_a_restarted_service(gyms: FailingGyms, serve
 
 @pytest.mark.requirement("L1")
 async def test_one_channel_serves_all_stubs_of_a_service(channels: Channels) -> None:
-    """All stubs of a service share one channel. Closing the channels closes it."""
+    """All stubs of a service share one channel. Closing the channels closes the shared channel."""
     for _ in range(3):
         await channels.stub(GymServiceStub).GetGym(GET)
 

@@ -10,7 +10,8 @@ import pytest
 from contracts.errors import ServiceError
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
-from tests.support.replicas import TIMEOUT_S, Replicas
+from tests.support.eventually import eventually
+from tests.support.replicas import Replicas
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -49,9 +50,7 @@ class Load:
 
     async def until_answered_by(self, pid: int) -> None:
         """Wait until the process has answered a call."""
-        async with asyncio.timeout(TIMEOUT_S):
-            while pid not in self._answered_by:  # noqa: ASYNC110 - several callers add to the set
-                await asyncio.sleep(0.02)
+        await eventually(lambda: pid in self._answered_by)
 
     async def _call(self, shape: Callable[[], Awaitable[None]]) -> None:
         while not self._is_over:

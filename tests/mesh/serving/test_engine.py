@@ -21,9 +21,10 @@ from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo_call import PlainEchoServicer
 from tests.support.echo_server import Endless
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from mesh.serving.engine import Engine, Options
 
@@ -39,7 +40,7 @@ UNLIMITED = (
 both_engines = pytest.mark.parametrize("name", ENGINES)
 
 
-class Holding(PlainEchoServicer):
+class HoldingServicer(PlainEchoServicer):
     """Echo servicer that waits for its hook and counts its calls."""
 
     def __init__(self) -> None:
@@ -47,11 +48,11 @@ class Holding(PlainEchoServicer):
         self.hook = Endless()
         self.address = ""
 
-    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:  # noqa: ANN401, ARG002, N802 - as generated
+    async def EchoJoined(self, request_iterator: Any, context: Any) -> Any:
         """Return all texts in one answer."""
         return echo_pb2.EchoJoinedResponse(text=" ".join([request.text async for request in request_iterator]))
 
-    async def Echo(self, request: Any, context: Any) -> Any:  # noqa: ANN401, N802 - as generated
+    async def Echo(self, request: Any, context: Any) -> Any:
         """Count the call, wait for the hook, and return the text."""
         self.entered += 1
         await self.hook()
@@ -63,9 +64,9 @@ class Holding(PlainEchoServicer):
 
 
 @asynccontextmanager
-async def served(name: Engine, options: Options = (), *, held: bool = False) -> AsyncIterator[Holding]:
+async def served(name: Engine, options: Options = (), *, held: bool = False) -> AsyncIterator[HoldingServicer]:
     """Serve on an engine; `held` calls wait for `hook.is_open`."""
-    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
+    servicer = HoldingServicer()  # type: ignore[abstract]  # only the methods that these tests call
     if not held:
         servicer.hook.is_open.set()
     server = new_server(name, [ServerErrors()], options=options)
@@ -78,7 +79,7 @@ async def served(name: Engine, options: Options = (), *, held: bool = False) -> 
         await server.stop(0)
 
 
-async def outcome_of(call: Any) -> grpc.StatusCode:  # noqa: ANN401 - a call of any shape
+async def outcome_of(call: Any) -> grpc.StatusCode:
     """Wait for the end of a call and return its code."""
     code: grpc.StatusCode = await call.code()
     return code
@@ -167,9 +168,9 @@ async def test_concurrent_calls_per_connection_are_limited(name: Engine) -> None
     limit = engine.STREAMS_PER_CONNECTION
     async with served(name, held=True) as servicer, servicer.channel() as crowded, servicer.channel() as other:
         calls = [EchoServiceStub(crowded).Echo(HI) for _ in range(limit + 1)]
-        await _until(lambda: servicer.entered >= limit)
+        await eventually(lambda: servicer.entered >= limit)
         calls.append(EchoServiceStub(other).Echo(HI))
-        await _until(lambda: servicer.entered > limit)
+        await eventually(lambda: servicer.entered > limit)
         assert (await EchoServiceStub(other).EchoLimited(echo_pb2.EchoLimitedRequest(text="hi"))).text == "hi"
 
         assert servicer.entered == limit + 1
@@ -184,7 +185,7 @@ async def test_the_native_engine_gets_time_to_write_its_last_answers() -> None:
     The native engine closes its connections when the last call ends, even if its answer is not written yet.
     """
     calls = RunningCalls()
-    servicer = Holding()  # type: ignore[abstract]  # only the methods that these tests call
+    servicer = HoldingServicer()  # type: ignore[abstract]  # only the methods that these tests call
     server = new_server("native", [calls])
     add_EchoServiceServicer_to_server(servicer, server)
     servicer.address = f"127.0.0.1:{listen(server, '127.0.0.1:0')}"
@@ -233,9 +234,3 @@ def test_old_connections_outlast_the_longest_deadline() -> None:
 def test_our_own_keepalive_pings_are_permitted() -> None:
     """Channels send keepalive pings less often than servers permit."""
     assert engine.PING_INTERVAL_S * 1000 < KEEPALIVE_INTERVAL_MS
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(0.005)

@@ -35,7 +35,7 @@ async def test_a_single_failed_check_is_tolerated(monkeypatch: pytest.MonkeyPatc
 
 
 async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its database a process is live but not ready. Once it stops, it is neither."""
+    """Without its database, a process is live but not ready. A stopping process is neither."""
     monkeypatch.setattr(mesh.serving.health, "CHECK_INTERVAL_S", 0)
     health = Health(GYMS)
     unready = asyncio.Event()
@@ -56,7 +56,7 @@ async def test_liveness_is_not_readiness(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_breakers_that_are_not_closed_are_listed() -> None:
-    """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN. It omits closed ones."""
+    """Health lists open breakers as NOT_SERVING and half-open breakers as UNKNOWN, and omits closed ones."""
     health = Health(GYMS, lambda: {"user": "open", "auth": "half-open", "payment": "closed"})
     await health.set_ready(ready=True)
 

@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "keyring.json"
 
 
-def settings(path: Path, **others: Any) -> Settings:  # noqa: ANN401 - any setting
+def settings(path: Path, **others: Any) -> Settings:
     """Make settings with this keyring file."""
     return Settings(_env_file=None, keyring_file=path, **others)  # type: ignore[call-arg]  # pydantic-settings' own argument
 
@@ -167,7 +167,7 @@ def test_a_time_without_a_time_zone_is_rejected(path: Path, field: str) -> None:
         parse_keyring(json.dumps(keyring))
 
 
-def test_the_error_for_a_missing_keyring_says_what_to_do(path: Path) -> None:
+def test_the_error_for_a_missing_keyring_names_the_remedy(path: Path) -> None:
     """A missing or invalid keyring is reported with KEYRING_FILE.
 
     If the file is missing, the error names the command that creates it.
@@ -221,7 +221,7 @@ def test_text_that_no_header_can_carry_is_not_a_key(path: Path, tmp_path: Path, 
 
     with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY: this is not a key\.$"):
         own_key(settings(path, service_api_key=SecretStr(text)))
-    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .*/key does not hold a key\.$"):
+    with pytest.raises(SettingsError, match=r"^SERVICE_API_KEY_FILE: .*/key does not contain a key\.$"):
         own_key(settings(path, service_api_key_file=file))
 
 

@@ -23,7 +23,7 @@ ECHO_FILE = "solo60/example/v1/echo.proto"
 both_versions = pytest.mark.parametrize("version", REFLECTION_SERVICES)
 
 
-async def query_reflection(echo: EchoServer, version: str, **request: Any) -> Any:  # noqa: ANN401 - an answer of either version
+async def query_reflection(echo: EchoServer, version: str, **request: Any) -> Any:
     """Send one reflection request and return the answer."""
     method = find_method(f"/{version}/ServerReflectionInfo")
     call: Any = echo.bare_channel().stream_stream(
@@ -34,7 +34,7 @@ async def query_reflection(echo: EchoServer, version: str, **request: Any) -> An
     return answer
 
 
-def files(answer: Any) -> list[str]:  # noqa: ANN401 - an answer of either version
+def files(answer: Any) -> list[str]:
     """Return the names of the files in an answer, the requested file first."""
     found = answer.file_descriptor_response.file_descriptor_proto
     return [FileDescriptorProto.FromString(each).name for each in found]

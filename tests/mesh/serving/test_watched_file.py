@@ -28,7 +28,7 @@ def corrupt(path: Path) -> None:
 
 
 @pytest.mark.requirement("S2")
-def test_a_change_is_seen(path: Path) -> None:
+def test_a_change_is_loaded_on_the_next_use(path: Path) -> None:
     """A change is seen on the next use, whether the file was written to or replaced."""
     number = WatchedFile(path, int)
     assert number() == 1
@@ -52,7 +52,7 @@ def test_the_file_is_not_read_on_every_use(path: Path, monkeypatch: pytest.Monke
     assert number() == 1
 
 
-def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_change_is_loaded_within_a_second(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change is seen within a second, but not at once."""
     monkeypatch.undo()
     now_s = 100.0
@@ -68,8 +68,8 @@ def test_a_change_is_seen_within_a_second(path: Path, monkeypatch: pytest.Monkey
 
 @pytest.mark.requirement("S2")
 @pytest.mark.parametrize("ruin", [corrupt, Path.unlink])
-def test_a_broken_file_keeps_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
-    """An invalid or missing file keeps the last good content.
+def test_a_broken_file_does_not_replace_the_last_good_content(path: Path, ruin: Callable[[Path], None]) -> None:
+    """An invalid or missing file leaves the last good content in use.
 
     The error is logged once, without the content.
     """

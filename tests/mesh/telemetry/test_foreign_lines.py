@@ -17,6 +17,7 @@ from mesh.telemetry.foreign_lines import (
     ForeignRecord,
     forward_records,
 )
+from tests.support.clock import ManualClock
 
 CORE = b"E0000 00:00:1764302400.123456   14794 chttp2_transport.cc:1403] no timeout: '15 seconds'\n"
 TRACEBACK = b"""\
@@ -28,19 +29,9 @@ ZeroDivisionError: division by zero
 WARNING = b"app.py:3: UserWarning: careful\n  warn()\n"
 
 
-class Clock:
-    """Clock set by the test."""
-
-    def __init__(self) -> None:
-        self.now_s = 50.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 def texts(data: bytes, chunk_sizes: list[int]) -> list[str]:
     """Return the texts of the records in `data`, which arrives in chunks of these sizes and a last one."""
-    lines, records = ForeignLineParser(Clock()), list[ForeignRecord]()
+    lines, records = ForeignLineParser(ManualClock()), list[ForeignRecord]()
     for size in chunk_sizes:
         records += lines.feed(data[:size])
         data = data[size:]
@@ -68,16 +59,16 @@ def test_related_lines_form_one_record_in_any_chunks(parts: list[bytes], chunk_s
     ("line", "level"),
     [(b"I", "info"), (b"W", "warning"), (b"E", "error"), (b"F", "critical")],
 )
-def test_a_line_of_the_core_keeps_its_level(line: bytes, level: str) -> None:
+def test_a_line_of_the_core_has_its_own_level(line: bytes, level: str) -> None:
     """The first letter of a line of gRPC's core sets the log level of its record."""
-    lines = ForeignLineParser(Clock())
+    lines = ForeignLineParser(ManualClock())
 
     assert [record.level for record in (*lines.feed(line + CORE[1:]), *lines.close())] == [level]
 
 
 def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
     """An unfinished line, such as a prompt, becomes a record when no more text follows."""
-    lines = ForeignLineParser(Clock())
+    lines = ForeignLineParser(ManualClock())
     assert list(lines.feed(b"Fatal: hal")) == []
     assert lines.has_buffered_lines
 
@@ -87,7 +78,7 @@ def test_an_unfinished_line_becomes_a_record_after_a_pause() -> None:
 
 def test_a_very_long_line_is_cut() -> None:
     """A very long line is cut, and its record says how many bytes are missing."""
-    lines = ForeignLineParser(Clock())
+    lines = ForeignLineParser(ManualClock())
     for _ in range(1000):
         assert list(lines.feed(b"x" * 1000)) == []
 
@@ -98,7 +89,7 @@ def test_a_very_long_line_is_cut() -> None:
 
 def test_a_very_long_traceback_is_cut() -> None:
     """A very long traceback, for example of a recursion, is cut."""
-    lines = ForeignLineParser(Clock())
+    lines = ForeignLineParser(ManualClock())
     list(lines.feed(TRACEBACK[:35] + b'  File "a.py", line 1, in f\n' * 10_000))
 
     (record,) = lines.feed(b"RecursionError\n")
@@ -112,7 +103,7 @@ def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None
 
     Records of other places are unaffected.
     """
-    clock = Clock()
+    clock = ManualClock()
     lines = ForeignLineParser(clock)
 
     flood = [*lines.feed(CORE * 10_000), *lines.feed(TRACEBACK), *lines.flush()]
@@ -124,7 +115,7 @@ def test_excess_records_of_one_place_are_dropped_without_hiding_others() -> None
 
 def test_all_places_share_a_limit() -> None:
     """All places share a limit, because text from outside can imitate many places."""
-    lines = ForeignLineParser(Clock())
+    lines = ForeignLineParser(ManualClock())
 
     records = [record for number in range(10_000) for record in lines.feed(CORE.replace(b"1403", str(number).encode()))]
 
@@ -133,7 +124,7 @@ def test_all_places_share_a_limit() -> None:
 
 def test_dropped_records_are_reported_even_if_none_follow() -> None:
     """Dropped records are reported even if no record follows, and at most once per report interval."""
-    clock = Clock()
+    clock = ManualClock()
     lines = ForeignLineParser(clock)
     list(lines.feed(CORE * (RECORDS_BURST + 5)))
 

@@ -20,9 +20,10 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
 from interceptors.propagation import USER_ID, ServerContext
-from mesh.telemetry.log_lines import MAX_DELAY_S, LogLineHandler, json_line
+from mesh.telemetry.log_lines import LogLineHandler, json_line
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.chain.test_server import serving
+from tests.support.eventually import eventually
 
 HOSTILE = 'a\r\nb\x1b[2J\x0b\x1c\x85\x9b31m\u2028\u2029\u202e"}\n{"event": "call"}\ud800'
 LEVELS_AND_A_CRASH = """
@@ -50,14 +51,14 @@ class Account:
     password: str = field(repr=False)
 
 
-class Broken:
+class BrokenRepr:
     """Object without a working repr."""
 
     def __repr__(self) -> str:
         raise ValueError
 
 
-def circle() -> list[Any]:
+def cyclic_list() -> list[Any]:
     """Make a list that contains itself."""
     itself: list[Any] = []
     itself.append(itself)
@@ -81,7 +82,9 @@ def test_every_record_is_one_line_of_json(facts: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "note", [object(), Broken(), circle(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}], ids=type
+    "note",
+    [object(), BrokenRepr(), cyclic_list(), {1: 2, (3, 4): 5}, 2**80, b"\xff", "\ud800", float("nan"), {1, 2}],
+    ids=type,
 )
 def test_an_unserializable_value_does_not_affect_others(note: object) -> None:
     """A value that JSON cannot represent does not change the other values of its line."""
@@ -158,9 +161,7 @@ async def test_the_line_of_a_call_is_written_soon() -> None:
     stream = io.BytesIO()
     LogLineHandler(stream, "gym").write_call({})
 
-    async with asyncio.timeout(30):
-        while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-            await asyncio.sleep(MAX_DELAY_S)
+    await eventually(lambda: stream.getvalue() != b"")
 
 
 @pytest.mark.requirement("S4")
@@ -174,9 +175,7 @@ def test_a_closed_loop_loses_no_line() -> None:
 
     async def write_and_wait(number: int) -> None:
         lines.write_call({"number": number})
-        async with asyncio.timeout(30):
-            while not stream.getvalue():  # noqa: ASYNC110 - there is no event to wait for
-                await asyncio.sleep(MAX_DELAY_S)
+        await eventually(lambda: stream.getvalue() != b"")
 
     asyncio.run(write(1))
     asyncio.run(write_and_wait(2))
@@ -188,13 +187,13 @@ def test_logging_while_a_line_is_written_does_not_deadlock() -> None:
     """A finalizer may log while another line is being written, without a deadlock."""
     logger = logging.Logger("theirs")  # noqa: LOG001 - separate from this process's own logging
 
-    class Interrupted(io.BytesIO):
-        def write(self, data: Any) -> int:  # noqa: ANN401 - as BytesIO has it
+    class InterruptedStream(io.BytesIO):
+        def write(self, data: Any) -> int:
             if b"finalizer" not in data:
                 logger.warning("finalizer")
             return super().write(data)
 
-    stream = Interrupted()
+    stream = InterruptedStream()
     lines = LogLineHandler(stream, "gym")
     logger.addHandler(lines)
     thread = threading.Thread(target=logger.warning, args=("line",), daemon=True)

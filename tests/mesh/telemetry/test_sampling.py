@@ -49,8 +49,8 @@ def facts(span: Span) -> tuple[bool, int, int, object, bool]:
     st.sampled_from(RATIOS),
     st.tuples(st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.integers(0, 255)),
 )
-def test_the_sampling_decision_of_the_caller_is_kept(ratio: float, parent: tuple[int, int, int]) -> None:
-    """A span with a remote parent keeps the caller's sampling decision and trace, as in OpenTelemetry."""
+def test_the_sampling_decision_of_the_caller_is_inherited(ratio: float, parent: tuple[int, int, int]) -> None:
+    """A span with a remote parent has the caller's sampling decision and trace, as in OpenTelemetry."""
     actual = (
         SamplingProvider(ratio, shutdown_on_exit=False)
         .get_tracer("test")

@@ -1,4 +1,4 @@
-"""Log lines are JSON and contain no row values from database errors."""
+"""Setup of logging: lines are JSON and contain no row values from database errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ asyncio.run(main())
 def test_no_log_line_holds_the_row_of_a_database_error(empty_database_url: str) -> None:
     """The log line of a database error names the violated constraint and omits the row.
 
-    This also holds for lines of libraries.
+    Log lines of libraries omit the row too.
     """
     done = subprocess.run(
         [sys.executable, "-c", LOG_A_CONFLICT, empty_database_url, EMAIL], check=True, capture_output=True, text=True

@@ -124,7 +124,7 @@ def test_the_latest_traces_are_listed(tmp_path: Path) -> None:
 
 @pytest.mark.requirement("S5")
 def test_a_span_file_is_rotated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A span file is rotated at its largest size. One older file is kept and still read."""
+    """A span file is rotated at its largest size. The one older file is still read."""
     trace_id = one_trace(tmp_path)
     size = (tmp_path / "session.jsonl").stat().st_size
     monkeypatch.setattr(mesh.telemetry.spans, "MAX_FILE_BYTES", size - 1)

@@ -13,6 +13,7 @@ from local.mail_sink import MailSink
 from mesh.data.database import Database
 from services.communication.app import SERVICE
 from services.communication.store import MessageStore
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import FaultyMailServer
 from tests.services.communication.mail_fixture import MailFixture
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
+    from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
@@ -87,3 +89,15 @@ def spans(tracers: TracerProvider) -> Iterator[InMemorySpanExporter]:
     tracers.add_span_processor(processor)
     yield exporter
     processor.shutdown()
+
+
+@pytest.fixture
+def stub(mesh: MeshForTests) -> CommunicationServiceAsyncStub:
+    """Return a stub with every scope."""
+    return mesh.stub(CommunicationServiceStub)
+
+
+@pytest.fixture
+def faulty_stub(faulty_mesh: MeshForTests) -> CommunicationServiceAsyncStub:
+    """Return a stub of the service that sends to the configurable mail server."""
+    return faulty_mesh.stub(CommunicationServiceStub)

@@ -1,4 +1,4 @@
-"""A mail server on a real socket that refuses, stalls and hangs up when the test wants it."""
+"""Mail server on a real socket that rejects mails, stalls or hangs up as the test requests."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FaultyMailServer:
         self._server.close()
         await self._server.wait_closed()
 
-    async def handle_RCPT(  # noqa: N802 - aiosmtpd's name
+    async def handle_RCPT(
         self, server: SMTP, _session: Session, envelope: Envelope, address: str, _options: list[str]
     ) -> str:
         """Answer RCPT."""
@@ -74,7 +74,7 @@ class FaultyMailServer:
             envelope.rcpt_tos.append(address)
         return answer
 
-    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_DATA(self, server: SMTP, _session: Session, envelope: Envelope) -> str:
         """Answer DATA."""
         answer = self.answers.popleft() if self.answers else "250 OK"
         content = envelope.original_content or b""
@@ -84,7 +84,7 @@ class FaultyMailServer:
         await self.answering.wait()
         return answer
 
-    async def handle_RSET(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+    async def handle_RSET(self, _server: SMTP, _session: Session, _envelope: Envelope) -> str:
         """Never answer RSET. The earlier answers remain valid."""
         await asyncio.Event().wait()
         raise AssertionError

@@ -1,4 +1,4 @@
-"""A sender in its own process, for tests that kill it: python -m ...killed_sender DATABASE_URL SMTP_URL."""
+"""Sender in its own process, for tests that kill the process: python -m ...killed_sender DATABASE_URL SMTP_URL."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ START = datetime(2026, 3, 3, 18, tzinfo=UTC)
 
 @dataclass
 class Clock:
-    """A clock that only the test advances."""
+    """Clock that only the test advances."""
 
     time: datetime = START
 
@@ -46,7 +46,7 @@ class Clock:
 
 @dataclass
 class MailFixture:
-    """A message store and everything that its senders share."""
+    """Message store, with the clock, the random generator and the metrics that its senders share."""
 
     url: str
     database: Database

@@ -1,4 +1,4 @@
-"""A mail server on a real socket that answers each SMTP command from a script and records the commands."""
+"""Mail server on a real socket that answers each SMTP command from a script and records the commands."""
 
 from __future__ import annotations
 

@@ -14,10 +14,10 @@ from services.communication.domain import (
     MAX_BACKOFF_S,
     Attempt,
     Message,
-    Outcome,
-    Status,
+    MessageStatus,
+    SmtpOutcome,
     backoff_s,
-    judge,
+    state_after,
 )
 from services.communication.mail_server import ATTEMPT_TIMEOUT_S, QUIT_TIMEOUT_S
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     import random
 
 NOW = datetime(2026, 3, 3, 18, 0, 0, 123456, tzinfo=UTC)
-BUSY = Outcome("The mail server is busy.", remaining=("ada@example.org",))
+BUSY = SmtpOutcome("The mail server is busy.", remaining=("ada@example.org",))
 MESSAGE = Message(
     message_id=UUID(int=1),
     template_key="SESSION_BOOKED",
-    status=Status.QUEUED,
+    status=MessageStatus.QUEUED,
     attempts=0,
     due_time=NOW,
     last_error="",
@@ -39,7 +39,9 @@ MESSAGE = Message(
     create_time=NOW,
     send_time=None,
 )
-FAILED = replace(MESSAGE, status=Status.FAILED, attempts=2, last_error="Busy.", due_time=NOW + timedelta(seconds=5))
+FAILED = replace(
+    MESSAGE, status=MessageStatus.FAILED, attempts=2, last_error="Busy.", due_time=NOW + timedelta(seconds=5)
+)
 
 
 def attempt(round_number: int) -> Attempt:
@@ -78,21 +80,21 @@ def test_retries_last_longer_than_half_an_hour(rng: random.Random) -> None:
 def test_a_message_is_retried_until_its_attempts_are_used_up(rng: random.Random) -> None:
     """A failed message is scheduled again until MAX_ATTEMPTS, and is then DEAD with its remaining recipients."""
     for number in range(1, MAX_ATTEMPTS):
-        verdict = judge(attempt(number), BUSY, NOW, rng)
-        assert verdict.status is Status.FAILED
-        assert verdict.due_time is not None
-        assert verdict.due_time >= NOW
+        state = state_after(attempt(number), BUSY, NOW, rng)
+        assert state.status is MessageStatus.FAILED
+        assert state.due_time is not None
+        assert state.due_time >= NOW
 
-    last = judge(attempt(MAX_ATTEMPTS), BUSY, NOW, rng)
-    assert (last.status, last.due_time, last.is_refused) == (Status.DEAD, None, False)
+    last = state_after(attempt(MAX_ATTEMPTS), BUSY, NOW, rng)
+    assert (last.status, last.due_time, last.is_refused) == (MessageStatus.DEAD, None, False)
     assert last.remaining == ("ada@example.org",)
 
 
 def test_a_refusal_is_final_and_stores_the_recipients(rng: random.Random) -> None:
     """A refused message is DEAD after one attempt, and its recipients are stored so that an operator can retry it."""
-    verdict = judge(attempt(1), Outcome("Refused.", is_refused=True), NOW, rng)
+    state = state_after(attempt(1), SmtpOutcome("Refused.", is_refused=True), NOW, rng)
 
-    assert (verdict.status, verdict.is_refused, verdict.remaining) == (Status.DEAD, True, ("ada@example.org",))
+    assert (state.status, state.is_refused, state.remaining) == (MessageStatus.DEAD, True, ("ada@example.org",))
 
 
 def test_a_lease_is_longer_than_the_longest_attempt() -> None:
@@ -100,8 +102,8 @@ def test_a_lease_is_longer_than_the_longest_attempt() -> None:
     assert LEASE.total_seconds() > ATTEMPT_TIMEOUT_S + QUIT_TIMEOUT_S + 5
 
 
-def test_a_waiting_caller_learns_only_of_new_failures() -> None:
-    """SendEmail reports a failure newer than its call. Otherwise it waits if the next attempt is due in time."""
+def test_a_waiting_caller_gets_only_new_failures() -> None:
+    """SendEmail reports a failure newer than its call. Otherwise the call waits if the next attempt is due in time."""
     soon = NOW + timedelta(seconds=10)
     with pytest.raises(Unavailable, match=r"Busy\. The message is stored"):
         FAILED.is_sent(known_attempts=1, until=soon)
@@ -110,10 +112,10 @@ def test_a_waiting_caller_learns_only_of_new_failures() -> None:
         FAILED.is_sent(known_attempts=2, until=NOW + timedelta(seconds=4))
 
 
-def test_a_waiting_caller_learns_the_final_status() -> None:
+def test_a_waiting_caller_gets_the_final_status() -> None:
     """SendEmail answers differently for a message that was sent, refused for good, or given up."""
-    dead = replace(FAILED, status=Status.DEAD, due_time=None)
-    sent = replace(MESSAGE, status=Status.SENT, due_time=None, send_time=NOW)
+    dead = replace(FAILED, status=MessageStatus.DEAD, due_time=None)
+    sent = replace(MESSAGE, status=MessageStatus.SENT, due_time=None, send_time=NOW)
 
     assert sent.is_sent(known_attempts=0, until=NOW)
     with pytest.raises(Unavailable, match="not retried automatically"):
@@ -122,9 +124,9 @@ def test_a_waiting_caller_learns_the_final_status() -> None:
         replace(dead, is_refused=True).is_sent(known_attempts=9, until=NOW)
 
 
-@pytest.mark.parametrize("status", [Status.QUEUED, Status.SENDING, Status.SENT])
-def test_only_a_failed_message_can_be_retried(status: Status) -> None:
+@pytest.mark.parametrize("status", [MessageStatus.QUEUED, MessageStatus.SENDING, MessageStatus.SENT])
+def test_only_a_failed_message_can_be_retried(status: MessageStatus) -> None:
     """RetryMessage rejects a message that is queued, being sent or sent, so that it is not sent twice."""
-    FAILED.ensure_retryable()
+    FAILED.require_retryable()
     with pytest.raises(MessageNotRetryable, match=status):
-        replace(MESSAGE, status=status).ensure_retryable()
+        replace(MESSAGE, status=status).require_retryable()

@@ -8,7 +8,7 @@ import pytest
 from contracts.errors import MessageNotRetryable, MessageRefused
 from mesh.serving.health_probe import problems_of
 from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE, TEMPLATES
-from services.communication.domain import EXPIRED, LEASE, RETENTION, Status
+from services.communication.domain import EXPIRED, LEASE, RETENTION, MessageStatus
 from services.communication.mail_template import Templates
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -38,7 +38,7 @@ async def test_an_expired_message_is_not_sent_and_its_personal_data_is_deleted(
     assert not await send_next(sender)
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.attempts, message.last_error) == (Status.EXPIRED, 0, EXPIRED)
+    assert (message.status, message.attempts, message.last_error) == (MessageStatus.EXPIRED, 0, EXPIRED)
     assert not message.may_have_been_sent
     assert faulty.received == []
     assert [each.message_id for each in await mails.store.list_failed(9, before=None)] == [message_id]
@@ -57,7 +57,7 @@ async def test_a_message_is_sent_until_its_lifetime_ends(mails: MailFixture, fau
 
     await send_next(mails.new_sender(faulty.url))
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -67,7 +67,7 @@ async def test_a_failing_message_expires_on_time(mails: MailFixture, faulty: Fau
     created = mails.clock.now()
     sender = mails.new_sender(faulty.url)
 
-    while (await mails.store.find(message_id)).status is not Status.EXPIRED:
+    while (await mails.store.find(message_id)).status is not MessageStatus.EXPIRED:
         await mails.advance_to_due(message_id)
         assert await send_next(sender)
 
@@ -89,7 +89,7 @@ async def test_a_message_that_expires_in_doubt_is_marked(mails: MailFixture, fau
     assert await send_next(mails.new_sender(faulty.url))
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.attempts, message.may_have_been_sent) == (Status.EXPIRED, 1, True)
+    assert (message.status, message.attempts, message.may_have_been_sent) == (MessageStatus.EXPIRED, 1, True)
     assert faulty.received == []
 
 
@@ -105,13 +105,13 @@ async def test_an_expired_message_is_deleted_after_the_retention_time(
     await send_next(mails.new_sender(faulty.url))
 
     assert await mails.store.delete_old(mails.clock.now() - RETENTION) == 1
-    assert (await mails.store.find(dead)).status is Status.DEAD
+    assert (await mails.store.find(dead)).status is MessageStatus.DEAD
 
 
 def test_only_time_bound_mails_have_a_lifetime() -> None:
     """Only time-bound mails, such as codes and reminders, have a lifetime. All others never expire."""
     templates = Templates(TEMPLATES)
-    lifetimes = {key: templates.find(key).lifetime for key in templates.keys}
+    lifetimes = {key: templates.find(key).lifetime for key in templates._by_key}
 
     assert {key: lifetime for key, lifetime in lifetimes.items() if lifetime is not None} == {
         "APPROVAL_REQUESTED": timedelta(days=7),
@@ -149,7 +149,7 @@ async def test_the_service_shows_expired_messages_and_expiry_times(
     stub = mesh.stub(CommunicationServiceStub)
 
     async def has_expired() -> bool:
-        return (await mails.store.find(yesterday)).status is Status.EXPIRED
+        return (await mails.store.find(yesterday)).status is MessageStatus.EXPIRED
 
     await eventually(has_expired)
     (listed,) = (await stub.ListFailedMessages(pb.ListFailedMessagesRequest())).messages

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.communication.domain import LEASE, Outcome, Status, judge
+from services.communication.domain import LEASE, MessageStatus, SmtpOutcome, state_after
 from tests.services.communication.faulty_mail_server import BUSY, HANG_UP
 from tests.services.communication.mail_fixture import ADA, send_next
 from tests.support.eventually import eventually
@@ -47,7 +47,7 @@ def killed_sender(mails: MailFixture, faulty: FaultyMailServer) -> Iterator[subp
 
 
 async def kill_before_recording(mails: MailFixture, faulty: FaultyMailServer, message_id: UUID) -> None:
-    """Send a mail from another process, and kill it after the server's answer, before it records that answer."""
+    """Send a mail from another process, and kill that process after the server's answer, before it is recorded."""
     faulty.answering.clear()
     with killed_sender(mails, faulty) as process:
         await eventually(lambda: bool(faulty.received) or process.poll() is not None)
@@ -84,7 +84,7 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
     mails.clock.time = datetime.now(UTC)
     message_id = await mails.add(repeats_in_doubt=repeats_in_doubt)
     await kill_before_recording(mails, faulty, message_id)
-    assert (await mails.advance_to_due(message_id)).status is Status.SENDING
+    assert (await mails.advance_to_due(message_id)).status is MessageStatus.SENDING
 
     assert await send_next(mails.new_sender(faulty.url))
     assert not await send_next(mails.new_sender(faulty.url))
@@ -92,14 +92,14 @@ async def test_a_mail_is_repeated_after_a_kill_only_if_its_template_allows(
     message = await mails.store.find(message_id)
     assert message_ids(faulty) == [message.email_message_id] * copies
     assert len(faulty.accepted) == copies
-    expected = (Status.SENT, 2, "") if repeats_in_doubt else (Status.DEAD, 1, INTERRUPTED)
+    expected = (MessageStatus.SENT, 2, "") if repeats_in_doubt else (MessageStatus.DEAD, 1, INTERRUPTED)
     assert (message.status, message.attempts, message.last_error) == expected
 
 
 async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
-    """A mail in doubt is given up when its lease expires and not before. An operator can still retry it."""
+    """A mail in doubt is given up when its lease expires and not before. An operator can still retry such a mail."""
     message_id = await mails.add(repeats_in_doubt=False)
     await mails.store.claim(mails.clock.now())  # then its process is killed
     sender = mails.new_sender(faulty.url)
@@ -115,7 +115,7 @@ async def test_a_mail_in_doubt_is_given_up_only_when_the_lease_expires(
     async with mails.store.transaction() as tx:
         assert not (await mails.store.requeue(tx, message_id, mails.clock.now())).may_have_been_sent
     assert await send_next(sender)
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up(mails: MailFixture) -> None:
@@ -126,27 +126,29 @@ async def test_a_slow_sender_may_record_its_result_until_the_message_is_given_up
     lost = [await mails.store.claim(now + LEASE) for _ in range(2)]
     attempts = {each.message_id: each for each in slow if each}
     judged = {each.message_id: each for each in lost if each}
-    given_up = {key: judge(each, Outcome.of_lost(each), now, mails.rng) for key, each in judged.items()}
+    given_up = {key: state_after(each, SmtpOutcome.of_lost(each), now, mails.rng) for key, each in judged.items()}
 
     assert [each.is_lost for each in (*attempts.values(), *judged.values())] == [False, False, True, True]
-    assert await mails.store.settle(attempts[first], judge(attempts[first], Outcome(), now, mails.rng), now)
+    assert await mails.store.settle(attempts[first], state_after(attempts[first], SmtpOutcome(), now, mails.rng), now)
     assert not await mails.store.settle(judged[first], given_up[first], now)
     assert await mails.store.settle(judged[second], given_up[second], now)
-    assert not await mails.store.settle(attempts[second], judge(attempts[second], Outcome(), now, mails.rng), now)
+    assert not await mails.store.settle(
+        attempts[second], state_after(attempts[second], SmtpOutcome(), now, mails.rng), now
+    )
 
     states = [(await mails.store.find(each)).status for each in (first, second)]
-    assert states == [Status.SENT, Status.DEAD]
+    assert states == [MessageStatus.SENT, MessageStatus.DEAD]
 
 
 @pytest.mark.parametrize(
     ("repeats_in_doubt", "status", "error"),
     [
-        (True, Status.FAILED, "The mail server is unreachable or closed the connection."),
-        (False, Status.DEAD, f"The mail server is unreachable or closed the connection. {NOT_REPEATED}"),
+        (True, MessageStatus.FAILED, "The mail server is unreachable or closed the connection."),
+        (False, MessageStatus.DEAD, f"The mail server is unreachable or closed the connection. {NOT_REPEATED}"),
     ],
 )
-async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
-    mails: MailFixture, faulty: FaultyMailServer, *, repeats_in_doubt: bool, status: Status, error: str
+async def test_a_mail_is_in_doubt_if_the_server_hangs_up_instead_of_answering(
+    mails: MailFixture, faulty: FaultyMailServer, *, repeats_in_doubt: bool, status: MessageStatus, error: str
 ) -> None:
     """A mail is in doubt if the server hangs up after receiving it: the server may have accepted it (RFC 1047)."""
     faulty.answers.append(HANG_UP)
@@ -157,7 +159,7 @@ async def test_a_server_that_hangs_up_instead_of_answering_leaves_a_doubt(
     assert (message.status, message.last_error) == (status, error)
 
 
-async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
+async def test_a_mail_is_in_doubt_if_the_server_does_not_answer_in_time(
     mails: MailFixture, faulty: FaultyMailServer
 ) -> None:
     """A mail is in doubt if the server receives it and does not answer in time (RFC 1047)."""
@@ -168,7 +170,7 @@ async def test_a_server_that_receives_a_mail_and_does_not_answer_leaves_a_doubt(
         assert await send_next(sender)
 
     message = await mails.store.find(message_id)
-    assert (message.status, len(faulty.received)) == (Status.DEAD, 1)
+    assert (message.status, len(faulty.received)) == (MessageStatus.DEAD, 1)
     assert message.last_error == f"The mail server did not answer in time. {NOT_REPEATED}"
 
 
@@ -186,8 +188,8 @@ async def test_a_mail_that_was_certainly_not_sent_is_retried(
     message_id = await mails.add(repeats_in_doubt=False)
 
     await send_next(mails.new_sender(url))
-    assert (await mails.advance_to_due(message_id)).status is Status.FAILED
+    assert (await mails.advance_to_due(message_id)).status is MessageStatus.FAILED
     await send_next(mails.new_sender(faulty.url))
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
     assert len(faulty.accepted) == 1

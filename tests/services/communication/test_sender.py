@@ -1,4 +1,4 @@
-"""The sender with real mail servers and a real database; only the clock is simulated."""
+"""Sender with real mail servers and a real database. Only the clock is simulated."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from services.communication.domain import (
     LEASE,
     MAX_ATTEMPTS,
     MAX_BACKOFF_S,
-    Outcome,
-    Status,
-    judge,
+    MessageStatus,
+    SmtpOutcome,
+    state_after,
 )
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
 from tests.services.communication.mail_fixture import ADA, BOB, START, send_next
@@ -38,7 +38,7 @@ async def test_a_message_is_sent_once_and_its_text_is_deleted(mails: MailFixture
     assert not await send_next(sender)
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.attempts, message.last_error) == (Status.SENT, 1, "")
+    assert (message.status, message.attempts, message.last_error) == (MessageStatus.SENT, 1, "")
     assert message.send_time == START
     (mail,) = faulty.accepted
     assert mail.recipients == (ADA,)
@@ -59,12 +59,12 @@ async def test_a_temporary_refusal_is_retried_with_the_same_mail(mails: MailFixt
     for attempts in (1, 2):
         assert await send_next(sender)
         message = await mails.store.find(message_id)
-        assert (message.status, message.attempts) == (Status.FAILED, attempts)
+        assert (message.status, message.attempts) == (MessageStatus.FAILED, attempts)
         assert message.last_error == "The mail server refused 1 of 1 recipients with code 451 4.7.1."
         await mails.advance_to_due(message_id)
     assert await send_next(sender)
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
     assert len({mail.content for mail in faulty.received}) == 1
     assert [mail.is_accepted for mail in faulty.received] == [False, False, True]
 
@@ -93,11 +93,11 @@ async def test_an_unreachable_server_is_a_temporary_failure(mails: MailFixture, 
 
     message = await mails.advance_to_due(message_id)
     assert (message.status, message.last_error) == (
-        Status.FAILED,
+        MessageStatus.FAILED,
         "The mail server is unreachable or closed the connection.",
     )
     await send_next(mails.new_sender(faulty.url))
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_rejected_login_is_a_temporary_failure(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -106,10 +106,10 @@ async def test_a_rejected_login_is_a_temporary_failure(mails: MailFixture, fault
     await send_next(mails.new_sender(faulty.url.replace("smtp://", "smtp://solo60:secret@")))
 
     message = await mails.advance_to_due(message_id)
-    assert message.status is Status.FAILED
+    assert message.status is MessageStatus.FAILED
     assert "secret" not in message.last_error
     await send_next(mails.new_sender(faulty.url))
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_permanent_refusal_makes_a_message_dead_at_once(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -120,7 +120,7 @@ async def test_a_permanent_refusal_makes_a_message_dead_at_once(mails: MailFixtu
     await send_next(sender)
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.is_refused, message.attempts) == (Status.DEAD, True, 1)
+    assert (message.status, message.is_refused, message.attempts) == (MessageStatus.DEAD, True, 1)
     assert message.last_error == "The mail server refused 1 of 1 recipients with code 550 5.1.1."
     mails.clock.advance(timedelta(days=9))
     assert not await send_next(sender)
@@ -141,16 +141,16 @@ async def test_a_retry_by_an_operator_allows_as_many_attempts_again(
             await mails.advance_to_due(message_id)
             assert await send_next(sender)
         message = await mails.store.find(message_id)
-        assert (message.status, message.is_refused) == (Status.DEAD, False)
+        assert (message.status, message.is_refused) == (MessageStatus.DEAD, False)
         assert message.attempts == rounds * MAX_ATTEMPTS
         mails.clock.advance(timedelta(seconds=MAX_BACKOFF_S))
         assert not await send_next(sender)
         async with mails.store.transaction() as tx:
             queued = await mails.store.requeue(tx, message_id, mails.clock.now())
-        assert (queued.status, queued.attempts) == (Status.QUEUED, rounds * MAX_ATTEMPTS)
+        assert (queued.status, queued.attempts) == (MessageStatus.QUEUED, rounds * MAX_ATTEMPTS)
 
     assert await send_next(sender)
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_killed_senders_message_is_sent_after_the_lease(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -165,7 +165,7 @@ async def test_a_killed_senders_message_is_sent_after_the_lease(mails: MailFixtu
     assert await send_next(sender)
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.attempts) == (Status.SENT, 2)
+    assert (message.status, message.attempts) == (MessageStatus.SENT, 2)
     assert len(faulty.accepted) == 1
 
 
@@ -177,15 +177,17 @@ async def test_a_late_result_does_not_overwrite_the_next_senders(mails: MailFixt
     successor = await mails.store.claim(mails.clock.now())
     assert slow is not None
     assert successor is not None
-    late = judge(slow, Outcome("Late.", remaining=(ADA,)), mails.clock.now(), mails.rng)
+    late = state_after(slow, SmtpOutcome("Late.", remaining=(ADA,)), mails.clock.now(), mails.rng)
 
     assert not await mails.store.settle(slow, late, mails.clock.now())
-    assert (await mails.store.find(message_id)).status is Status.SENDING
-    assert await mails.store.settle(successor, judge(successor, Outcome(), START, mails.rng), mails.clock.now())
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENDING
+    assert await mails.store.settle(
+        successor, state_after(successor, SmtpOutcome(), START, mails.rng), mails.clock.now()
+    )
     assert not await mails.store.settle(slow, late, mails.clock.now())
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.last_error) == (Status.SENT, "")
+    assert (message.status, message.last_error) == (MessageStatus.SENT, "")
 
 
 async def test_concurrent_senders_send_each_message_once(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -210,8 +212,8 @@ async def test_a_locked_message_does_not_block_the_next(mails: MailFixture, faul
         await other.connection.execute("select 1 from messages where message_id = $1 for update", first)
         assert await send_next(mails.new_sender(faulty.url))
 
-    assert (await mails.store.find(first)).status is Status.QUEUED
-    assert (await mails.store.find(second)).status is Status.SENT
+    assert (await mails.store.find(first)).status is MessageStatus.QUEUED
+    assert (await mails.store.find(second)).status is MessageStatus.SENT
 
 
 async def test_only_temporarily_refused_recipients_are_retried(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -226,7 +228,7 @@ async def test_only_temporarily_refused_recipients_are_retried(mails: MailFixtur
     await send_next(sender)
 
     assert [mail.recipients for mail in faulty.accepted] == [(ADA,), (BOB,)]
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_message_is_sent_although_one_recipient_is_refused(
@@ -239,7 +241,7 @@ async def test_a_message_is_sent_although_one_recipient_is_refused(
 
     message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (
-        Status.SENT,
+        MessageStatus.SENT,
         "The mail server refused 1 of 2 recipients with code 550 5.1.1.",
     )
 
@@ -255,7 +257,7 @@ async def test_a_running_sender_sends_a_new_message_when_woken(mails: MailFixtur
             async with asyncio.timeout(60):
                 await attempted.wait()
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
 
 
 async def test_a_stopping_sender_finishes_its_attempts(
@@ -269,8 +271,8 @@ async def test_a_stopping_sender_finishes_its_attempts(
         await eventually(lambda: bool(faulty.received))
 
     states = [(await mails.store.find(each)).status for each in message_ids]
-    assert set(states) <= {Status.QUEUED, Status.SENT}
-    assert states.count(Status.SENT) == len(faulty.accepted)
+    assert set(states) <= {MessageStatus.QUEUED, MessageStatus.SENT}
+    assert states.count(MessageStatus.SENT) == len(faulty.accepted)
 
 
 async def test_a_sender_survives_an_outage_of_its_database(mails: MailFixture, faulty: FaultyMailServer) -> None:
@@ -291,4 +293,4 @@ async def test_a_sender_survives_an_outage_of_its_database(mails: MailFixture, f
             async with asyncio.timeout(60):
                 await attempted.wait()
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT

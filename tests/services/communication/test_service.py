@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from email import message_from_bytes
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -12,23 +12,30 @@ from contracts.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
     MessageNotFound,
-    MessageNotRetryable,
     MessageRefused,
-    ScopeMissing,
-    ServiceError,
     TemplateNotFound,
     TemplateVariableMissing,
     Unavailable,
 )
-from interceptors.idempotency import IDEMPOTENCY_KEY
 from local.mail_sink import read_mails
 from mesh.config import SettingsError, load_settings
 from services.communication.app import SERVICE
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import BUSY, HANG_UP, UNKNOWN
+from tests.services.communication.requests import (
+    METHODS,
+    VARIABLES,
+    email,
+    in_background,
+    notification,
+    send,
+    wait_for_status,
+    with_key,
+)
 from tests.support.eventually import eventually
 from tests.support.ports import free_ports
+from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,87 +46,17 @@ if TYPE_CHECKING:
     from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
-Stub: TypeAlias = "CommunicationServiceAsyncStub"
 
-ADA = pb.Recipient(email="ada@example.org", display_name="Ada Lovelace")
-VARIABLES = {
-    "member_name": "Ada Lovelace",
-    "gym_name": "Field Street Gym",
-    "start_time": "Tuesday 3 March 2026, 18:00",
-    "end_time": "19:00",
-    "price": "12.50 GBP",
-}
-METHODS = ["SendEmail", "SendEmailAsync", "SendSystemNotification"]
-
-
-@pytest.fixture
-def stub(mesh: MeshForTests) -> Stub:
-    """Return a stub with every scope."""
-    return mesh.stub(CommunicationServiceStub)
-
-
-@pytest.fixture
-def faulty_stub(faulty_mesh: MeshForTests) -> Stub:
-    """Return a stub of the service that sends to the configurable mail server."""
-    return faulty_mesh.stub(CommunicationServiceStub)
-
-
-def email(**changes: Any) -> pb.SendEmailRequest:  # noqa: ANN401 - any field
-    """Return a request for the booking mail to Ada."""
-    return pb.SendEmailRequest(
-        **{"recipient": ADA, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
-    )
-
-
-def in_background(**changes: Any) -> pb.SendEmailAsyncRequest:  # noqa: ANN401 - any field
-    """Return a request for the booking mail in the background."""
-    return pb.SendEmailAsyncRequest.FromString(email(**changes).SerializeToString())
-
-
-def notification(**changes: Any) -> pb.SendSystemNotificationRequest:  # noqa: ANN401 - any field
-    """Return a request to notify the admins."""
-    wanted = {"audience": pb.AUDIENCE_ADMINS, "template_key": "SESSION_BOOKED", "variables": VARIABLES, **changes}
-    return pb.SendSystemNotificationRequest(**wanted)
-
-
-async def send(stub: Stub, method: str, **changes: Any) -> str:  # noqa: ANN401 - any field
-    """Send by one of the three methods and return the message id."""
-    make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
-    response = await getattr(stub, method)(make(**changes))
-    return str(response.message_id)
-
-
-def with_key(key: str) -> tuple[tuple[str, str], ...]:
-    """Return call metadata with this idempotency key."""
-    return ((IDEMPOTENCY_KEY, key),)
-
-
-async def wait_for_status(stub: Stub, message_id: str, *statuses: pb.MessageStatus.ValueType) -> pb.Message:
-    """Return the message once it has one of these statuses."""
-    message = pb.Message()
-
-    async def has_status() -> bool:
-        nonlocal message
-        message = (await stub.GetMessage(pb.GetMessageRequest(message_id=message_id))).message
-        return message.status in statuses
-
-    await eventually(has_status)
-    return message
-
-
-def fields(error: ServiceError) -> list[str]:
-    """Return the fields that a rejected request violates."""
-    return [violation.field for violation in error.violations]
-
-
-async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_folder: Path) -> None:
+async def test_send_email_answers_once_the_mail_is_accepted(
+    stub: CommunicationServiceAsyncStub, mail_folder: Path
+) -> None:
     """SendEmail answers once the mail server has accepted the mail."""
     response = await stub.SendEmail(email())
 
     (mail,) = read_mails(mail_folder)
     assert (mail.sender, mail.recipient) == ("no-reply@solo60.example", "ada@example.org")
     assert mail.subject == "Booked: Field Street Gym, Tuesday 3 March 2026, 18:00"
-    assert mail.body.startswith("Hello Ada Lovelace,\n\nyour session is booked:")
+    assert mail.body.startswith("Hello Ada Lovelace,\n\nYour session is booked:")
     assert mail.message_id == response.email_message_id
     message = (await stub.GetMessage(pb.GetMessageRequest(message_id=response.message_id))).message
     assert message.status == pb.MESSAGE_STATUS_SENT
@@ -128,7 +65,9 @@ async def test_send_email_answers_once_the_mail_is_accepted(stub: Stub, mail_fol
 
 
 @pytest.mark.requirement("A2")
-async def test_send_email_async_answers_at_once_and_sends_later(stub: Stub, mail_folder: Path) -> None:
+async def test_send_email_async_answers_at_once_and_sends_later(
+    stub: CommunicationServiceAsyncStub, mail_folder: Path
+) -> None:
     """SendEmailAsync stores the message before it answers, and the mail is sent in the background."""
     message_id = await send(stub, "SendEmailAsync")
 
@@ -137,7 +76,9 @@ async def test_send_email_async_answers_at_once_and_sends_later(stub: Stub, mail
     assert [mail.message_id for mail in read_mails(mail_folder)] == [message.email_message_id]
 
 
-async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder: Path) -> None:
+async def test_a_notification_goes_to_its_whole_audience(
+    stub: CommunicationServiceAsyncStub, mail_folder: Path
+) -> None:
     """SendSystemNotification sends one message to exactly the configured addresses of its audience."""
     first = await send(stub, "SendSystemNotification")
     await wait_for_status(stub, first, pb.MESSAGE_STATUS_SENT)
@@ -152,7 +93,7 @@ async def test_a_notification_goes_to_its_whole_audience(stub: Stub, mail_folder
 
 @pytest.mark.parametrize("method", METHODS)
 async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
-    mesh: MeshForTests, stub: Stub, method: str
+    mesh: MeshForTests, stub: CommunicationServiceAsyncStub, method: str
 ) -> None:
     """A call with an unknown template fails with TEMPLATE_NOT_FOUND and stores no message."""
     with pytest.raises(TemplateNotFound):
@@ -163,7 +104,7 @@ async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
 
 
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_missing_variable_is_named(stub: Stub, method: str) -> None:
+async def test_a_missing_variable_is_named(stub: CommunicationServiceAsyncStub, method: str) -> None:
     """A call without required variables fails with TEMPLATE_VARIABLE_MISSING, which names all of them."""
     with pytest.raises(TemplateVariableMissing) as caught:
         await send(stub, method, variables={"member_name": "Ada Lovelace", "price": "1", "end_time": "19:00"})
@@ -191,17 +132,17 @@ async def test_a_missing_variable_is_named(stub: Stub, method: str) -> None:
     ],
 )
 async def test_an_invalid_request_to_send_names_its_field(
-    stub: Stub, method: str, changes: dict[str, Any], field: str
+    stub: CommunicationServiceAsyncStub, method: str, changes: dict[str, Any], field: str
 ) -> None:
     """A request that breaks a rule of the contract is rejected with a violation that names the field."""
     with pytest.raises(InvalidRequest) as caught:
         await send(stub, method, **changes)
 
-    assert fields(caught.value) == [field]
+    assert fields_of(caught.value) == [field]
 
 
 @pytest.mark.parametrize("method", ["GetMessage", "RetryMessage"])
-async def test_an_unknown_message_is_not_found(stub: Stub, method: str) -> None:
+async def test_an_unknown_message_is_not_found(stub: CommunicationServiceAsyncStub, method: str) -> None:
     """An unknown message id fails with MESSAGE_NOT_FOUND, and an invalid one with INVALID_REQUEST."""
     request = {"GetMessage": pb.GetMessageRequest, "RetryMessage": pb.RetryMessageRequest}[method]
     with pytest.raises(MessageNotFound):
@@ -209,11 +150,11 @@ async def test_an_unknown_message_is_not_found(stub: Stub, method: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await getattr(stub, method)(request(message_id="1"))
 
-    assert fields(caught.value) == ["message_id"]
+    assert fields_of(caught.value) == ["message_id"]
 
 
 @pytest.mark.requirement("S6")
-async def test_fifty_calls_with_one_key_send_one_mail(stub: Stub, mail_folder: Path) -> None:
+async def test_fifty_calls_with_one_key_send_one_mail(stub: CommunicationServiceAsyncStub, mail_folder: Path) -> None:
     """Fifty concurrent calls with one key lead to one message, one mail and one answer."""
     answers = await asyncio.gather(*(stub.SendEmail(email(), metadata=with_key("one")) for _ in range(50)))
 
@@ -223,7 +164,9 @@ async def test_fifty_calls_with_one_key_send_one_mail(stub: Stub, mail_folder: P
 
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, stub: Stub, method: str) -> None:
+async def test_a_key_is_bound_to_its_caller_and_request(
+    mesh: MeshForTests, stub: CommunicationServiceAsyncStub, method: str
+) -> None:
     """Reusing a key with another request is rejected, while another caller's use of the key is a new message."""
     make = {"SendEmail": email, "SendEmailAsync": in_background, "SendSystemNotification": notification}[method]
     first = await getattr(stub, method)(make(), metadata=with_key("one"))
@@ -235,7 +178,9 @@ async def test_a_key_is_bound_to_its_caller_and_request(mesh: MeshForTests, stub
     assert (await getattr(session, method)(make(), metadata=with_key("one"))).message_id != first.message_id
 
 
-async def test_a_refused_mail_is_reported_and_listed(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
+async def test_a_refused_mail_is_reported_and_listed(
+    faulty_stub: CommunicationServiceAsyncStub, faulty: FaultyMailServer
+) -> None:
     """SendEmail fails with MESSAGE_REFUSED after a final refusal, also when repeated, and the message is listed."""
     faulty.answers.append(UNKNOWN)
     for _ in range(2):
@@ -250,10 +195,10 @@ async def test_a_refused_mail_is_reported_and_listed(faulty_stub: Stub, faulty: 
 
 @pytest.mark.requirement("L1")
 async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
-    faulty_stub: Stub, faulty: FaultyMailServer
+    faulty_stub: CommunicationServiceAsyncStub, faulty: FaultyMailServer
 ) -> None:
     """SendEmail fails with UNAVAILABLE after three attempts, and repeating it with its key sends the mail once."""
-    # The sender's own attempts use up answers too, and a slow caller may miss one of them. So three are too few.
+    # The sender's own attempts use up answers too, and a slow caller may miss one of them, so that three are too few.
     faulty.answers.extend([BUSY] * 99)
     with capture_logs() as logs, pytest.raises(Unavailable):
         await faulty_stub.SendEmail(email(), metadata=with_key("one"))
@@ -268,7 +213,7 @@ async def test_a_busy_mail_server_is_unavailable_and_the_mail_is_sent_once(
 
 @pytest.mark.parametrize(("template_key", "copies"), [("SESSION_BOOKED", 2), ("SPOT_AVAILABLE", 1)])
 async def test_a_lost_answer_repeats_a_mail_only_if_its_template_allows(
-    faulty_stub: Stub, faulty: FaultyMailServer, template_key: str, copies: int
+    faulty_stub: CommunicationServiceAsyncStub, faulty: FaultyMailServer, template_key: str, copies: int
 ) -> None:
     """After a lost answer a mail is repeated if its template allows it, and is otherwise DEAD in doubt (RFC 1047)."""
     faulty.answers.append(HANG_UP)
@@ -281,7 +226,9 @@ async def test_a_lost_answer_repeats_a_mail_only_if_its_template_allows(
     )
 
 
-async def test_a_waiting_caller_learns_of_a_mail_in_doubt(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
+async def test_a_waiting_caller_gets_an_error_for_a_mail_in_doubt(
+    faulty_stub: CommunicationServiceAsyncStub, faulty: FaultyMailServer
+) -> None:
     """SendEmail fails with UNAVAILABLE for a mail in doubt, also when it is repeated, and sends no second mail."""
     faulty.answers.append(HANG_UP)
     for _ in range(2):
@@ -289,82 +236,6 @@ async def test_a_waiting_caller_learns_of_a_mail_in_doubt(faulty_stub: Stub, fau
             await faulty_stub.SendEmail(email(template_key="SPOT_AVAILABLE"), metadata=with_key("one"))
 
     assert len(faulty.received) == 1
-
-
-@pytest.mark.requirement("A2")
-async def test_an_operator_can_retry_a_dead_message(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
-    """RetryMessage queues a dead message with its history, once for each key, and the message is sent."""
-    faulty.answers.append(UNKNOWN)
-    message_id = await send(faulty_stub, "SendEmailAsync")
-    dead = await wait_for_status(faulty_stub, message_id, pb.MESSAGE_STATUS_DEAD)
-    request = pb.RetryMessageRequest(message_id=message_id)
-
-    queued = (await faulty_stub.RetryMessage(request, metadata=with_key("again"))).message
-
-    assert queued.status == pb.MESSAGE_STATUS_QUEUED
-    assert (queued.attempts, queued.last_error) == (dead.attempts, dead.last_error)
-    sent = await wait_for_status(faulty_stub, message_id, pb.MESSAGE_STATUS_SENT)
-    assert (sent.attempts, sent.email_message_id) == (2, dead.email_message_id)
-    assert (await faulty_stub.RetryMessage(request, metadata=with_key("again"))).message == queued
-    assert len(faulty.accepted) == 1
-
-
-async def test_a_sent_message_cannot_be_retried(stub: Stub) -> None:
-    """RetryMessage fails with MESSAGE_NOT_RETRYABLE for a message that was sent."""
-    response = await stub.SendEmail(email())
-
-    with pytest.raises(MessageNotRetryable):
-        await stub.RetryMessage(pb.RetryMessageRequest(message_id=response.message_id))
-
-
-async def test_failed_messages_are_listed_in_pages_newest_first(faulty_stub: Stub, faulty: FaultyMailServer) -> None:
-    """ListFailedMessages lists every failed message once, the newest first, and no sent one."""
-    faulty.answers.extend([UNKNOWN] * 5)
-    message_ids = []
-    for _ in range(6):
-        message_ids.append(await send(faulty_stub, "SendEmailAsync"))
-        await wait_for_status(faulty_stub, message_ids[-1], pb.MESSAGE_STATUS_DEAD, pb.MESSAGE_STATUS_SENT)
-
-    pages: list[list[str]] = []
-    token = ""
-    while token or not pages:
-        request = pb.ListFailedMessagesRequest(page_size=2, page_token=token)
-        page = await faulty_stub.ListFailedMessages(request)
-        pages.append([message.message_id for message in page.messages])
-        token = page.next_page_token
-
-    assert [len(page) for page in pages] == [2, 2, 1]
-    assert [each for page in pages for each in page] == message_ids[4::-1]
-    whole = await faulty_stub.ListFailedMessages(pb.ListFailedMessagesRequest())
-    assert [message.message_id for message in whole.messages] == message_ids[4::-1]
-
-
-@pytest.mark.requirement("C3")
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"page_size": -1}, "page_size"),
-        ({"page_token": "1"}, "page_token"),
-    ],
-)
-async def test_an_invalid_page_request_names_its_field(stub: Stub, changes: dict[str, Any], field: str) -> None:
-    """ListFailedMessages rejects a negative page size and an unknown page token, and names the field."""
-    with pytest.raises(InvalidRequest) as caught:
-        await stub.ListFailedMessages(pb.ListFailedMessagesRequest(**changes))
-
-    assert fields(caught.value) == [field]
-
-
-@pytest.mark.requirement("S1")
-async def test_a_sending_service_lacks_the_operators_scopes(mesh: MeshForTests) -> None:
-    """The session service may send mail, but neither list failed messages nor retry them."""
-    session = mesh.stub(CommunicationServiceStub, caller="session")
-
-    assert await send(session, "SendEmailAsync")
-    with pytest.raises(ScopeMissing):
-        await session.ListFailedMessages(pb.ListFailedMessagesRequest())
-    with pytest.raises(ScopeMissing):
-        await session.RetryMessage(pb.RetryMessageRequest(message_id=str(uuid4())))
 
 
 @pytest.mark.requirement("J6")
@@ -397,7 +268,7 @@ async def test_a_stored_message_is_sent_after_a_restart(
     ],
 )
 def test_an_invalid_mail_setting_stops_the_start(setting: str, value: str) -> None:
-    """An invalid setting stops the start with an error that names it. Its value is not shown, as it may be secret."""
+    """An invalid setting stops the start with an error that names it, without its value, which may be secret."""
     with pytest.raises(SettingsError, match=f"^{setting.upper()}: must be") as caught:
         load_settings(**{setting: value})
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from services.communication.domain import MAX_ATTEMPTS, Status
+from services.communication.domain import MAX_ATTEMPTS, MessageStatus
 from services.communication.sender import MAIL_SERVER_TROUBLE
 from tests.services.communication.faulty_mail_server import UNKNOWN
 from tests.services.communication.mail_fixture import ADA, BOB, send_next
@@ -19,48 +19,48 @@ if TYPE_CHECKING:
 
 # Step of SMTP, answer, status of the message after one attempt, and whether operators are alerted.
 ANSWERS = [
-    (CONNECT, "421 4.3.2 too busy", Status.FAILED, False),
-    (CONNECT, "554 5.7.1 your address is on a list", Status.FAILED, True),
-    (CONNECT, "521 5.3.2 takes no mail", Status.FAILED, True),
-    ("EHLO", "550 5.7.1 who are you", Status.FAILED, True),
-    ("AUTH", "454 4.7.0 not now", Status.FAILED, True),
-    ("AUTH", "534 5.7.9 too weak", Status.FAILED, True),
-    ("AUTH", "535 5.7.8 wrong password", Status.FAILED, True),
-    ("AUTH", "535 wrong password", Status.FAILED, True),
-    ("AUTH", "538 5.7.11 encrypt first", Status.FAILED, True),
-    ("MAIL", "421 4.3.2 shutting down", Status.FAILED, False),
-    ("MAIL", "451 4.3.0 not now", Status.FAILED, False),
-    ("MAIL", "530 5.7.0 authenticate first", Status.FAILED, True),
-    ("MAIL", "530 authenticate first", Status.FAILED, True),
-    ("MAIL", "535 5.7.8 session expired", Status.FAILED, True),
-    ("MAIL", "550 5.4.5 daily limit wait_for_status", Status.FAILED, True),
-    ("MAIL", "550 5.7.1 sender not yours", Status.FAILED, True),
-    ("MAIL", "550 sender unknown", Status.FAILED, True),
-    ("MAIL", "553 5.1.8 no such sender domain", Status.FAILED, True),
-    ("MAIL", "555 5.5.4 parameter unknown", Status.FAILED, True),
-    ("MAIL", "552 5.3.4 too large", Status.DEAD, False),
-    ("MAIL", "552 too large", Status.DEAD, False),
-    ("RCPT", "450 4.2.1 greylisted", Status.FAILED, False),
-    ("RCPT", "452 4.5.3 too many", Status.FAILED, False),
-    ("RCPT", "550 5.1.1 no such user", Status.DEAD, False),
-    ("RCPT", "550 no such user", Status.DEAD, False),
-    ("RCPT", "501 5.1.3 bad address", Status.DEAD, False),
-    ("RCPT", "552 5.2.2 mailbox full", Status.DEAD, False),
-    ("RCPT", "553 5.1.2 bad domain", Status.DEAD, False),
-    ("RCPT", "556 5.1.10 takes no mail", Status.DEAD, False),
-    ("RCPT", "530 5.7.0 authenticate first", Status.FAILED, True),
-    ("RCPT", "550 5.7.1 relaying denied", Status.FAILED, True),
-    ("RCPT", "550 5.4.1 access denied", Status.FAILED, True),
-    ("RCPT", "503 5.5.1 bad sequence", Status.FAILED, True),
-    ("DATA", "451 4.3.0 not now", Status.FAILED, False),
-    ("DATA", "530 5.7.0 authenticate first", Status.FAILED, True),
-    ("DATA", "554 5.5.1 no valid recipients", Status.DEAD, False),
-    (MAIL_BODY, "452 4.3.1 disk full", Status.FAILED, False),
-    (MAIL_BODY, "550 5.7.26 not signed", Status.FAILED, True),
-    (MAIL_BODY, "550 5.4.6 loop", Status.FAILED, True),
-    (MAIL_BODY, "552 5.3.4 too large", Status.DEAD, False),
-    (MAIL_BODY, "554 5.6.0 malformed", Status.DEAD, False),
-    (MAIL_BODY, "554 rejected", Status.DEAD, False),
+    (CONNECT, "421 4.3.2 too busy", MessageStatus.FAILED, False),
+    (CONNECT, "554 5.7.1 your address is on a list", MessageStatus.FAILED, True),
+    (CONNECT, "521 5.3.2 takes no mail", MessageStatus.FAILED, True),
+    ("EHLO", "550 5.7.1 who are you", MessageStatus.FAILED, True),
+    ("AUTH", "454 4.7.0 not now", MessageStatus.FAILED, True),
+    ("AUTH", "534 5.7.9 too weak", MessageStatus.FAILED, True),
+    ("AUTH", "535 5.7.8 wrong password", MessageStatus.FAILED, True),
+    ("AUTH", "535 wrong password", MessageStatus.FAILED, True),
+    ("AUTH", "538 5.7.11 encrypt first", MessageStatus.FAILED, True),
+    ("MAIL", "421 4.3.2 shutting down", MessageStatus.FAILED, False),
+    ("MAIL", "451 4.3.0 not now", MessageStatus.FAILED, False),
+    ("MAIL", "530 5.7.0 authenticate first", MessageStatus.FAILED, True),
+    ("MAIL", "530 authenticate first", MessageStatus.FAILED, True),
+    ("MAIL", "535 5.7.8 session expired", MessageStatus.FAILED, True),
+    ("MAIL", "550 5.4.5 daily limit wait_for_status", MessageStatus.FAILED, True),
+    ("MAIL", "550 5.7.1 sender not yours", MessageStatus.FAILED, True),
+    ("MAIL", "550 sender unknown", MessageStatus.FAILED, True),
+    ("MAIL", "553 5.1.8 no such sender domain", MessageStatus.FAILED, True),
+    ("MAIL", "555 5.5.4 parameter unknown", MessageStatus.FAILED, True),
+    ("MAIL", "552 5.3.4 too large", MessageStatus.DEAD, False),
+    ("MAIL", "552 too large", MessageStatus.DEAD, False),
+    ("RCPT", "450 4.2.1 greylisted", MessageStatus.FAILED, False),
+    ("RCPT", "452 4.5.3 too many", MessageStatus.FAILED, False),
+    ("RCPT", "550 5.1.1 no such user", MessageStatus.DEAD, False),
+    ("RCPT", "550 no such user", MessageStatus.DEAD, False),
+    ("RCPT", "501 5.1.3 bad address", MessageStatus.DEAD, False),
+    ("RCPT", "552 5.2.2 mailbox full", MessageStatus.DEAD, False),
+    ("RCPT", "553 5.1.2 bad domain", MessageStatus.DEAD, False),
+    ("RCPT", "556 5.1.10 takes no mail", MessageStatus.DEAD, False),
+    ("RCPT", "530 5.7.0 authenticate first", MessageStatus.FAILED, True),
+    ("RCPT", "550 5.7.1 relaying denied", MessageStatus.FAILED, True),
+    ("RCPT", "550 5.4.1 access denied", MessageStatus.FAILED, True),
+    ("RCPT", "503 5.5.1 bad sequence", MessageStatus.FAILED, True),
+    ("DATA", "451 4.3.0 not now", MessageStatus.FAILED, False),
+    ("DATA", "530 5.7.0 authenticate first", MessageStatus.FAILED, True),
+    ("DATA", "554 5.5.1 no valid recipients", MessageStatus.DEAD, False),
+    (MAIL_BODY, "452 4.3.1 disk full", MessageStatus.FAILED, False),
+    (MAIL_BODY, "550 5.7.26 not signed", MessageStatus.FAILED, True),
+    (MAIL_BODY, "550 5.4.6 loop", MessageStatus.FAILED, True),
+    (MAIL_BODY, "552 5.3.4 too large", MessageStatus.DEAD, False),
+    (MAIL_BODY, "554 5.6.0 malformed", MessageStatus.DEAD, False),
+    (MAIL_BODY, "554 rejected", MessageStatus.DEAD, False),
 ]
 
 
@@ -73,7 +73,13 @@ async def scripted() -> AsyncIterator[ScriptedMailServer]:
 
 @pytest.mark.parametrize(("step", "answer", "status", "is_alarming"), ANSWERS)
 async def test_an_smtp_answer_decides_status_and_alert(
-    mails: MailFixture, scripted: ScriptedMailServer, step: str, answer: str, status: Status, *, is_alarming: bool
+    mails: MailFixture,
+    scripted: ScriptedMailServer,
+    step: str,
+    answer: str,
+    status: MessageStatus,
+    *,
+    is_alarming: bool,
 ) -> None:
     """A refusal of the sender ends no message and alerts operators; a refusal of mail or recipient ends the message."""
     scripted.answers[step] = answer
@@ -84,7 +90,7 @@ async def test_an_smtp_answer_decides_status_and_alert(
     assert await send_next(mails.new_sender(scripted.url))
 
     message = await mails.store.find(message_id)
-    assert (message.status, message.is_refused) == (status, status is Status.DEAD)
+    assert (message.status, message.is_refused) == (status, status is MessageStatus.DEAD)
     assert answer[:3] in message.last_error
     assert mails.troubles == ({MAIL_SERVER_TROUBLE} if is_alarming else set())
     assert mails.registry.get_sample_value("mail_server_trouble") == is_alarming
@@ -108,7 +114,7 @@ async def test_mail_waits_until_the_login_is_fixed(mails: MailFixture, scripted:
     while await send_next(sender):
         pass
 
-    assert {(await mails.store.find(each)).status for each in message_ids} == {Status.SENT}
+    assert {(await mails.store.find(each)).status for each in message_ids} == {MessageStatus.SENT}
     assert mails.troubles == set()
     assert mails.registry.get_sample_value("mail_server_trouble") == 0
 
@@ -145,7 +151,7 @@ async def test_one_refused_recipient_of_several_does_not_alert(
 
     message = await mails.store.find(message_id)
     assert (message.status, message.last_error) == (
-        Status.SENT,
+        MessageStatus.SENT,
         "The mail server refused 1 of 2 recipients with code 550 5.7.1.",
     )
     assert mails.troubles == set()
@@ -169,7 +175,7 @@ async def test_an_address_is_sent_in_smtp_syntax(
 
     await send_next(mails.new_sender(scripted.url))
 
-    assert (await mails.store.find(message_id)).status is Status.SENT
+    assert (await mails.store.find(message_id)).status is MessageStatus.SENT
     assert f"RCPT TO:<{wire}>" in scripted.commands
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 SESSION = {"member_name", "gym_name", "start_time", "end_time"}
-# The variables that callers send. Callers must send a new one before a template may use it.
+# The variables that callers send. Callers must send a new variable before a template may use it.
 VARIABLES = {
     "SESSION_BOOKED": SESSION | {"price"},
     "SESSION_CANCELLED": SESSION | {"refund"},
@@ -63,7 +63,7 @@ def templates() -> Templates:
 
 def test_the_templates_are_those_of_the_contract(templates: Templates) -> None:
     """The contract's list of templates is complete."""
-    assert set(templates.keys) == set(VARIABLES)
+    assert set(templates._by_key) == set(VARIABLES)
     proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
     text = proto.read_text().partition("Template keys:")[2].partition(".\n")[0]
     assert {key.strip("/ \n") for key in text.split(",")} == set(VARIABLES)
@@ -110,7 +110,7 @@ def test_a_value_is_never_interpreted_as_a_template(templates: Templates) -> Non
 
 def test_only_spot_available_is_not_repeated_in_doubt(templates: Templates) -> None:
     """SPOT_AVAILABLE alone is not repeated in doubt, because a late copy would announce a taken slot (RFC 1047)."""
-    given_up = [key for key in templates.keys if not templates.find(key).repeats_in_doubt]
+    given_up = [key for key in templates._by_key if not templates.find(key).repeats_in_doubt]
 
     assert given_up == ["SPOT_AVAILABLE"]
 

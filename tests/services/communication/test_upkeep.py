@@ -11,7 +11,7 @@ from prometheus_client import REGISTRY
 from interceptors.metrics.registry import metrics_of
 from mesh.data.deletion import BATCH_SIZE
 from services.communication.app import SERVICE
-from services.communication.domain import RETENTION, Backlog, Status
+from services.communication.domain import RETENTION, Backlog, MessageStatus
 from services.communication.metrics import MailMetrics
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
 from tests.services.communication.mail_fixture import ADA, send_next
@@ -32,7 +32,7 @@ _FILL = """
 COUNT_BY_STATUS = "select status, count(*) from messages group by status order by status"
 
 
-async def fill(mails: MailFixture, status: Status, age: timedelta, count: int = 1) -> None:
+async def fill(mails: MailFixture, status: MessageStatus, age: timedelta, count: int = 1) -> None:
     """Add messages of this age."""
     async with mails.database.connection() as connection:
         await connection.execute(_FILL, status, mails.clock.now() - age, count)
@@ -41,10 +41,10 @@ async def fill(mails: MailFixture, status: Status, age: timedelta, count: int = 
 @pytest.mark.requirement("A2")
 async def test_sent_messages_are_deleted_after_thirty_days(mails: MailFixture) -> None:
     """Messages sent more than 30 days ago are deleted in batches, and messages with another status stay."""
-    for status in set(Status) - {Status.EXPIRED}:
+    for status in set(MessageStatus) - {MessageStatus.EXPIRED}:
         await fill(mails, status, RETENTION + timedelta(hours=1))
-    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
-    await fill(mails, Status.SENT, RETENTION - timedelta(hours=1), 3)
+    await fill(mails, MessageStatus.SENT, RETENTION + timedelta(hours=1), BATCH_SIZE)
+    await fill(mails, MessageStatus.SENT, RETENTION - timedelta(hours=1), 3)
 
     assert await mails.store.delete_old(mails.clock.now() - RETENTION) == BATCH_SIZE + 1
 
@@ -57,8 +57,8 @@ async def test_sent_messages_are_deleted_after_thirty_days(mails: MailFixture) -
 async def test_a_running_service_deletes_and_counts(serve: Serve, mails: MailFixture) -> None:
     """A running service deletes old sent messages and counts dead ones in its metrics."""
     mails.clock.time = datetime.now(UTC)
-    await fill(mails, Status.SENT, RETENTION + timedelta(hours=1))
-    await fill(mails, Status.DEAD, RETENTION + timedelta(hours=1), 7)
+    await fill(mails, MessageStatus.SENT, RETENTION + timedelta(hours=1))
+    await fill(mails, MessageStatus.DEAD, RETENTION + timedelta(hours=1), 7)
 
     async def is_upkeep_done() -> bool:
         async with mails.database.connection() as connection:
@@ -72,7 +72,7 @@ async def test_a_running_service_deletes_and_counts(serve: Serve, mails: MailFix
 @pytest.mark.requirement("S5")
 async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """Metrics show the number of waiting and dead messages, the age of the oldest, and the results of attempts."""
-    await fill(mails, Status.SENT, timedelta(hours=9))
+    await fill(mails, MessageStatus.SENT, timedelta(hours=9))
     await mails.add()
     faulty.refused[ADA] = UNKNOWN
     await send_next(mails.new_sender(faulty.url))
@@ -84,7 +84,7 @@ async def test_metrics_show_waiting_and_dead_messages(mails: MailFixture, faulty
 
     backlog = await mails.store.backlog(mails.clock.now())
     assert backlog == Backlog(waiting=2, oldest_s=120.0, dead=1)
-    metrics_of(mails.registry, MailMetrics).show_backlog(backlog)
+    metrics_of(mails.registry, MailMetrics).set_backlog(backlog)
     shown = {sample.name: sample.value for metric in mails.registry.collect() for sample in metric.samples}
     assert (shown["mail_waiting"], shown["mail_oldest_waiting_seconds"], shown["mail_dead"]) == (2, 120, 1)
     assert mails.registry.get_sample_value("mail_attempts_total", {"status": "DEAD"}) == 1

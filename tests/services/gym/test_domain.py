@@ -45,7 +45,7 @@ def utc(day: tuple[int, int, int], start: str, end: str) -> Period:
 
 
 def lasting(count: int) -> Period:
-    """Return a period of so many quarter hours."""
+    """Return a period of this number of quarter hours."""
     return Period(WINTER_MORNING, WINTER_MORNING + count * QUARTER)
 
 

@@ -1,4 +1,4 @@
-"""A connection to the card company on which a test delays or loses calls."""
+"""Connection to the card company on which a test delays or loses calls."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from services.payment.domain import Price
 
 
-async def nothing() -> None:
+async def let_pass() -> None:
     """Let the call pass."""
 
 
@@ -42,14 +42,14 @@ class Gate:
 class ConnectionHooks:
     """Hooks of the connection to the card company, run before and after the company handles a call."""
 
-    before_charge: Callable[[], Awaitable[None]] = nothing
-    after_charge: Callable[[], Awaitable[None]] = nothing
-    before_refund: Callable[[], Awaitable[None]] = nothing
-    after_refund: Callable[[], Awaitable[None]] = nothing
+    before_charge: Callable[[], Awaitable[None]] = let_pass
+    after_charge: Callable[[], Awaitable[None]] = let_pass
+    before_refund: Callable[[], Awaitable[None]] = let_pass
+    after_refund: Callable[[], Awaitable[None]] = let_pass
 
 
 class FaultyCardProcessor(TestModeProcessor):
-    """A card company behind a connection that delays or loses calls and answers."""
+    """Card company behind a connection that delays or loses calls and answers."""
 
     def __init__(self, database: Database, hooks: ConnectionHooks) -> None:
         super().__init__(database)

@@ -1,4 +1,4 @@
-"""A worker process that runs random operations on payment's ledger until it is killed.
+"""Worker process that runs random operations on payment's ledger until it is killed.
 
 Session numbers advance with the number of operations, so that several workers ask for the same session within a short
 time. The worker sends the number of finished operations through its pipe, and an unexpected error as its repr.
@@ -17,7 +17,7 @@ from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import Order, PaymentMethod, Price
+from services.payment.domain import ChargeOrder, PaymentMethod, Price
 from services.payment.store import PaymentStore
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operat
             return await cashier.credit_back(session_id, "gym closed")
         case _:
             token = rng.choice(["tok_visa", "tok_visa", "tok_declined"])
-            order = Order(session_id, user_id, Price("GBP", 1250, 3), PaymentMethod(kind))
+            order = ChargeOrder(session_id, user_id, Price("GBP", 1250, 3), PaymentMethod(kind))
             return await cashier.charge(order, token)
 
 

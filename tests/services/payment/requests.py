@@ -1,4 +1,4 @@
-"""Requests to payment with default values."""
+"""Requests to the payment service with default values."""
 
 from __future__ import annotations
 

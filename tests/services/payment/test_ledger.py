@@ -18,12 +18,12 @@ from services.payment.domain import (
     CREDIT,
     Account,
     AccountKind,
+    ChargeOrder,
     Entry,
-    Order,
     PaymentMethod,
     Price,
     entries_of_grant,
-    member,
+    member_account,
 )
 from services.payment.store import Ledger, PaymentStore
 from tests.services.payment.ledger_queries import violations
@@ -68,8 +68,8 @@ async def execute(database: Database, statement: str) -> None:
 @pytest.mark.parametrize(
     "entries",
     [
-        [Entry(ISSUED, -5), Entry(member(USER), 6)],
-        [Entry(member(USER), 5)],
+        [Entry(ISSUED, -5), Entry(member_account(USER), 6)],
+        [Entry(member_account(USER), 5)],
         [Entry(ISSUED, -5), Entry(Account(AccountKind.INCOME, "GBP"), 5)],
         [],
     ],
@@ -86,7 +86,7 @@ async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: Paymen
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
     """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
     async with Ledger.begin(database) as ledger:
-        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member(USER), 5)], NOON)
+        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member_account(USER), 5)], NOON)
         await ledger.connection.execute(
             "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')"
         )
@@ -210,7 +210,7 @@ async def test_a_balance_cannot_overflow(store: PaymentStore) -> None:
 async def captured(database: Database) -> UUID:
     """Capture a payment by card and return its id."""
     cashier = Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
+    order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     return (await cashier.charge(order, "tok_visa")).payment_id
 
 
@@ -275,7 +275,7 @@ async def test_each_invariant_view_finds_its_violation(
     await grant(store)
     await captured(database)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    order = Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
+    order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     await cashier.charge(order, "tok_visa")
     await cashier.refund(order.session_id, "session cancelled")
     before = await violations(database)
@@ -296,7 +296,7 @@ async def test_the_members_account_is_locked_before_it_is_read(database: Databas
     """A charge waits for a concurrent change of the member's balance, then reads the balance that it left."""
     await grant(store, 5)
     cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
-    orders = [Order(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
+    orders = [ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
 
     async with store.transaction() as ledger:
         await ledger.lock_balance(USER)

@@ -36,7 +36,7 @@ class KilledWorkers:
         self._workers: dict[Any, tuple[BaseProcess, ExitStack]] = {}
 
     def work(self, operations: int, kill_every: int) -> None:
-        """Run until so many operations are done. After each `kill_every`, kill a worker and start another."""
+        """Run until `operations` are done. After each `kill_every`, kill a worker and start another."""
         try:
             for _ in range(self._size):
                 self._start()

@@ -26,14 +26,14 @@ from contracts.errors import (
 from mesh.data.database import Database
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
-from services.payment.domain import Order, PaymentMethod, Price, Status
+from services.payment.domain import ChargeOrder, PaymentMethod, PaymentStatus, Price
 from services.payment.store import PaymentStore
 from tests.services.payment.ledger_queries import company_account_sum, net_card_charges, violations
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from services.payment.domain import Payment, Session
+    from services.payment.domain import Payment, PaymentState
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 SESSIONS = 3
@@ -82,14 +82,16 @@ class Members:
     async def apply(self, step: Step) -> Payment | int | ServiceError | None:
         """Carry out a step and return payment's answer."""
         session_id, user_id = self.sessions[step.session], self.users[step.session % 2]
-        order = Order(session_id, user_id, Price("GBP", PENCE, CREDITS), PaymentMethod.CARD)
+        order = ChargeOrder(session_id, user_id, Price("GBP", PENCE, CREDITS), PaymentMethod.CARD)
         try:
             match step.operation:
                 case "grant":
                     async with self.store.transaction() as ledger:
                         return await self.cashier.grant(ledger, user_id, step.amount, "goodwill")
                 case "credits":
-                    return await self.cashier.charge(Order(session_id, user_id, order.price, PaymentMethod.CREDITS), "")
+                    return await self.cashier.charge(
+                        ChargeOrder(session_id, user_id, order.price, PaymentMethod.CREDITS), ""
+                    )
                 case "card":
                     return await self.cashier.charge(order, step.token)
                 case "refund":
@@ -220,17 +222,19 @@ class LedgerMachine(RuleBasedStateMachine):
         states = {number: state for number, session in enumerate(sessions) if (state := state_of(session))}
         return Model(states, {user: await self.members.store.balance(self.members.users[user]) for user in (0, 1)})
 
-    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401 - any result
+    def _await(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self._loop.run(work)
 
 
-def state_of(session: Session) -> str:
+def state_of(session: PaymentState) -> str:
     """Return the state of a session in the model's terms."""
     if session.payment is None:
         return "void" if session.is_void else ""
-    if session.payment.status is Status.CAPTURED:
+    if session.payment.status is PaymentStatus.CAPTURED:
         return str(session.payment.order.payment_method)
-    return {Status.DECLINED: "declined", Status.VOIDED: "void", Status.REFUNDED: "refunded"}[session.payment.status]
+    return {PaymentStatus.DECLINED: "declined", PaymentStatus.VOIDED: "void", PaymentStatus.REFUNDED: "refunded"}[
+        session.payment.status
+    ]
 
 
 @pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
@@ -253,4 +257,4 @@ async def test_concurrent_steps_leave_a_sound_ledger(database: Database, steps: 
     assert await net_card_charges(database) == -await company_account_sum(database, "cards", "GBP")
     for session_id in members.sessions:
         payments = await members.store.payments_of_session(session_id, 2, after=None)
-        assert all(payment.status is not Status.PENDING for payment in payments)
+        assert all(payment.status is not PaymentStatus.PENDING for payment in payments)

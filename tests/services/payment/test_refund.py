@@ -99,7 +99,7 @@ async def test_fifty_concurrent_refunds_refund_once(
 
 
 @pytest.mark.requirement("S6")
-async def test_a_repeated_refund_keeps_the_first_reason(payments: PaymentServiceAsyncStub) -> None:
+async def test_a_repeated_refund_does_not_change_the_reason(payments: PaymentServiceAsyncStub) -> None:
     """A repeated refund with another reason returns the first answer with the first reason."""
     request = charge(BY_CARD)
     await payments.ChargeSession(request)

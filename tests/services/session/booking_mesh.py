@@ -65,7 +65,7 @@ PENDING_WORK = """
 
 @dataclass(frozen=True, slots=True)
 class BookingMesh:
-    """The running mesh, stubs with every scope, and shortcuts for common calls."""
+    """Running mesh with stubs that have every scope, and shortcuts for common calls."""
 
     mesh: MeshForTests
     urls: dict[str, str]
@@ -73,22 +73,22 @@ class BookingMesh:
 
     @property
     def sessions(self) -> SessionServiceAsyncStub:
-        """The session service, which is under test."""
+        """Stub of the session service, which is under test."""
         return self.mesh.stub(SessionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
-        """The user service."""
+        """Stub of the user service."""
         return self.mesh.stub(UserServiceStub)
 
     @property
     def gyms(self) -> GymServiceAsyncStub:
-        """The gym service."""
+        """Stub of the gym service."""
         return self.mesh.stub(GymServiceStub)
 
     @property
     def payments(self) -> PaymentServiceAsyncStub:
-        """The payment service."""
+        """Stub of the payment service."""
         return self.mesh.stub(PaymentServiceStub)
 
     async def stop(self, name: str) -> None:
@@ -98,11 +98,10 @@ class BookingMesh:
     async def start(self, name: str) -> None:
         """Restart a stopped service on its database."""
         await self.mesh.start(SERVICES[name], self.urls[name])
-        # Other services may reach the restarted one first and complete pending work. So wait until the test reaches it
-        # too.
+        # Other services may reach the restarted service before the test does, and complete pending work.
         await self.mesh.wait_until_connected(name)
 
-    async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, *, credits_granted: int = 100, **fields: Any) -> str:
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         user_id = (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
@@ -111,7 +110,7 @@ class BookingMesh:
             await self.payments.GrantCredits(request)
         return user_id
 
-    async def create_gym(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_gym(self, **fields: Any) -> str:
         """Add a gym and return the id."""
         given = {
             "name": f"Gym {uuid4().hex}",
@@ -182,7 +181,7 @@ def period(start: datetime = TOMORROW, length: timedelta = HOUR) -> Period:
     return message
 
 
-def order(
+def book_request(
     user_id: str,
     gym_id: str,
     *,
@@ -194,6 +193,6 @@ def order(
     return BookSessionRequest(user_id=user_id, gym_id=gym_id, period=period(start, length), payment_method=by)
 
 
-def keyed(key: str) -> tuple[tuple[str, str]]:
+def with_key(key: str) -> tuple[tuple[str, str]]:
     """Return call metadata with this idempotency key."""
     return (("idempotency-key", key),)

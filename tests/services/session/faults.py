@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from tests.services.session.booking_mesh import BookingMesh
 
 
-class When(StrEnum):
-    """Kind of fault."""
+class FaultKind(StrEnum):
+    """Kinds of faults."""
 
-    BEFORE = "the call does not arrive"
-    AFTER = "the answer is lost"
-    LATE = "the answer comes after the deadline"
-    REFUSED = "the call is rejected"
+    CALL_LOST = "the call does not arrive"
+    ANSWER_LOST = "the answer is lost"
+    ANSWER_LATE = "the answer comes after the deadline"
+    CALL_REJECTED = "the call is rejected"
 
 
 class Fault(AsyncServerInterceptor):
     """Interceptor that breaks the first `times` calls of a method. Setting `is_open` releases all late calls."""
 
-    def __init__(self, method: str, when: When, times: int) -> None:
+    def __init__(self, method: str, kind: FaultKind, times: int) -> None:
         self._method = method
-        self._when = when
+        self._kind = kind
         self.remaining = times
         self.reached = asyncio.Event()
         self.is_open = asyncio.Event()
@@ -41,29 +41,29 @@ class Fault(AsyncServerInterceptor):
     async def intercept(
         self,
         method: Callable[..., Any],
-        request_or_iterator: Any,  # noqa: ANN401 - signature of the base class
-        context: Any,  # noqa: ANN401 - signature of the base class
+        request_or_iterator: Any,
+        context: Any,
         method_name: str,
-    ) -> Any:  # noqa: ANN401 - signature of the base class
+    ) -> Any:
         if self.remaining == 0 or not method_name.endswith(f"/{self._method}"):
             answer = method(request_or_iterator, context)
             return answer if hasattr(answer, "__aiter__") else await answer
         self.remaining -= 1
-        if self._when is When.REFUSED:
+        if self._kind is FaultKind.CALL_REJECTED:
             raise FailedPrecondition("The test rejects this call.")
-        if self._when is When.BEFORE:
+        if self._kind is FaultKind.CALL_LOST:
             raise Unavailable("The test cut the call off.")
         answer = await method(request_or_iterator, context)
         self.reached.set()
-        if self._when is When.AFTER:
+        if self._kind is FaultKind.ANSWER_LOST:
             raise Unavailable("The test lost the answer.")
         await self.is_open.wait()
         return answer
 
 
-async def break_service(booking_mesh: BookingMesh, name: str, method: str, when: When, times: int = 4) -> Fault:
+async def break_service(booking_mesh: BookingMesh, name: str, method: str, kind: FaultKind, times: int = 4) -> Fault:
     """Restart a service with a fault, by default in one call more than gRPC's own retries cover."""
-    fault = Fault(method, when, times)
+    fault = Fault(method, kind, times)
     await booking_mesh.stop(name)
     await booking_mesh.mesh.start(replace(SERVICES[name], interceptors=(fault,)), booking_mesh.urls[name])
     return fault

@@ -32,7 +32,7 @@ from solo60.session.v1.session_pb2 import (
     WatchAvailabilityRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.booking_mesh import HOUR, TOMORROW, keyed, order, period
+from tests.services.session.booking_mesh import HOUR, TOMORROW, book_request, period, with_key
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -56,7 +56,7 @@ async def sessions(serve_module: Serve) -> SessionServiceAsyncStub:
 
 def booking(**changes: object) -> BookSessionRequest:
     """Return a booking request with some fields changed."""
-    good = {descriptor.name: value for descriptor, value in order(SOME_ID, SOME_ID).ListFields()}
+    good = {descriptor.name: value for descriptor, value in book_request(SOME_ID, SOME_ID).ListFields()}
     return BookSessionRequest(**{**good, **changes})
 
 
@@ -157,4 +157,4 @@ async def test_watching_an_invalid_period_is_rejected(sessions: SessionServiceAs
 async def test_a_booking_without_a_valid_key_is_rejected(sessions: SessionServiceAsyncStub) -> None:
     """A booking without a valid idempotency key is rejected, because a repetition would book again."""
     with pytest.raises(IdempotencyKeyMissing):
-        await sessions.BookSession(booking(), metadata=keyed(""))
+        await sessions.BookSession(booking(), metadata=with_key(""))

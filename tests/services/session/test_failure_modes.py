@@ -15,8 +15,16 @@ from local.mail_sink import MailSink
 from solo60.mesh.v1 import outbox_pb2
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 from solo60.session.v1.session_pb2 import SESSION_STATUS_CANCELLED, SESSION_STATUS_CONFIRMED, CancelSessionRequest
-from tests.services.session.booking_mesh import CREDITS_PER_HOUR, HOUR, SERVICES, TOMORROW, BookingMesh, keyed, order
-from tests.services.session.faults import When, break_service
+from tests.services.session.booking_mesh import (
+    CREDITS_PER_HOUR,
+    HOUR,
+    SERVICES,
+    TOMORROW,
+    BookingMesh,
+    book_request,
+    with_key,
+)
+from tests.services.session.faults import FaultKind, break_service
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
@@ -59,7 +67,7 @@ async def until_answered(call: Callable[[], Awaitable[T]]) -> T:
 
 async def book_until_answered(booking_mesh: BookingMesh, request: BookSessionRequest) -> Session:
     """Book with one key for all repetitions."""
-    key = keyed(uuid4().hex)
+    key = with_key(uuid4().hex)
 
     async def book() -> Session:
         return (await booking_mesh.sessions.BookSession(request, metadata=key)).session
@@ -77,7 +85,7 @@ async def cancel_until_answered(booking_mesh: BookingMesh, session: Session) -> 
 
 
 async def assert_booked_once(booking_mesh: BookingMesh, member: str, session: Session, mails: int) -> None:
-    """Assert that the member has paid for this session alone, that it is confirmed, and that so many mails arrived."""
+    """Assert that this session is confirmed, that the member paid for no other, and that `mails` mails arrived."""
     await booking_mesh.wait_until_settled()
     sessions = await until_answered(lambda: booking_mesh.sessions_of(member))
     paid = [each.session_id for each in sessions if "CAPTURED" in await payment_statuses(booking_mesh, each)]
@@ -89,7 +97,7 @@ async def assert_booked_once(booking_mesh: BookingMesh, member: str, session: Se
 
 
 async def assert_refunded_once(booking_mesh: BookingMesh, member: str, session: Session, mails: int) -> None:
-    """Assert that a session is cancelled and refunded, and that so many mails arrived."""
+    """Assert that a session is cancelled and refunded, and that `mails` mails arrived."""
     await booking_mesh.wait_until_settled()
     found = await until_answered(lambda: booking_mesh.find_session(session.session_id))
     assert found.status == SESSION_STATUS_CANCELLED
@@ -104,32 +112,32 @@ async def payment_statuses(booking_mesh: BookingMesh, session: Session) -> list[
 
 
 async def count_mails(booking_mesh: BookingMesh) -> int:
-    """Count the mails that have arrived in the end. Repetitions with one Message-ID count once."""
+    """Wait until all work is done, then count the mails. Repetitions with one Message-ID count once."""
     return len({mail.message_id for mail in await booking_mesh.wait_for_mails(0)})
 
 
-@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_a_booking_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, when: When) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.CALL_LOST, FaultKind.ANSWER_LOST], ids=["not reached", "answer lost"])
+async def test_a_booking_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, kind: FaultKind) -> None:
     """A booking repeated after a fault in any one of its calls books and charges once and sends one mail."""
     gym = await booking_mesh.create_gym()
     for number, (service, method) in enumerate(BOOKING):
         member = await booking_mesh.create_member()
-        fault = await break_service(booking_mesh, service, method, when)
+        fault = await break_service(booking_mesh, service, method, kind)
 
-        session = await book_until_answered(booking_mesh, order(member, gym, start=TOMORROW + number * HOUR))
+        session = await book_until_answered(booking_mesh, book_request(member, gym, start=TOMORROW + number * HOUR))
 
         await assert_booked_once(booking_mesh, member, session, mails=number + 1)
         assert fault.remaining == 0, f"{method}: the fault was not reached"
 
 
-@pytest.mark.parametrize("when", [When.BEFORE, When.AFTER], ids=["not reached", "answer lost"])
-async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, when: When) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.CALL_LOST, FaultKind.ANSWER_LOST], ids=["not reached", "answer lost"])
+async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh: BookingMesh, kind: FaultKind) -> None:
     """A cancellation repeated after a fault in any one of its calls refunds once and sends one mail."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
     for number, (service, method) in enumerate(CANCELLATION):
-        session = await booking_mesh.book(order(member, gym))
+        session = await booking_mesh.book(book_request(member, gym))
         await booking_mesh.wait_until_settled()
-        fault = await break_service(booking_mesh, service, method, when)
+        fault = await break_service(booking_mesh, service, method, kind)
 
         await cancel_until_answered(booking_mesh, session)
 
@@ -140,11 +148,11 @@ async def test_a_cancellation_survives_a_fault_in_each_of_its_calls(booking_mesh
 async def test_a_repetition_after_a_lost_answer_changes_nothing(booking_mesh: BookingMesh) -> None:
     """Repeating a booking or cancellation after a lost answer has no further effect."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    await break_service(booking_mesh, "session", "BookSession", When.AFTER)
-    session = await book_until_answered(booking_mesh, order(member, gym))
+    await break_service(booking_mesh, "session", "BookSession", FaultKind.ANSWER_LOST)
+    session = await book_until_answered(booking_mesh, book_request(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
 
-    await break_service(booking_mesh, "session", "CancelSession", When.AFTER)
+    await break_service(booking_mesh, "session", "CancelSession", FaultKind.ANSWER_LOST)
     await cancel_until_answered(booking_mesh, session)
     await assert_refunded_once(booking_mesh, member, session, mails=2)
 
@@ -152,7 +160,7 @@ async def test_a_repetition_after_a_lost_answer_changes_nothing(booking_mesh: Bo
 async def test_a_delivery_repeated_by_another_relay_changes_nothing(booking_mesh: BookingMesh) -> None:
     """Deliveries that a relay made and did not record are repeated by another relay without effect."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
     await reset_deliveries(booking_mesh)
     await assert_booked_once(booking_mesh, member, session, mails=1)
@@ -197,7 +205,7 @@ async def test_a_connection_cut_during_the_hold_only_needs_a_repetition(booking_
 
     lock = "select from calendars where gym_id = $1 for update"
     async with cut_connections_waiting_for(booking_mesh.urls["session"], lock, UUID(gym)):
-        booking = asyncio.create_task(book_until_answered(booking_mesh, order(member, gym)))
+        booking = asyncio.create_task(book_until_answered(booking_mesh, book_request(member, gym)))
 
     await assert_booked_once(booking_mesh, member, await booking, mails=1)
 
@@ -206,8 +214,8 @@ async def test_a_connection_cut_during_the_hold_only_needs_a_repetition(booking_
 async def test_a_connection_cut_during_the_confirmation_only_needs_a_repetition(booking_mesh: BookingMesh) -> None:
     """If the connection is cut during the confirmation, a repetition leaves one paid booking."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    fault = await break_service(booking_mesh, "payment", "ChargeSession", When.LATE, times=1)
-    booking = asyncio.create_task(book_until_answered(booking_mesh, order(member, gym)))
+    fault = await break_service(booking_mesh, "payment", "ChargeSession", FaultKind.ANSWER_LATE, times=1)
+    booking = asyncio.create_task(book_until_answered(booking_mesh, book_request(member, gym)))
     await fault.reached.wait()
 
     async with cut_connections_waiting_for(booking_mesh.urls["session"], "select from sessions for update"):
@@ -220,7 +228,7 @@ async def test_a_connection_cut_during_the_confirmation_only_needs_a_repetition(
 async def test_a_connection_cut_during_a_cancellation_only_needs_a_repetition(booking_mesh: BookingMesh) -> None:
     """If the connection is cut during a cancellation, a repetition cancels, refunds and mails once."""
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
+    session = await booking_mesh.book(book_request(member, gym))
     await booking_mesh.wait_until_settled()
 
     async with cut_connections_waiting_for(booking_mesh.urls["session"], "select from sessions for update"):
@@ -231,14 +239,14 @@ async def test_a_connection_cut_during_a_cancellation_only_needs_a_repetition(bo
 
 
 @pytest.mark.requirement("J6")
-async def test_a_permanently_refused_refund_is_a_dead_letter_until_it_is_retried(booking_mesh: BookingMesh) -> None:
-    """A permanently refused refund is listed as a dead letter, and is made when an operator retries it.
+async def test_a_permanently_rejected_refund_is_a_dead_letter_until_it_is_retried(booking_mesh: BookingMesh) -> None:
+    """A permanently rejected refund is listed as a dead letter, and is made when an operator retries it.
 
     The slot is free meanwhile.
     """
     member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
-    session = await booking_mesh.book(order(member, gym))
-    await break_service(booking_mesh, "payment", "RefundSession", When.REFUSED, times=1)
+    session = await booking_mesh.book(book_request(member, gym))
+    await break_service(booking_mesh, "payment", "RefundSession", FaultKind.CALL_REJECTED, times=1)
     await cancel_until_answered(booking_mesh, session)
     await booking_mesh.wait_until_settled()
     outbox = booking_mesh.mesh.stub(OutboxServiceStub, at="session")
@@ -270,11 +278,11 @@ async def test_callees_slower_than_their_deadlines_only_need_repetitions(
     booking_mesh = mesh_with_short_deadlines
     member = await until_answered(booking_mesh.create_member)
     gym = await until_answered(booking_mesh.create_gym)
-    await break_service(booking_mesh, "payment", "ChargeSession", When.LATE, times=1)
-    session = await book_until_answered(booking_mesh, order(member, gym))
+    await break_service(booking_mesh, "payment", "ChargeSession", FaultKind.ANSWER_LATE, times=1)
+    session = await book_until_answered(booking_mesh, book_request(member, gym))
     await assert_booked_once(booking_mesh, member, session, mails=1)
 
-    await break_service(booking_mesh, "payment", "RefundSession", When.LATE, times=1)
-    await break_service(booking_mesh, "communication", "SendEmailAsync", When.LATE, times=1)
+    await break_service(booking_mesh, "payment", "RefundSession", FaultKind.ANSWER_LATE, times=1)
+    await break_service(booking_mesh, "communication", "SendEmailAsync", FaultKind.ANSWER_LATE, times=1)
     await cancel_until_answered(booking_mesh, session)
     await assert_refunded_once(booking_mesh, member, session, mails=2)

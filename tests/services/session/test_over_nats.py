@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from local.mail_sink import MailSink
 from mesh.outbox.broker import Broker
-from mesh.outbox.message import Message
+from mesh.outbox.message import OutboxMessage
 from services.gym import app as gym
 from services.payment import app as payment
 from services.session import app as session
@@ -22,7 +22,7 @@ from solo60.session.v1.session_pb2 import (
 )
 from solo60.user.v1.events_pb2 import UserLeft
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
-from tests.services.session.booking_mesh import BY_CARD, HOUR, SERVICES, TOMORROW, BookingMesh, order
+from tests.services.session.booking_mesh import BY_CARD, HOUR, SERVICES, TOMORROW, BookingMesh, book_request
 from tests.support.eventually import eventually
 from tests.support.nats import NatsServer, nats
 
@@ -69,7 +69,7 @@ async def delivered(booking_mesh: BookingMesh, service: str) -> dict[str, int]:
 async def test_a_cancelled_booking_is_refunded_over_the_broker(booking_mesh: BookingMesh) -> None:
     """With a broker, a booking and its cancellation still lead to one charge, one refund and two mails."""
     booked = await booking_mesh.book(
-        order(await booking_mesh.create_member(), await booking_mesh.create_gym(), by=BY_CARD)
+        book_request(await booking_mesh.create_member(), await booking_mesh.create_gym(), by=BY_CARD)
     )
     await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=booked.session_id))
 
@@ -89,12 +89,12 @@ async def test_a_directly_sending_service_receives_from_the_broker(
     mesh = await serve(user.SERVICE, gym.SERVICE, payment.SERVICE, session.SERVICE, nats_url=nats.url)
     booking_mesh = BookingMesh(mesh, urls, tmp_path)
     member = await booking_mesh.create_member()
-    booked = await booking_mesh.book(order(member, await booking_mesh.create_gym()))
+    booked = await booking_mesh.book(book_request(member, await booking_mesh.create_gym()))
     leaving = OnUserLeftRequest(event=UserLeft(user_id=member))
     broker = Broker(nats.url, "user")
     async with broker.running():
         payload = leaving.SerializeToString()
-        await broker.publish(Message(uuid4(), ON_USER_LEFT, payload, "", member, "correlation", ""))
+        await broker.publish(OutboxMessage(uuid4(), ON_USER_LEFT, payload, "", member, "correlation", ""))
 
     async def is_refunded() -> bool:
         cancelled = (await booking_mesh.find_session(booked.session_id)).status == SESSION_STATUS_CANCELLED
@@ -109,9 +109,9 @@ async def test_members_can_book_and_leave_while_the_broker_is_down(booking_mesh:
     """No call waits for the broker, and the follow-ups of a deleted user are done once the broker is running again."""
     member, gym_id = await booking_mesh.create_member(), await booking_mesh.create_gym()
     nats.kill()
-    first = await booking_mesh.book(order(member, gym_id))
+    first = await booking_mesh.book(book_request(member, gym_id))
     assert first.status == SESSION_STATUS_CONFIRMED
-    await booking_mesh.book(order(member, gym_id, start=TOMORROW + HOUR))
+    await booking_mesh.book(book_request(member, gym_id, start=TOMORROW + HOUR))
     left = User(user_id=member, state=UserState.USER_STATE_DELETED)
     await booking_mesh.users.UpdateUser(UpdateUserRequest(user=left, update_mask=FieldMask(paths=["state"])))
 

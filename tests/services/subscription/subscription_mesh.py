@@ -51,27 +51,27 @@ DAY = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionMesh:
-    """The running mesh, stubs with every scope, and shortcuts for common calls."""
+    """Running mesh with stubs that have every scope, and shortcuts for common calls."""
 
     services: MeshForTests
     inbox_folder: Path
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
-        """The subscription service, which is under test."""
+        """Stub of the subscription service, which is under test."""
         return self.services.stub(SubscriptionServiceStub)
 
     @property
     def users(self) -> UserServiceAsyncStub:
-        """The user service."""
+        """Stub of the user service."""
         return self.services.stub(UserServiceStub)
 
-    async def create_member(self, **fields: Any) -> str:  # noqa: ANN401 - any field
+    async def create_member(self, **fields: Any) -> str:
         """Add a member and return the id."""
         given = {"email": f"{uuid4().hex}@members.example", "display_name": "Ada Byron", **fields}
         return (await self.users.CreateUser(CreateUserRequest(**given))).user.user_id
 
-    async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:  # noqa: ANN401 - any field
+    async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:
         """Subscribe a member and return the subscription; without `user_id`, create the member first."""
         request = CreateSubscriptionRequest(
             user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
@@ -84,7 +84,7 @@ class SubscriptionMesh:
         return (await self.subscriptions.CancelSubscription(request)).subscription
 
     async def get(self, subscription: Subscription) -> Subscription:
-        """Return a subscription as it is now."""
+        """Return the current state of a subscription."""
         request = GetSubscriptionRequest(subscription_id=subscription.subscription_id)
         return (await self.subscriptions.GetSubscription(request)).subscription
 
@@ -143,7 +143,7 @@ class SubscriptionMesh:
             return [tuple(row) for row in await connection.fetch(query, *values)]
 
 
-def event(kind: str, subscription: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:  # noqa: ANN401 - any field
+def event(kind: str, subscription: Subscription | str, *, timestamp: datetime | None = None, **data: Any) -> bytes:
     """Return an event about a subscription as a payload in Solo60's own webhook format."""
     subscription_id = subscription if isinstance(subscription, str) else subscription.subscription_id
     fields = {name: value.isoformat() if isinstance(value, datetime) else value for name, value in data.items()}

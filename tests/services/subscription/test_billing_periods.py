@@ -13,14 +13,14 @@ from solo60.subscription.v1.subscription_pb2 import (
     AllocateMonthlyCreditsRequest,
     Subscription,
 )
-from tests.services.subscription.invoices import Api, extra_line, invoice, line, processor_event, seconds
+from tests.services.subscription.invoices import ApiVersion, extra_line, invoice, line, processor_event, seconds
 from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, TEN_HOURS, event, processor_webhook, webhook
 
 if TYPE_CHECKING:
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
 
 MONTH = 31 * DAY
-METADATA_APIS = [Api.V2023, Api.V2025]
+METADATA_APIS = [ApiVersion.V2023, ApiVersion.V2025]
 
 
 def next_period(subscription: Subscription, number: int = 1) -> Period:
@@ -30,7 +30,7 @@ def next_period(subscription: Subscription, number: int = 1) -> Period:
 
 
 @pytest.mark.parametrize("api", METADATA_APIS)
-async def test_invoice_lines_without_length_do_not_block_a_renewal(mesh: SubscriptionMesh, api: Api) -> None:
+async def test_invoice_lines_without_length_do_not_block_a_renewal(mesh: SubscriptionMesh, api: ApiVersion) -> None:
     """Period and credits of a renewal come from the subscription's own line, even if other lines have no length."""
     new = await mesh.subscribe(FOUR_HOURS)
     period = next_period(new)
@@ -45,7 +45,7 @@ async def test_invoice_lines_without_length_do_not_block_a_renewal(mesh: Subscri
 
 
 @pytest.mark.parametrize("api", METADATA_APIS)
-async def test_the_invoice_of_a_trial_start_changes_nothing(mesh: SubscriptionMesh, api: Api) -> None:
+async def test_the_invoice_of_a_trial_start_changes_nothing(mesh: SubscriptionMesh, api: ApiVersion) -> None:
     """An invoice of 0 for the start of a trial is ignored: the trial's status, credits and reminder do not change."""
     new = await mesh.subscribe(TEN_HOURS)
     trial = (new.current_period.start_time.seconds, new.current_period.end_time.seconds)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.subscription.domain import Status, Subscription
+from services.subscription.domain import Subscription, SubscriptionStatus
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 from tests.services.subscription.examples import ACTIVE_LIFE, DAY, ENDED_LIFE, NOW, TRIAL, merged, month
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize(
     ("events", "status"),
-    [(ENDED_LIFE, Status.EXPIRED), (ACTIVE_LIFE, Status.ACTIVE)],
+    [(ENDED_LIFE, SubscriptionStatus.EXPIRED), (ACTIVE_LIFE, SubscriptionStatus.ACTIVE)],
     ids=["whole life", "still running"],
 )
-def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: Status) -> None:
+def test_all_orders_of_eight_events_lead_to_one_state(events: tuple[Report, ...], status: SubscriptionStatus) -> None:
     """Eight events lead to the same subscription, and so to the same status, in all 40,320 orders."""
     end = merged(TRIAL, *events)
 

@@ -11,7 +11,7 @@ from contracts.errors import InvalidRequest, SubscriptionNotActive, Subscription
 from local.mail_sink import read_mails
 from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.deadlines import GRACE_PERIOD, PAST_DUE_PERIOD
-from services.subscription.domain import MailKind, Status
+from services.subscription.domain import MailKind, SubscriptionStatus
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed
 from solo60.subscription.v1.subscription_pb2 import ReviewSubscriptionRequest
 from tests.services.subscription.examples import NOW, PAID_AT_ONCE, TRIAL, TRIAL_END, failure, merged, month
@@ -35,9 +35,9 @@ def test_a_subscription_without_reports_expires_by_the_clock(new: Subscription, 
     initial_status = new.status(NOW)
 
     assert new.status(end + GRACE_PERIOD - MICROSECOND) is initial_status
-    assert new.status(end + GRACE_PERIOD) is Status.PAST_DUE
-    assert new.status(end + GRACE_PERIOD + PAST_DUE_PERIOD - MICROSECOND) is Status.PAST_DUE
-    assert new.status(end + GRACE_PERIOD + PAST_DUE_PERIOD) is Status.EXPIRED
+    assert new.status(end + GRACE_PERIOD) is SubscriptionStatus.PAST_DUE
+    assert new.status(end + GRACE_PERIOD + PAST_DUE_PERIOD - MICROSECOND) is SubscriptionStatus.PAST_DUE
+    assert new.status(end + GRACE_PERIOD + PAST_DUE_PERIOD) is SubscriptionStatus.EXPIRED
     assert new.effective_end_time(end + GRACE_PERIOD + PAST_DUE_PERIOD) == end + GRACE_PERIOD + PAST_DUE_PERIOD
 
 
@@ -47,20 +47,20 @@ def test_an_announced_retry_postpones_the_expiry() -> None:
     retry_time = failure(0, attempt=6).retry_time
     assert retry_time is not None
 
-    assert failed.status(retry_time + GRACE_PERIOD - MICROSECOND) is Status.PAST_DUE
-    assert failed.status(retry_time + GRACE_PERIOD) is Status.EXPIRED
+    assert failed.status(retry_time + GRACE_PERIOD - MICROSECOND) is SubscriptionStatus.PAST_DUE
+    assert failed.status(retry_time + GRACE_PERIOD) is SubscriptionStatus.EXPIRED
     last = merged(TRIAL, PaymentFailed(TRIAL_END, TRIAL_END + 30 * DAY, None))
-    assert last.status(TRIAL_END + 33 * DAY) is Status.EXPIRED
+    assert last.status(TRIAL_END + 33 * DAY) is SubscriptionStatus.EXPIRED
 
 
 def test_a_late_renewal_reactivates_an_expired_subscription() -> None:
     """A late renewal reactivates a subscription that expired by the clock, unless its end was reported or is final."""
     late = month(0).start + 25 * DAY
-    assert TRIAL.status(late) is Status.EXPIRED
+    assert TRIAL.status(late) is SubscriptionStatus.EXPIRED
 
-    assert merged(TRIAL, Renewed(month(0))).status(late) is Status.ACTIVE
+    assert merged(TRIAL, Renewed(month(0))).status(late) is SubscriptionStatus.ACTIVE
     for ended in (merged(TRIAL, Ended(month(0).start)), TRIAL.closed(late)):
-        assert merged(ended, Renewed(month(0))).status(late) is Status.EXPIRED
+        assert merged(ended, Renewed(month(0))).status(late) is SubscriptionStatus.EXPIRED
 
 
 def test_an_expired_subscription_can_be_neither_cancelled_nor_resumed() -> None:
@@ -96,12 +96,12 @@ def test_deadlines_of_an_older_subscription_count_from_its_first_review() -> Non
     """A subscription that an older version stored gets its grace period from `watch_time` on."""
     older = replace(TRIAL, watch_time=TRIAL_END + 100 * DAY)
 
-    assert older.status(TRIAL_END + 102 * DAY) is Status.TRIALING
-    assert older.status(TRIAL_END + 103 * DAY) is Status.PAST_DUE
+    assert older.status(TRIAL_END + 102 * DAY) is SubscriptionStatus.TRIALING
+    assert older.status(TRIAL_END + 103 * DAY) is SubscriptionStatus.PAST_DUE
 
 
 async def move_into_past(mesh: SubscriptionMesh, subscription: SubscriptionMessage, days: int) -> None:
-    """Move a subscription and its deadlines so many days into the past."""
+    """Move a subscription and its deadlines `days` days into the past."""
     aged = """
         with back as (select make_interval(days => $2) as days)
         update subscriptions set
@@ -248,4 +248,4 @@ async def test_the_latest_paid_period_counts_despite_a_gap() -> None:
     """A subscription is active in its latest paid period, even if a gap precedes that period."""
     far = Period(NOW + 200 * DAY, NOW + 230 * DAY)
 
-    assert merged(PAID_AT_ONCE, Renewed(far)).status(NOW + 210 * DAY) is Status.ACTIVE
+    assert merged(PAID_AT_ONCE, Renewed(far)).status(NOW + 210 * DAY) is SubscriptionStatus.ACTIVE

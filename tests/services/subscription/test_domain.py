@@ -6,8 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
-from services.subscription.domain import MailKind, Reminder, Status, Subscription
-from services.subscription.plans import accept_card, add_month
+from services.subscription.cards import require_accepted_card
+from services.subscription.domain import MailKind, Reminder, Subscription, SubscriptionStatus
+from services.subscription.months import add_month
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
     DAY,
@@ -45,21 +46,21 @@ def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> No
 @pytest.mark.parametrize(
     ("subscription", "status"),
     [
-        (TRIAL, Status.TRIALING),
-        (merged(TRIAL, failure(0)), Status.PAST_DUE),
-        (merged(TRIAL, Renewed(month(0)), failure(0)), Status.ACTIVE),
-        (PAID_AT_ONCE, Status.ACTIVE),
-        (PAID, Status.ACTIVE),
-        (PAST_DUE, Status.PAST_DUE),
-        (merged(PAST_DUE, Renewed(month(1))), Status.ACTIVE),
-        (merged(PAST_DUE, Ended(NOW)), Status.EXPIRED),
-        (merged(PAID, Ended(NOW), Renewed(month(1))), Status.EXPIRED),
-        (PAID.cancelled(NOW, at_period_end=False), Status.CANCELLED),
-        (merged(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), Status.CANCELLED),
-        (PAID.cancelled(NOW, at_period_end=True), Status.ACTIVE),
+        (TRIAL, SubscriptionStatus.TRIALING),
+        (merged(TRIAL, failure(0)), SubscriptionStatus.PAST_DUE),
+        (merged(TRIAL, Renewed(month(0)), failure(0)), SubscriptionStatus.ACTIVE),
+        (PAID_AT_ONCE, SubscriptionStatus.ACTIVE),
+        (PAID, SubscriptionStatus.ACTIVE),
+        (PAST_DUE, SubscriptionStatus.PAST_DUE),
+        (merged(PAST_DUE, Renewed(month(1))), SubscriptionStatus.ACTIVE),
+        (merged(PAST_DUE, Ended(NOW)), SubscriptionStatus.EXPIRED),
+        (merged(PAID, Ended(NOW), Renewed(month(1))), SubscriptionStatus.EXPIRED),
+        (PAID.cancelled(NOW, at_period_end=False), SubscriptionStatus.CANCELLED),
+        (merged(PAID.cancelled(NOW, at_period_end=False), Ended(NOW)), SubscriptionStatus.CANCELLED),
+        (PAID.cancelled(NOW, at_period_end=True), SubscriptionStatus.ACTIVE),
     ],
 )
-def test_the_status_follows_from_the_known_facts(subscription: Subscription, status: Status) -> None:
+def test_the_status_follows_from_the_known_facts(subscription: Subscription, status: SubscriptionStatus) -> None:
     """A payment overrides a failure of the same period, and an end overrides both."""
     assert subscription.status(NOW) is status
 
@@ -71,8 +72,8 @@ def test_a_subscription_cancelled_at_period_end_ends_with_its_period() -> None:
     end = month(0).end
 
     assert (cancelled.end_time, cancelled.has_planned_end(NOW)) == (end, True)
-    assert cancelled.status(end - timedelta(microseconds=1)) is Status.ACTIVE
-    assert (cancelled.status(end), cancelled.has_planned_end(end)) == (Status.CANCELLED, False)
+    assert cancelled.status(end - timedelta(microseconds=1)) is SubscriptionStatus.ACTIVE
+    assert (cancelled.status(end), cancelled.has_planned_end(end)) == (SubscriptionStatus.CANCELLED, False)
 
 
 @pytest.mark.requirement("J4")
@@ -131,20 +132,20 @@ def test_an_outdated_mail_is_not_sent(
 
 
 @pytest.mark.requirement("J4")
-def test_test_mode_takes_one_card() -> None:
+def test_test_mode_accepts_one_card() -> None:
     """Test mode accepts the card "tok_visa" and declines "tok_declined"."""
-    accept_card("tok_visa")
+    require_accepted_card("tok_visa")
     with pytest.raises(CardDeclined):
-        accept_card("tok_declined")
+        require_accepted_card("tok_declined")
 
 
 @pytest.mark.requirement("J4")
 @pytest.mark.parametrize("subscription", [PAST_DUE, merged(PAID, Ended(NOW)), PAID.cancelled(NOW, at_period_end=False)])
 def test_no_credits_are_granted_without_a_payment(subscription: Subscription) -> None:
     """A subscription that is past due, expired or cancelled receives no credits."""
-    replace(PAID).ensure_receives_credits(NOW)
+    replace(PAID).require_receives_credits(NOW)
     with pytest.raises(SubscriptionNotActive):
-        subscription.ensure_receives_credits(NOW)
+        subscription.require_receives_credits(NOW)
 
 
 def test_a_period_must_end_after_its_start() -> None:

@@ -20,7 +20,7 @@ from solo60.subscription.v1.subscription_pb2 import (
     Subscription,
     WebhookHoldReason,
 )
-from tests.services.subscription.invoices import PROCESSOR_ID, Api, invoice, line, processor_event
+from tests.services.subscription.invoices import PROCESSOR_ID, ApiVersion, invoice, line, processor_event
 from tests.services.subscription.subscription_mesh import DAY, event, month_after, processor_webhook, webhook
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def processor_invoice(subscription: Subscription, number: int = 1, event_id: str
     """Return the paid invoice of a later period, which has only the processor's id of its subscription."""
     end = subscription.current_period.end_time.ToDatetime(UTC).replace(microsecond=0)
     period = Period(end + (number - 1) * MONTH, end + number * MONTH)
-    bill = invoice(line(period, 3900, api=Api.V2020), api=Api.V2020)
+    bill = invoice(line(period, 3900, api=ApiVersion.V2020), api=ApiVersion.V2020)
     return processor_event("invoice.paid", bill, event_id=event_id)
 
 
@@ -51,7 +51,7 @@ async def list_held(mesh: SubscriptionMesh) -> list[HeldWebhook]:
     return list((await mesh.subscriptions.ListHeldWebhooks(ListHeldWebhooksRequest())).webhooks)
 
 
-def resolve_request(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:  # noqa: ANN401 - any field
+def resolve_request(webhook_id: str, **fields: Any) -> ResolveWebhookRequest:
     """Return a request that resolves a webhook of the card processor."""
     return ResolveWebhookRequest(**{"scheme": WEBHOOK_SCHEME_CARD_PROCESSOR, "webhook_id": webhook_id, **fields})
 

@@ -9,7 +9,15 @@ from contracts.errors import InvalidRequest
 from services.subscription.reports import PaymentFailed, Renewed, Report
 from services.subscription.webhook_payload import ParsedWebhook, parse_card_processor
 from tests.services.subscription.examples import month
-from tests.services.subscription.invoices import PROCESSOR_ID, Api, extra_line, invoice, line, processor_event, seconds
+from tests.services.subscription.invoices import (
+    PROCESSOR_ID,
+    ApiVersion,
+    extra_line,
+    invoice,
+    line,
+    processor_event,
+    seconds,
+)
 
 ID = "0198c1a2-0000-7000-8000-000000000000"
 PERIOD, NEXT = month(0), month(1)
@@ -25,14 +33,21 @@ def read(data_object: dict[str, Any], kind: str = "invoice.paid") -> ParsedWebho
 @pytest.mark.parametrize(
     ("bill", "subscription_id"),
     [
-        (invoice(line(PERIOD, api=Api.V2020), api=Api.V2020), None),
-        (invoice(line(PERIOD, api=Api.V2023), api=Api.V2023), None),
-        (invoice(line(PERIOD, api=Api.V2023), api=Api.V2023, solo60_id=ID), ID),
+        (invoice(line(PERIOD, api=ApiVersion.V2020), api=ApiVersion.V2020), None),
+        (invoice(line(PERIOD, api=ApiVersion.V2023), api=ApiVersion.V2023), None),
+        (invoice(line(PERIOD, api=ApiVersion.V2023), api=ApiVersion.V2023, solo60_id=ID), ID),
         (invoice(line(PERIOD)), None),
         (invoice(line(PERIOD), solo60_id=ID), ID),
-        ({**invoice(line(PERIOD, api=Api.V2020), api=Api.V2020), "subscription": SUBSCRIPTION}, ID),
+        ({**invoice(line(PERIOD, api=ApiVersion.V2020), api=ApiVersion.V2020), "subscription": SUBSCRIPTION}, ID),
         ({**invoice({**line(PERIOD), "metadata": SUBSCRIPTION["metadata"]}), "parent": None}, ID),
-        ({**invoice({**line(PERIOD, api=Api.V2020), "metadata": SUBSCRIPTION["metadata"]}, api=Api.V2020)}, ID),
+        (
+            {
+                **invoice(
+                    {**line(PERIOD, api=ApiVersion.V2020), "metadata": SUBSCRIPTION["metadata"]}, api=ApiVersion.V2020
+                )
+            },
+            ID,
+        ),
     ],
     ids=["2020", "2023 bare", "2023", "2025 bare", "2025", "expanded", "line of 2025", "line of 2020"],
 )
@@ -57,8 +72,8 @@ def test_a_renewal_without_a_named_subscription_is_not_ignored() -> None:
     assert read(bill) == ParsedWebhook(None, Renewed(PERIOD))
 
 
-@pytest.mark.parametrize("api", list(Api))
-def test_the_period_is_read_from_the_subscriptions_own_line(api: Api) -> None:
+@pytest.mark.parametrize("api", list(ApiVersion))
+def test_the_period_is_read_from_the_subscriptions_own_line(api: ApiVersion) -> None:
     """The period is read from the latest line of the subscription, without extra, empty and proration lines."""
     correction = line((seconds(PERIOD.start) + 60, seconds(NEXT.end) + 60), -500, api=api, proration=True)
     empty = line(EMPTY_PERIOD, api=api)
@@ -77,7 +92,7 @@ def test_the_period_is_read_from_the_subscriptions_own_line(api: Api) -> None:
         (invoice(line(PERIOD, 0), extra_line(EMPTY_PERIOD[0]), reason="subscription_create"), None),
         (invoice(line(PERIOD, 0), reason="subscription_update"), None),
         (invoice(line(PERIOD, 4400, proration=True), reason="subscription_update"), None),
-        (invoice(extra_line(EMPTY_PERIOD[0], api=Api.V2020), api=Api.V2020, reason="manual"), None),
+        (invoice(extra_line(EMPTY_PERIOD[0], api=ApiVersion.V2020), api=ApiVersion.V2020, reason="manual"), None),
         (invoice(line(PERIOD, 8900), reason="subscription_create"), Renewed(PERIOD)),
         ({**invoice(line(PERIOD), reason="subscription_create"), "total": 0, "amount_paid": 0}, Renewed(PERIOD)),
         (invoice(line(PERIOD, 0)), Renewed(PERIOD)),

@@ -11,7 +11,7 @@ import pytest
 from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import migrate
 from services.subscription.commands import schedule_deadlines_of_older
-from services.subscription.domain import Status
+from services.subscription.domain import SubscriptionStatus
 from services.subscription.reports import Period, Renewed
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, TEN_HOURS
@@ -35,7 +35,7 @@ FIFTEENTH, DECEMBER, JANUARY = (datetime(2026, 11, 15, 9, tzinfo=UTC) + number *
 
 
 class OldVersion:
-    """A database of an older version, filled by that version's statements before it is migrated."""
+    """Database of an older version, filled by the statements of that version and then migrated."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -65,7 +65,7 @@ class OldVersion:
 
 
 @pytest.fixture
-async def old(empty_database_url: str, tmp_path: Path) -> OldVersion:
+async def old_version(empty_database_url: str, tmp_path: Path) -> OldVersion:
     """Fill the database of an older version."""
     version = OldVersion(empty_database_url, tmp_path)
     await version.fill()
@@ -73,9 +73,9 @@ async def old(empty_database_url: str, tmp_path: Path) -> OldVersion:
 
 
 @pytest.fixture
-async def database(old: OldVersion) -> AsyncIterator[Database]:
+async def database(old_version: OldVersion) -> AsyncIterator[Database]:
     """Connect to the database of an older version."""
-    opened = await lazy_database(old.url)
+    opened = await lazy_database(old_version.url)
     yield opened
     await opened.close()
 
@@ -93,37 +93,41 @@ async def renew(fixture: SubscriptionFixture, subscription_id: UUID, start: date
         await fixture.commands.apply_report(tx, subscription_id, report)
 
 
-async def test_months_granted_by_older_versions_are_not_granted_again(old: OldVersion, database: Database) -> None:
+async def test_months_granted_by_older_versions_are_not_granted_again(
+    old_version: OldVersion, database: Database
+) -> None:
     """A renewal repeated after the migration grants nothing, because an older version granted its month."""
-    await old.update()
+    await old_version.update()
     fixture = SubscriptionFixture(database)
 
     for start in (DECEMBER, FIFTEENTH + 60 * DAY):
-        await renew(fixture, old.paid, start)
+        await renew(fixture, old_version.paid, start)
 
     assert await grants(database) == 0
 
 
-async def test_a_paid_period_without_a_grant_is_found_and_granted_once(old: OldVersion, database: Database) -> None:
+async def test_a_paid_period_without_a_grant_is_found_and_granted_once(
+    old_version: OldVersion, database: Database
+) -> None:
     """`solo60 doctor` reports a paid period that brought no credits, and AllocateMonthlyCredits grants it once."""
-    await old.update()
+    await old_version.update()
     fixture = SubscriptionFixture(database)
     fixture.now = FIFTEENTH + DAY
     async with database.connection() as connection:
         (found,) = await find_broken_invariants(connection)
     assert (found.view, found.count) == ("violation_period_not_granted", 1)
-    assert str(old.trial) in found.examples[0]
+    assert str(old_version.trial) in found.examples[0]
 
     for _ in range(2):
         async with fixture.store.transaction() as tx:
-            assert await fixture.commands.allocate(tx, old.trial, "2026-11") == 140
+            assert await fixture.commands.allocate(tx, old_version.trial, "2026-11") == 140
 
     assert await grants(database) == 1
     async with database.connection() as connection:
         assert await find_broken_invariants(connection) == ()
 
 
-async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersion, database: Database) -> None:
+async def test_older_subscriptions_get_deadlines_and_trial_records(old_version: OldVersion, database: Database) -> None:
     """Deadlines count from the migration on, two trials of a user become one record, and a reported end is final."""
     forgotten, long_ago = uuid4(), datetime(2024, 1, 1, tzinfo=UTC)
     user_id = uuid4()
@@ -137,21 +141,21 @@ async def test_older_subscriptions_get_deadlines_and_trial_records(old: OldVersi
             await connection.execute(ADD, subscription_id, user_id, *trial)
             ended = "update subscriptions set end_time = create_time, cancel_time = $2 where subscription_id = $1"
             await connection.execute(ended, subscription_id, begin if days else None)
-    await old.update()
+    await old_version.update()
     fixture = SubscriptionFixture(database)
 
     found = await fixture.store.find(forgotten)
-    assert found.status(datetime.now(UTC) + 2 * DAY) is Status.TRIALING
-    assert found.status(datetime.now(UTC) + 4 * DAY) is Status.PAST_DUE
+    assert found.status(datetime.now(UTC) + 2 * DAY) is SubscriptionStatus.TRIALING
+    assert found.status(datetime.now(UTC) + 4 * DAY) is SubscriptionStatus.PAST_DUE
     async with database.connection() as connection:
         assert await connection.fetchval("select count(*) from trials where user_id = $1", user_id) == 1
         reported = "select processor_end_time is not null from subscriptions where user_id = $1 order by create_time"
         assert [row[0] for row in await connection.fetch(reported, user_id)] == [True, False]
 
 
-async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, database: Database) -> None:
+async def test_an_older_version_can_still_add_subscriptions(old_version: OldVersion, database: Database) -> None:
     """An insert of an older version still succeeds. Its trial counts for the user, and its deadlines are found."""
-    await old.update()
+    await old_version.update()
     fixture = SubscriptionFixture(database)
     user_id, now = uuid4(), fixture.now - DAY
     async with database.connection() as connection:
@@ -166,21 +170,23 @@ async def test_an_older_version_can_still_add_subscriptions(old: OldVersion, dat
     await schedule_deadlines_of_older(fixture.store, fixture.commands)
 
     assert not again.is_trial
-    assert (await fixture.store.find(old.trial)).processed_deadline is not None
+    assert (await fixture.store.find(old_version.trial)).processed_deadline is not None
 
 
 async def test_an_older_version_running_beside_this_one_grants_nothing_twice(
-    old: OldVersion, database: Database
+    old_version: OldVersion, database: Database
 ) -> None:
     """During a rolling update, this version and an older one respect each other's grants."""
-    await old.update()
+    await old_version.update()
     fixture = SubscriptionFixture(database)
-    await renew(fixture, old.paid, JANUARY + 30 * DAY)
+    await renew(fixture, old_version.paid, JANUARY + 30 * DAY)
     async with database.connection() as connection:
-        ours = await connection.fetchval(f"{GRANT} on conflict do nothing returning true", old.paid, "2027-02")
-        theirs = await connection.fetchval(f"{GRANT} on conflict do nothing returning true", old.paid, "2027-03")
+        ours = await connection.fetchval(f"{GRANT} on conflict do nothing returning true", old_version.paid, "2027-02")
+        theirs = await connection.fetchval(
+            f"{GRANT} on conflict do nothing returning true", old_version.paid, "2027-03"
+        )
     assert (ours, theirs) == (None, True)
 
-    await renew(fixture, old.paid, JANUARY + 60 * DAY)
+    await renew(fixture, old_version.paid, JANUARY + 60 * DAY)
 
     assert await grants(database) == 1

@@ -187,7 +187,7 @@ async def test_a_repeated_request_gets_the_same_answer(mesh: SubscriptionMesh) -
 
 @pytest.mark.requirement("J4")
 async def test_a_users_subscription_is_the_current_or_the_last(mesh: SubscriptionMesh) -> None:
-    """GetUserSubscription returns the current subscription. If there is none, it returns the last one."""
+    """GetUserSubscription returns the current subscription, or the last one if none is current."""
     user_id = await mesh.create_member()
     first = await mesh.cancel(await mesh.subscribe(user_id=user_id))
     of_user = GetUserSubscriptionRequest(user_id=user_id)

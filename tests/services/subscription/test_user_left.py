@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from contracts.errors import InvalidRequest, UserNotActive
-from services.subscription.domain import Status
+from services.subscription.domain import SubscriptionStatus
 from solo60.subscription.v1.subscription_pb2 import (
     SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED,
     OnUserLeftRequest,
@@ -73,4 +73,4 @@ async def test_a_deleted_user_cannot_be_subscribed(fixture: SubscriptionFixture)
     with pytest.raises(UserNotActive):
         await fixture.subscribe_user(new.user_id)
 
-    assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is Status.CANCELLED
+    assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is SubscriptionStatus.CANCELLED

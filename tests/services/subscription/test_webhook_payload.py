@@ -27,12 +27,12 @@ ONE_OFF = {"object": "invoice", "billing_reason": "manual", "lines": {"data": []
 INVOICE = {"object": "invoice", "parent": DETAILS, "lines": {"data": LINES}}
 
 
-def standard(kind: str, **data: Any) -> bytes:  # noqa: ANN401 - any field
+def standard(kind: str, **data: Any) -> bytes:
     """Return a payload in Solo60's own format."""
     return orjson.dumps({"type": f"subscription.{kind}", "timestamp": "2026-12-10T18:00:00Z", "data": data})
 
 
-def processor(kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - any field
+def processor(kind: str, **fields: Any) -> bytes:
     """Return a payload in the card processor's format."""
     event = {"id": "evt_1", "type": kind, "created": int(START.timestamp()), "data": {"object": fields}}
     return orjson.dumps(event)

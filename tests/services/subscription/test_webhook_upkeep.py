@@ -7,7 +7,7 @@ from uuid import uuid4
 import pytest
 
 from contracts.errors import SubscriptionNotFound
-from services.subscription.domain import Status
+from services.subscription.domain import SubscriptionStatus
 from tests.services.subscription.subscription_mesh import DAY, event, webhook
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def test_a_leftover_webhook_applies_as_soon_as_it_can(fixture: Subscriptio
     await fixture.webhook_handler.tidy()
 
     assert await fixture.stored_events() == {"msg_1": None, "msg_2": "ended"}
-    assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is Status.EXPIRED
+    assert (await fixture.store.find(new.subscription_id)).status(fixture.now) is SubscriptionStatus.EXPIRED
 
 
 async def test_the_id_of_an_applied_webhook_is_stored_for_30_days(fixture: SubscriptionFixture) -> None:

@@ -27,8 +27,8 @@ if _version_not_supported:
 
 class AuthServiceStub:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     def __init__(self, channel):
@@ -91,8 +91,8 @@ class AuthServiceStub:
 
 class AuthServiceServicer:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     def SignUp(self, request, context):
@@ -105,7 +105,8 @@ class AuthServiceServicer:
     def LogIn(self, request, context):
         """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
         after the same time. Other account problems are reported only if the password is correct. The call takes no
-        idempotency key, because a stored answer would be a stored pair of tokens: repeating the call creates another pair.
+        idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
+        pair.
         Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -151,7 +152,7 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RequestPasswordReset(self, request, context):
-        """Emails a password reset code (template PASSWORD_RESET). The answer is always OK, after the same time, so that it
+        """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
         does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
         one call every 5 minutes.
         """
@@ -168,8 +169,8 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendAccountVerification(self, request, context):
-        """Emails a user that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst of 3
-        calls, then one call every 5 minutes.
+        """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
+        of 3 calls, then one call every 5 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,8 +239,8 @@ def add_AuthServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AuthService:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     @staticmethod

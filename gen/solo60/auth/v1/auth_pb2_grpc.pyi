@@ -28,8 +28,8 @@ GRPC_VERSION: str
 
 class AuthServiceStub:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     @_typing.overload
@@ -41,7 +41,8 @@ class AuthServiceStub:
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]
     """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
     after the same time. Other account problems are reported only if the password is correct. The call takes no
-    idempotency key, because a stored answer would be a stored pair of tokens: repeating the call creates another pair.
+    idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
+    pair.
     Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
     """
     RefreshTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]
@@ -61,7 +62,7 @@ class AuthServiceStub:
     ConfirmEmail: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ConfirmEmailRequest, _auth_pb2.ConfirmEmailResponse]
     """Confirms an email address with the code that was sent to it. A code works once."""
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RequestPasswordResetRequest, _auth_pb2.RequestPasswordResetResponse]
-    """Emails a password reset code (template PASSWORD_RESET). The answer is always OK, after the same time, so that it
+    """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
     does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
     one call every 5 minutes.
     """
@@ -70,15 +71,15 @@ class AuthServiceStub:
     PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
     """
     SendAccountVerification: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]
-    """Emails a user that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst of 3
-    calls, then one call every 5 minutes.
+    """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
+    of 3 calls, then one call every 5 minutes.
     """
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -87,7 +88,8 @@ class AuthServiceAsyncStub(AuthServiceStub):
     LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]  # type: ignore[assignment]
     """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
     after the same time. Other account problems are reported only if the password is correct. The call takes no
-    idempotency key, because a stored answer would be a stored pair of tokens: repeating the call creates another pair.
+    idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
+    pair.
     Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
     """
     RefreshTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]  # type: ignore[assignment]
@@ -107,7 +109,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
     ConfirmEmail: _aio.UnaryUnaryMultiCallable[_auth_pb2.ConfirmEmailRequest, _auth_pb2.ConfirmEmailResponse]  # type: ignore[assignment]
     """Confirms an email address with the code that was sent to it. A code works once."""
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_pb2.RequestPasswordResetRequest, _auth_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
-    """Emails a password reset code (template PASSWORD_RESET). The answer is always OK, after the same time, so that it
+    """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
     does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
     one call every 5 minutes.
     """
@@ -116,14 +118,14 @@ class AuthServiceAsyncStub(AuthServiceStub):
     PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
     """
     SendAccountVerification: _aio.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]  # type: ignore[assignment]
-    """Emails a user that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst of 3
-    calls, then one call every 5 minutes.
+    """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
+    of 3 calls, then one call every 5 minutes.
     """
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
-    hashes. All other user data belongs to solo60.user.v1.UserService. These tokens are for people only: services
-    authenticate to each other with API keys.
+    hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
+    to each other with API keys.
     """
 
     @_abc_1.abstractmethod
@@ -142,7 +144,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.LogInResponse, _abc.Awaitable[_auth_pb2.LogInResponse]]:
         """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
         after the same time. Other account problems are reported only if the password is correct. The call takes no
-        idempotency key, because a stored answer would be a stored pair of tokens: repeating the call creates another pair.
+        idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
+        pair.
         Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
         """
 
@@ -198,7 +201,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RequestPasswordResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RequestPasswordResetResponse, _abc.Awaitable[_auth_pb2.RequestPasswordResetResponse]]:
-        """Emails a password reset code (template PASSWORD_RESET). The answer is always OK, after the same time, so that it
+        """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
         does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
         one call every 5 minutes.
         """
@@ -219,8 +222,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.SendAccountVerificationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SendAccountVerificationResponse, _abc.Awaitable[_auth_pb2.SendAccountVerificationResponse]]:
-        """Emails a user that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst of 3
-        calls, then one call every 5 minutes.
+        """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
+        of 3 calls, then one call every 5 minutes.
         """
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -141,8 +141,8 @@ class Message(_message.Message):
     last_error: _builtins.str
     """Error of the last failed attempt: one sentence without addresses or message text. Empty if no attempt has failed."""
     email_message_id: _builtins.str
-    """Message-ID header (RFC 5322, section 3.6.4), including angle brackets. It is the same in every attempt, so mail
-    systems can recognize repeats.
+    """Message-ID header (RFC 5322, section 3.6.4), including angle brackets. Every attempt has the same Message-ID, so
+    mail systems can recognize repeats.
     """
     may_have_been_sent: _builtins.bool
     """True if the message was given up because it may have been sent, and a second copy would be worse than none."""

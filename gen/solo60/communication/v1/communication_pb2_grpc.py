@@ -28,9 +28,9 @@ if _version_not_supported:
 class CommunicationServiceStub:
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -79,9 +79,9 @@ class CommunicationServiceStub:
 class CommunicationServiceServicer:
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -182,9 +182,9 @@ def add_CommunicationServiceServicer_to_server(servicer, server):
 class CommunicationService:
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,

@@ -29,9 +29,9 @@ GRPC_VERSION: str
 class CommunicationServiceStub:
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -72,9 +72,9 @@ class CommunicationServiceStub:
 class CommunicationServiceAsyncStub(CommunicationServiceStub):
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -111,9 +111,9 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
     text. Messages are stored before they are sent, so an outage of the service or the mail server loses none. If the
-    mail server's answer is lost, nobody can know whether it accepted the message (RFC 1047). The message is then sent
-    again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders are
-    not sent once they are out of date.
+    mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
+    sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
+    are not sent once they are out of date.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,

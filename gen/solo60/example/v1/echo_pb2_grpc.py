@@ -128,7 +128,7 @@ class EchoServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def EchoHedged(self, request, context):
-        """Same as Echo, hedged: sent again if the first attempt is unanswered after 50 ms.
+        """Same as Echo, hedged: sent again if no response has arrived after 50 ms.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -341,8 +341,8 @@ class QuotePriceRequest(_message.Message):
     """Id of the gym."""
     @_builtins.property
     def period(self) -> _period_pb2.Period:
-        """Period to price. It must start and end on a quarter hour and last at most 12 hours. GYM_CLOSED is returned if it is
-        outside the opening hours.
+        """Period to price. The period must start and end on a quarter hour and last at most 12 hours. GYM_CLOSED is returned
+        if the period is outside the opening hours.
         """
 
     def __init__(

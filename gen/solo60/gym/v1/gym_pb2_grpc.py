@@ -76,15 +76,15 @@ class GymServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateGym(self, request, context):
-        """Creates a gym. It can be booked immediately.
+        """Creates a gym, which can be booked immediately.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def QuotePrice(self, request, context):
-        """Returns the price and the rules of a period in a gym. It does not check whether the period is free; only the
-        session service knows that.
+        """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
+        service knows the bookings.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,10 +38,10 @@ class GymServiceStub:
     ListGyms: _grpc.UnaryUnaryMultiCallable[_gym_pb2.ListGymsRequest, _gym_pb2.ListGymsResponse]
     """Lists all gyms by name, in pages (AIP-158)."""
     CreateGym: _grpc.UnaryUnaryMultiCallable[_gym_pb2.CreateGymRequest, _gym_pb2.CreateGymResponse]
-    """Creates a gym. It can be booked immediately."""
+    """Creates a gym, which can be booked immediately."""
     QuotePrice: _grpc.UnaryUnaryMultiCallable[_gym_pb2.QuotePriceRequest, _gym_pb2.QuotePriceResponse]
-    """Returns the price and the rules of a period in a gym. It does not check whether the period is free; only the
-    session service knows that.
+    """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
+    service knows the bookings.
     """
 
 @_typing.type_check_only
@@ -54,10 +54,10 @@ class GymServiceAsyncStub(GymServiceStub):
     ListGyms: _aio.UnaryUnaryMultiCallable[_gym_pb2.ListGymsRequest, _gym_pb2.ListGymsResponse]  # type: ignore[assignment]
     """Lists all gyms by name, in pages (AIP-158)."""
     CreateGym: _aio.UnaryUnaryMultiCallable[_gym_pb2.CreateGymRequest, _gym_pb2.CreateGymResponse]  # type: ignore[assignment]
-    """Creates a gym. It can be booked immediately."""
+    """Creates a gym, which can be booked immediately."""
     QuotePrice: _aio.UnaryUnaryMultiCallable[_gym_pb2.QuotePriceRequest, _gym_pb2.QuotePriceResponse]  # type: ignore[assignment]
-    """Returns the price and the rules of a period in a gym. It does not check whether the period is free; only the
-    session service knows that.
+    """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
+    service knows the bookings.
     """
 
 class GymServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -85,7 +85,7 @@ class GymServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gym_pb2.CreateGymRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gym_pb2.CreateGymResponse, _abc.Awaitable[_gym_pb2.CreateGymResponse]]:
-        """Creates a gym. It can be booked immediately."""
+        """Creates a gym, which can be booked immediately."""
 
     @_abc_1.abstractmethod
     def QuotePrice(
@@ -93,8 +93,8 @@ class GymServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _gym_pb2.QuotePriceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_gym_pb2.QuotePriceResponse, _abc.Awaitable[_gym_pb2.QuotePriceResponse]]:
-        """Returns the price and the rules of a period in a gym. It does not check whether the period is free; only the
-        session service knows that.
+        """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
+        service knows the bookings.
         """
 
 def add_GymServiceServicer_to_server(servicer: GymServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -402,7 +402,7 @@ class OutboxEnvelope(_message.Message):
     """Span of the original request, in W3C Trace Context format. Empty if it was not traced."""
     @_builtins.property
     def deliver_time(self) -> _timestamp_pb2.Timestamp:
-        """Original due time. A message that is too old is given up, including its time in transit."""
+        """Original due time. The age of the message is measured from this time, and includes the time in transit."""
 
     def __init__(
         self,

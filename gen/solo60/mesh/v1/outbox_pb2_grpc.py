@@ -82,16 +82,15 @@ class OutboxServiceServicer:
 
     def RetryMessage(self, request, context):
         """Makes a dead letter due immediately, with as many attempts as a new message. A pending message becomes due
-        immediately. The message keeps its id, so the receiver does not repeat work that it has already done. A retried
-        dead letter is delivered after the messages that are now pending for its aggregate.
+        immediately. The id of the message does not change, so the receiver does not repeat work that it has already done.
+        A retried dead letter is delivered after the messages that are now pending for its aggregate.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DropMessage(self, request, context):
-        """Deletes a message that is not delivered. It will never be delivered. A message that is being delivered cannot be
-        dropped.
+        """Deletes an undelivered message. A message that is being delivered cannot be dropped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

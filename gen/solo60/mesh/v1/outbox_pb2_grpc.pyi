@@ -39,13 +39,11 @@ class OutboxServiceStub:
     """Returns one message with its payload. Personal data in the payload is masked."""
     RetryMessage: _grpc.UnaryUnaryMultiCallable[_outbox_pb2.RetryMessageRequest, _outbox_pb2.RetryMessageResponse]
     """Makes a dead letter due immediately, with as many attempts as a new message. A pending message becomes due
-    immediately. The message keeps its id, so the receiver does not repeat work that it has already done. A retried
-    dead letter is delivered after the messages that are now pending for its aggregate.
+    immediately. The id of the message does not change, so the receiver does not repeat work that it has already done.
+    A retried dead letter is delivered after the messages that are now pending for its aggregate.
     """
     DropMessage: _grpc.UnaryUnaryMultiCallable[_outbox_pb2.DropMessageRequest, _outbox_pb2.DropMessageResponse]
-    """Deletes a message that is not delivered. It will never be delivered. A message that is being delivered cannot be
-    dropped.
-    """
+    """Deletes an undelivered message. A message that is being delivered cannot be dropped."""
     ReplayMessage: _grpc.UnaryUnaryMultiCallable[_outbox_pb2.ReplayMessageRequest, _outbox_pb2.ReplayMessageResponse]
     """Delivers a delivered message again, as a new message with its own id, so the receiver acts on it again."""
 
@@ -60,13 +58,11 @@ class OutboxServiceAsyncStub(OutboxServiceStub):
     """Returns one message with its payload. Personal data in the payload is masked."""
     RetryMessage: _aio.UnaryUnaryMultiCallable[_outbox_pb2.RetryMessageRequest, _outbox_pb2.RetryMessageResponse]  # type: ignore[assignment]
     """Makes a dead letter due immediately, with as many attempts as a new message. A pending message becomes due
-    immediately. The message keeps its id, so the receiver does not repeat work that it has already done. A retried
-    dead letter is delivered after the messages that are now pending for its aggregate.
+    immediately. The id of the message does not change, so the receiver does not repeat work that it has already done.
+    A retried dead letter is delivered after the messages that are now pending for its aggregate.
     """
     DropMessage: _aio.UnaryUnaryMultiCallable[_outbox_pb2.DropMessageRequest, _outbox_pb2.DropMessageResponse]  # type: ignore[assignment]
-    """Deletes a message that is not delivered. It will never be delivered. A message that is being delivered cannot be
-    dropped.
-    """
+    """Deletes an undelivered message. A message that is being delivered cannot be dropped."""
     ReplayMessage: _aio.UnaryUnaryMultiCallable[_outbox_pb2.ReplayMessageRequest, _outbox_pb2.ReplayMessageResponse]  # type: ignore[assignment]
     """Delivers a delivered message again, as a new message with its own id, so the receiver acts on it again."""
 
@@ -96,8 +92,8 @@ class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_outbox_pb2.RetryMessageResponse, _abc.Awaitable[_outbox_pb2.RetryMessageResponse]]:
         """Makes a dead letter due immediately, with as many attempts as a new message. A pending message becomes due
-        immediately. The message keeps its id, so the receiver does not repeat work that it has already done. A retried
-        dead letter is delivered after the messages that are now pending for its aggregate.
+        immediately. The id of the message does not change, so the receiver does not repeat work that it has already done.
+        A retried dead letter is delivered after the messages that are now pending for its aggregate.
         """
 
     @_abc_1.abstractmethod
@@ -106,9 +102,7 @@ class OutboxServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _outbox_pb2.DropMessageRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_outbox_pb2.DropMessageResponse, _abc.Awaitable[_outbox_pb2.DropMessageResponse]]:
-        """Deletes a message that is not delivered. It will never be delivered. A message that is being delivered cannot be
-        dropped.
-        """
+        """Deletes an undelivered message. A message that is being delivered cannot be dropped."""
 
     @_abc_1.abstractmethod
     def ReplayMessage(

@@ -22,6 +22,7 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
@@ -29,27 +30,41 @@ from google.rpc import code_pb2 as google_dot_rpc_dot_code__pb2
 from solo60.common.v1 import errors_pb2 as solo60_dot_common_dot_v1_dot_errors__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/policy.proto\x12\x0esolo60.mesh.v1\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15google/rpc/code.proto\x1a\x1dsolo60/common/v1/errors.proto\"\xa4\x05\n\x0cMethodPolicy\x12\x35\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x08\x64\x65\x61\x64line\x12+\n\x05retry\x18\x02 \x01(\x0b\x32\x15.solo60.mesh.v1.RetryR\x05retry\x12+\n\x05hedge\x18\x03 \x01(\x0b\x32\x15.solo60.mesh.v1.HedgeR\x05hedge\x12\x16\n\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x38\n\nrate_limit\x18\x05 \x01(\x0b\x32\x19.solo60.mesh.v1.RateLimitR\trateLimit\x12=\n\x0b\x63riticality\x18\x06 \x01(\x0e\x32\x1b.solo60.mesh.v1.CriticalityR\x0b\x63riticality\x12=\n\x0bidempotency\x18\x07 \x01(\x0e\x32\x1b.solo60.mesh.v1.IdempotencyR\x0bidempotency\x12\x14\n\x05\x63\x61lls\x18\x08 \x03(\tR\x05\x63\x61lls\x12\x35\n\x06\x65rrors\x18\t \x03(\x0e\x32\x1d.solo60.common.v1.ErrorReasonR\x06\x65rrors\x12=\n\x0b\x64\x65precation\x18\n \x01(\x0b\x32\x1b.solo60.mesh.v1.DeprecationR\x0b\x64\x65precation\x12#\n\rcontract_only\x18\x0b \x01(\x08R\x0c\x63ontractOnly\x12<\n\x0cidle_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\x12#\n\rsubscribes_to\x18\r \x01(\tR\x0csubscribesTo\x12\x1f\n\x0b\x63\x61lls_later\x18\x0e \x03(\tR\ncallsLater\"\x81\x02\n\x05Retry\x12!\n\x0cmax_attempts\x18\x01 \x01(\rR\x0bmaxAttempts\x12\x42\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nmaxBackoff\x12-\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x02R\x11\x62\x61\x63koffMultiplier\x12&\n\x05\x63odes\x18\x05 \x03(\x0e\x32\x10.google.rpc.CodeR\x05\x63odes\"[\n\x05Hedge\x12/\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationR\x05\x64\x65lay\x12!\n\x0cmax_attempts\x18\x02 \x01(\rR\x0bmaxAttempts\"h\n\tRateLimit\x12(\n\x10\x63\x61lls_per_second\x18\x01 \x01(\x01R\x0e\x63\x61llsPerSecond\x12\x14\n\x05\x62urst\x18\x02 \x01(\rR\x05\x62urst\x12\x1b\n\tper_field\x18\x03 \x01(\tR\x08perField\"2\n\x0b\x45ventPolicy\x12#\n\raggregate_key\x18\x01 \x01(\tR\x0c\x61ggregateKey\"b\n\x0b\x44\x65precation\x12\x32\n\x06sunset\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x06sunset\x12\x1f\n\x0breplaced_by\x18\x02 \x01(\tR\nreplacedBy*w\n\x0b\x43riticality\x12\x1b\n\x17\x43RITICALITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43RITICALITY_SHEDDABLE\x10\x01\x12\x16\n\x12\x43RITICALITY_NORMAL\x10\x02\x12\x18\n\x14\x43RITICALITY_CRITICAL\x10\x03*D\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x18\n\x14IDEMPOTENCY_REQUIRED\x10\x01:D\n\x0c\x64\x65\x66\x61ult_port\x12\x1f.google.protobuf.ServiceOptions\x18\x9f\xd5\x03 \x01(\rR\x0b\x64\x65\x66\x61ultPort:V\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\x9c\xd5\x03 \x01(\x0b\x32\x1c.solo60.mesh.v1.MethodPolicyR\x06policy:1\n\x03pii\x12\x1d.google.protobuf.FieldOptions\x18\x9d\xd5\x03 \x01(\x08R\x03pii:T\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\x9e\xd5\x03 \x01(\x0b\x32\x1b.solo60.mesh.v1.EventPolicyR\x05\x65ventb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/policy.proto\x12\x0esolo60.mesh.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/descriptor.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15google/rpc/code.proto\x1a\x1dsolo60/common/v1/errors.proto\"\x94\x06\n\x0cMethodPolicy\x12\xa4\x01\n\x08\x64\x65\x61\x64line\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationBm\xbaHj\xba\x01\x64\n\x08\x64\x65\x61\x64line\x12$must be above 0 s and at most 3600 s\x1a\x32\x64uration(\'0s\') < this && this <= duration(\'3600s\')\xc8\x01\x01R\x08\x64\x65\x61\x64line\x12+\n\x05retry\x18\x02 \x01(\x0b\x32\x15.solo60.mesh.v1.RetryR\x05retry\x12+\n\x05hedge\x18\x03 \x01(\x0b\x32\x15.solo60.mesh.v1.HedgeR\x05hedge\x12\x16\n\x06scopes\x18\x04 \x03(\tR\x06scopes\x12\x38\n\nrate_limit\x18\x05 \x01(\x0b\x32\x19.solo60.mesh.v1.RateLimitR\trateLimit\x12=\n\x0b\x63riticality\x18\x06 \x01(\x0e\x32\x1b.solo60.mesh.v1.CriticalityR\x0b\x63riticality\x12=\n\x0bidempotency\x18\x07 \x01(\x0e\x32\x1b.solo60.mesh.v1.IdempotencyR\x0bidempotency\x12\x14\n\x05\x63\x61lls\x18\x08 \x03(\tR\x05\x63\x61lls\x12\x35\n\x06\x65rrors\x18\t \x03(\x0e\x32\x1d.solo60.common.v1.ErrorReasonR\x06\x65rrors\x12=\n\x0b\x64\x65precation\x18\n \x01(\x0b\x32\x1b.solo60.mesh.v1.DeprecationR\x0b\x64\x65precation\x12#\n\rcontract_only\x18\x0b \x01(\x08R\x0c\x63ontractOnly\x12<\n\x0cidle_timeout\x18\x0c \x01(\x0b\x32\x19.google.protobuf.DurationR\x0bidleTimeout\x12#\n\rsubscribes_to\x18\r \x01(\tR\x0csubscribesTo\x12\x1f\n\x0b\x63\x61lls_later\x18\x0e \x03(\tR\ncallsLater\"\x8f\x03\n\x05Retry\x12j\n\x0cmax_attempts\x18\x01 \x01(\rBG\xbaHD\xba\x01>\n\x12retry.max_attempts\x12\x0emust be 2 to 5\x1a\x18\x32u <= this && this <= 5u\xd8\x01\x01R\x0bmaxAttempts\x12\x42\n\x0finitial_backoff\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationR\x0einitialBackoff\x12:\n\x0bmax_backoff\x18\x03 \x01(\x0b\x32\x19.google.protobuf.DurationR\nmaxBackoff\x12r\n\x12\x62\x61\x63koff_multiplier\x18\x04 \x01(\x02\x42\x43\xbaH@\xba\x01=\n\x18retry.backoff_multiplier\x12\x14must not be negative\x1a\x0bthis >= 0.0R\x11\x62\x61\x63koffMultiplier\x12&\n\x05\x63odes\x18\x05 \x03(\x0e\x32\x10.google.rpc.CodeR\x05\x63odes\"\xe6\x01\n\x05Hedge\x12q\n\x05\x64\x65lay\x18\x01 \x01(\x0b\x32\x19.google.protobuf.DurationB@\xbaH=\xba\x01\x37\n\x0bhedge.delay\x12\x11must be above 0 s\x1a\x15this > duration(\'0s\')\xc8\x01\x01R\x05\x64\x65lay\x12j\n\x0cmax_attempts\x18\x02 \x01(\rBG\xbaHD\xba\x01>\n\x12hedge.max_attempts\x12\x0emust be 2 to 5\x1a\x18\x32u <= this && this <= 5u\xd8\x01\x01R\x0bmaxAttempts\"\xaa\x01\n\tRateLimit\x12j\n\x10\x63\x61lls_per_second\x18\x01 \x01(\x01\x42@\xbaH=\xba\x01:\n\x1brate_limit.calls_per_second\x12\x0fmust be above 0\x1a\nthis > 0.0R\x0e\x63\x61llsPerSecond\x12\x14\n\x05\x62urst\x18\x02 \x01(\rR\x05\x62urst\x12\x1b\n\tper_field\x18\x03 \x01(\tR\x08perField\"2\n\x0b\x45ventPolicy\x12#\n\raggregate_key\x18\x01 \x01(\tR\x0c\x61ggregateKey\"j\n\x0b\x44\x65precation\x12:\n\x06sunset\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x06sunset\x12\x1f\n\x0breplaced_by\x18\x02 \x01(\tR\nreplacedBy*w\n\x0b\x43riticality\x12\x1b\n\x17\x43RITICALITY_UNSPECIFIED\x10\x00\x12\x19\n\x15\x43RITICALITY_SHEDDABLE\x10\x01\x12\x16\n\x12\x43RITICALITY_NORMAL\x10\x02\x12\x18\n\x14\x43RITICALITY_CRITICAL\x10\x03*D\n\x0bIdempotency\x12\x1b\n\x17IDEMPOTENCY_UNSPECIFIED\x10\x00\x12\x18\n\x14IDEMPOTENCY_REQUIRED\x10\x01:D\n\x0c\x64\x65\x66\x61ult_port\x12\x1f.google.protobuf.ServiceOptions\x18\x9f\xd5\x03 \x01(\rR\x0b\x64\x65\x66\x61ultPort:V\n\x06policy\x12\x1e.google.protobuf.MethodOptions\x18\x9c\xd5\x03 \x01(\x0b\x32\x1c.solo60.mesh.v1.MethodPolicyR\x06policy:1\n\x03pii\x12\x1d.google.protobuf.FieldOptions\x18\x9d\xd5\x03 \x01(\x08R\x03pii:T\n\x05\x65vent\x12\x1f.google.protobuf.MessageOptions\x18\x9e\xd5\x03 \x01(\x0b\x32\x1b.solo60.mesh.v1.EventPolicyR\x05\x65ventb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'solo60.mesh.v1.policy_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CRITICALITY']._serialized_start=1490
-  _globals['_CRITICALITY']._serialized_end=1609
-  _globals['_IDEMPOTENCY']._serialized_start=1611
-  _globals['_IDEMPOTENCY']._serialized_end=1679
-  _globals['_METHODPOLICY']._serialized_start=201
-  _globals['_METHODPOLICY']._serialized_end=877
-  _globals['_RETRY']._serialized_start=880
-  _globals['_RETRY']._serialized_end=1137
-  _globals['_HEDGE']._serialized_start=1139
-  _globals['_HEDGE']._serialized_end=1230
-  _globals['_RATELIMIT']._serialized_start=1232
-  _globals['_RATELIMIT']._serialized_end=1336
-  _globals['_EVENTPOLICY']._serialized_start=1338
-  _globals['_EVENTPOLICY']._serialized_end=1388
-  _globals['_DEPRECATION']._serialized_start=1390
-  _globals['_DEPRECATION']._serialized_end=1488
+  _globals['_METHODPOLICY'].fields_by_name['deadline']._loaded_options = None
+  _globals['_METHODPOLICY'].fields_by_name['deadline']._serialized_options = b'\272Hj\272\001d\n\010deadline\022$must be above 0 s and at most 3600 s\0322duration(\'0s\') < this && this <= duration(\'3600s\')\310\001\001'
+  _globals['_RETRY'].fields_by_name['max_attempts']._loaded_options = None
+  _globals['_RETRY'].fields_by_name['max_attempts']._serialized_options = b'\272HD\272\001>\n\022retry.max_attempts\022\016must be 2 to 5\032\0302u <= this && this <= 5u\330\001\001'
+  _globals['_RETRY'].fields_by_name['backoff_multiplier']._loaded_options = None
+  _globals['_RETRY'].fields_by_name['backoff_multiplier']._serialized_options = b'\272H@\272\001=\n\030retry.backoff_multiplier\022\024must not be negative\032\013this >= 0.0'
+  _globals['_HEDGE'].fields_by_name['delay']._loaded_options = None
+  _globals['_HEDGE'].fields_by_name['delay']._serialized_options = b'\272H=\272\0017\n\013hedge.delay\022\021must be above 0 s\032\025this > duration(\'0s\')\310\001\001'
+  _globals['_HEDGE'].fields_by_name['max_attempts']._loaded_options = None
+  _globals['_HEDGE'].fields_by_name['max_attempts']._serialized_options = b'\272HD\272\001>\n\022hedge.max_attempts\022\016must be 2 to 5\032\0302u <= this && this <= 5u\330\001\001'
+  _globals['_RATELIMIT'].fields_by_name['calls_per_second']._loaded_options = None
+  _globals['_RATELIMIT'].fields_by_name['calls_per_second']._serialized_options = b'\272H=\272\001:\n\033rate_limit.calls_per_second\022\017must be above 0\032\nthis > 0.0'
+  _globals['_DEPRECATION'].fields_by_name['sunset']._loaded_options = None
+  _globals['_DEPRECATION'].fields_by_name['sunset']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_CRITICALITY']._serialized_start=1988
+  _globals['_CRITICALITY']._serialized_end=2107
+  _globals['_IDEMPOTENCY']._serialized_start=2109
+  _globals['_IDEMPOTENCY']._serialized_end=2177
+  _globals['_METHODPOLICY']._serialized_start=230
+  _globals['_METHODPOLICY']._serialized_end=1018
+  _globals['_RETRY']._serialized_start=1021
+  _globals['_RETRY']._serialized_end=1420
+  _globals['_HEDGE']._serialized_start=1423
+  _globals['_HEDGE']._serialized_end=1653
+  _globals['_RATELIMIT']._serialized_start=1656
+  _globals['_RATELIMIT']._serialized_end=1826
+  _globals['_EVENTPOLICY']._serialized_start=1828
+  _globals['_EVENTPOLICY']._serialized_end=1878
+  _globals['_DEPRECATION']._serialized_start=1880
+  _globals['_DEPRECATION']._serialized_end=1986
 # @@protoc_insertion_point(module_scope)

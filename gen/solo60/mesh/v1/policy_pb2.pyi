@@ -5,7 +5,8 @@ Options of services, methods, fields and messages. The most important is the pol
 
 Methods declare it with `option (solo60.mesh.v1.policy)`, in any package. Clients and servers read it from the
 descriptors at start, so the code has no second table and only documentation is generated from it. Whether a method
-is safe to repeat is declared with protobuf's own `idempotency_level`.
+is safe to repeat is declared with protobuf's own `idempotency_level`. The contract linter checks each policy, also
+against the protovalidate rules of this file.
 """
 
 from collections import abc as _abc
@@ -68,7 +69,7 @@ class _IdempotencyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Idempoten
     """Keys are ignored."""
     IDEMPOTENCY_REQUIRED: _Idempotency.ValueType  # 1
     """A key is required. The client creates one key for each logical call and reuses it for all attempts. The server acts
-    once for each caller and key, and repeats the first answer.
+    once for each caller and key, and repeats the first response.
     """
 
 class Idempotency(_Idempotency, metaclass=_IdempotencyEnumTypeWrapper):
@@ -78,7 +79,7 @@ IDEMPOTENCY_UNSPECIFIED: Idempotency.ValueType  # 0
 """Keys are ignored."""
 IDEMPOTENCY_REQUIRED: Idempotency.ValueType  # 1
 """A key is required. The client creates one key for each logical call and reuses it for all attempts. The server acts
-once for each caller and key, and repeats the first answer.
+once for each caller and key, and repeats the first response.
 """
 Global___Idempotency: _TypeAlias = Idempotency  # noqa: Y015
 
@@ -107,7 +108,9 @@ class MethodPolicy(_message.Message):
     idempotency: Global___Idempotency.ValueType
     """Whether calls need an idempotency key. Default: keys are ignored."""
     contract_only: _builtins.bool
-    """The contract is final but not implemented. Calls return UNIMPLEMENTED, and documentation and health reports say so."""
+    """The contract is final but not implemented. Calls return UNIMPLEMENTED. `solo60 health` and `solo60 methods` mark
+    the method.
+    """
     subscribes_to: _builtins.str
     """Event that this method subscribes to, as "package.Message". The method's request has a field `event` of that type.
     Events are delivered at least once, with the same idempotency key in every repeat; events of one aggregate arrive
@@ -117,8 +120,8 @@ class MethodPolicy(_message.Message):
     @_builtins.property
     def deadline(self) -> _duration_pb2.Duration:
         """Maximum duration of a call, including all attempts. The client sends it as the call's deadline unless the incoming
-        call has less time left. The server ends calls that ask for more. Required; greater than 0 s, at most 1 h. See
-        grpc.io/docs/guides/deadlines.
+        call has less time left. The server ends longer calls at this deadline. Required; greater than 0 s, at most 1 h.
+        See grpc.io/docs/guides/deadlines.
         """
 
     @_builtins.property
@@ -251,7 +254,7 @@ class Hedge(_message.Message):
     """Total number of attempts, including the first: 2 to 5. Default: 2."""
     @_builtins.property
     def delay(self) -> _duration_pb2.Duration:
-        """Time to wait for an answer before sending the next attempt. Required; greater than 0 s."""
+        """Time to wait for a response before sending the next attempt. Required; greater than 0 s."""
 
     def __init__(
         self,
@@ -358,7 +361,7 @@ EVENT_FIELD_NUMBER: _builtins.int
 default_port: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, _builtins.int]
 """Port of the service unless `<NAME>_SERVICE_URL` names another address. <NAME> is the second part of the package:
 GYM for solo60.gym.v1. The option makes the contract a service of the mesh, with its own processes, database and
-API key. Required, except in solo60.mesh.v1 and solo60.example.v1; different for each service; 1 to 65535.
+API key. Required, except in solo60.mesh.v1 and solo60.example.v1; unique; 1 to 65535.
 """
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """Policy for all calls of this method. If one method of a service declares a policy, each of its methods must. A

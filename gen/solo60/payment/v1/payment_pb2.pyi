@@ -34,7 +34,7 @@ class _PaymentStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     PAYMENT_STATUS_UNSPECIFIED: _PaymentStatus.ValueType  # 0
     """Not set. Never sent."""
     PAYMENT_STATUS_PENDING: _PaymentStatus.ValueType  # 1
-    """Waiting for the card processor's answer."""
+    """Waiting for the card processor's response."""
     PAYMENT_STATUS_CAPTURED: _PaymentStatus.ValueType  # 2
     """The amount was charged."""
     PAYMENT_STATUS_DECLINED: _PaymentStatus.ValueType  # 3
@@ -50,7 +50,7 @@ class PaymentStatus(_PaymentStatus, metaclass=_PaymentStatusEnumTypeWrapper):
 PAYMENT_STATUS_UNSPECIFIED: PaymentStatus.ValueType  # 0
 """Not set. Never sent."""
 PAYMENT_STATUS_PENDING: PaymentStatus.ValueType  # 1
-"""Waiting for the card processor's answer."""
+"""Waiting for the card processor's response."""
 PAYMENT_STATUS_CAPTURED: PaymentStatus.ValueType  # 2
 """The amount was charged."""
 PAYMENT_STATUS_DECLINED: PaymentStatus.ValueType  # 3
@@ -110,8 +110,8 @@ class CardMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token of the card at the card processor. It is passed on and never stored. The built-in test processor accepts
-    "tok_visa" and declines "tok_declined".
+    """Token of the card at the card processor. The token is passed on and never stored. The built-in test processor
+    accepts "tok_visa" and declines "tok_declined".
     """
     def __init__(
         self,
@@ -380,7 +380,7 @@ class ChargeSessionRequest(_message.Message):
     CREDITS_FIELD_NUMBER: _builtins.int
     PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Id of the session. It also identifies repeated calls."""
+    """Id of the session, which also identifies repeated calls."""
     user_id: _builtins.str
     """Member to charge."""
     credits: _builtins.int

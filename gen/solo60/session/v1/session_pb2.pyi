@@ -467,8 +467,8 @@ class BookSessionRequest(_message.Message):
     """Gym to book."""
     @_builtins.property
     def period(self) -> _period_pb2.Period:
-        """Period to book. It must start and end on a quarter hour, last at most 12 hours, be within the opening hours, and
-        not be in the past.
+        """Period to book. The period must start and end on a quarter hour, last at most 12 hours, be within the opening
+        hours, and not start in the past.
         """
 
     @_builtins.property
@@ -950,7 +950,7 @@ class ListGuestsResponse(_message.Message):
     """Token for the next page, to be sent as `page_token`. Empty on the last page."""
     @_builtins.property
     def guests(self) -> _containers.RepeatedCompositeFieldContainer[Global___Guest]:
-        """Guests of this page, first invited first."""
+        """Guests of this page, in the order of their invitations."""
 
     def __init__(
         self,
@@ -981,7 +981,9 @@ class JoinWaitingListRequest(_message.Message):
     """Id of the gym."""
     @_builtins.property
     def period(self) -> _period_pb2.Period:
-        """Period to wait for. It must start and end on a quarter hour, last at most 12 hours, and not be in the past."""
+        """Period to wait for. The period must start and end on a quarter hour, last at most 12 hours, and not start in the
+        past.
+        """
 
     def __init__(
         self,

@@ -123,7 +123,7 @@ class SessionServiceServicer:
 
     def GetSession(self, request, context):
         """Returns one session by id, with related records on request. The call fails if a requested relation cannot be read,
-        so the answer is never incomplete.
+        so the response is never incomplete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +138,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CheckConflicts(self, request, context):
-        """Returns the booked periods that overlap a period, without the members who booked them. An empty answer is no
+        """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
         guarantee: another member may book the slot immediately afterwards. Does not check that the gym exists: an unknown
         gym has no conflicts.
         """
@@ -199,7 +199,7 @@ class SessionServiceServicer:
 
     def RejectSession(self, request, context):
         """Rejects a session that is pending approval and frees the slot. The refund and the email with the reason follow
-        asynchronously. Rejecting a rejected session changes nothing; the first reason is kept.
+        asynchronously. Rejecting a rejected session changes nothing, not even the reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -221,7 +221,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListGuests(self, request, context):
-        """Lists the guests of a session, first invited first, without cancelled invitations.
+        """Lists the guests of a session in the order of their invitations, without cancelled invitations.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -38,14 +38,14 @@ class SessionServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SessionServiceAsyncStub: ...
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
     """Returns one session by id, with related records on request. The call fails if a requested relation cannot be read,
-    so the answer is never incomplete.
+    so the response is never incomplete.
     """
     ListUserSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListUserSessionsRequest, _session_pb2.ListUserSessionsResponse]
     """Lists a user's sessions, latest period first, in pages (AIP-158). Does not check that the user exists: an unknown
     user has an empty list.
     """
     CheckConflicts: _grpc.UnaryUnaryMultiCallable[_session_pb2.CheckConflictsRequest, _session_pb2.CheckConflictsResponse]
-    """Returns the booked periods that overlap a period, without the members who booked them. An empty answer is no
+    """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
     guarantee: another member may book the slot immediately afterwards. Does not check that the gym exists: an unknown
     gym has no conflicts.
     """
@@ -77,7 +77,7 @@ class SessionServiceStub:
     """
     RejectSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.RejectSessionRequest, _session_pb2.RejectSessionResponse]
     """Rejects a session that is pending approval and frees the slot. The refund and the email with the reason follow
-    asynchronously. Rejecting a rejected session changes nothing; the first reason is kept.
+    asynchronously. Rejecting a rejected session changes nothing, not even the reason.
     """
     InviteGuest: _grpc.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]
     """Invites a guest to a session that is paid and not over, and emails the invitation. The guest also gets an email if
@@ -86,7 +86,7 @@ class SessionServiceStub:
     CancelInvitation: _grpc.UnaryUnaryMultiCallable[_session_pb2.CancelInvitationRequest, _session_pb2.CancelInvitationResponse]
     """Cancels an invitation and emails the guest. Cancelling a cancelled invitation changes nothing."""
     ListGuests: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListGuestsRequest, _session_pb2.ListGuestsResponse]
-    """Lists the guests of a session, first invited first, without cancelled invitations."""
+    """Lists the guests of a session in the order of their invitations, without cancelled invitations."""
     JoinWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.JoinWaitingListRequest, _session_pb2.JoinWaitingListResponse]
     """Adds a member to the waiting list of a booked period. When the period becomes free, all members on the list get an
     email, every time, until they leave the list or the period starts. Nothing is booked or charged.
@@ -103,14 +103,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Returns one session by id, with related records on request. The call fails if a requested relation cannot be read,
-    so the answer is never incomplete.
+    so the response is never incomplete.
     """
     ListUserSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListUserSessionsRequest, _session_pb2.ListUserSessionsResponse]  # type: ignore[assignment]
     """Lists a user's sessions, latest period first, in pages (AIP-158). Does not check that the user exists: an unknown
     user has an empty list.
     """
     CheckConflicts: _aio.UnaryUnaryMultiCallable[_session_pb2.CheckConflictsRequest, _session_pb2.CheckConflictsResponse]  # type: ignore[assignment]
-    """Returns the booked periods that overlap a period, without the members who booked them. An empty answer is no
+    """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
     guarantee: another member may book the slot immediately afterwards. Does not check that the gym exists: an unknown
     gym has no conflicts.
     """
@@ -142,7 +142,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     RejectSession: _aio.UnaryUnaryMultiCallable[_session_pb2.RejectSessionRequest, _session_pb2.RejectSessionResponse]  # type: ignore[assignment]
     """Rejects a session that is pending approval and frees the slot. The refund and the email with the reason follow
-    asynchronously. Rejecting a rejected session changes nothing; the first reason is kept.
+    asynchronously. Rejecting a rejected session changes nothing, not even the reason.
     """
     InviteGuest: _aio.UnaryUnaryMultiCallable[_session_pb2.InviteGuestRequest, _session_pb2.InviteGuestResponse]  # type: ignore[assignment]
     """Invites a guest to a session that is paid and not over, and emails the invitation. The guest also gets an email if
@@ -151,7 +151,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     CancelInvitation: _aio.UnaryUnaryMultiCallable[_session_pb2.CancelInvitationRequest, _session_pb2.CancelInvitationResponse]  # type: ignore[assignment]
     """Cancels an invitation and emails the guest. Cancelling a cancelled invitation changes nothing."""
     ListGuests: _aio.UnaryUnaryMultiCallable[_session_pb2.ListGuestsRequest, _session_pb2.ListGuestsResponse]  # type: ignore[assignment]
-    """Lists the guests of a session, first invited first, without cancelled invitations."""
+    """Lists the guests of a session in the order of their invitations, without cancelled invitations."""
     JoinWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.JoinWaitingListRequest, _session_pb2.JoinWaitingListResponse]  # type: ignore[assignment]
     """Adds a member to the waiting list of a booked period. When the period becomes free, all members on the list get an
     email, every time, until they leave the list or the period starts. Nothing is booked or charged.
@@ -171,7 +171,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.GetSessionResponse, _abc.Awaitable[_session_pb2.GetSessionResponse]]:
         """Returns one session by id, with related records on request. The call fails if a requested relation cannot be read,
-        so the answer is never incomplete.
+        so the response is never incomplete.
         """
 
     @_abc_1.abstractmethod
@@ -190,7 +190,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.CheckConflictsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.CheckConflictsResponse, _abc.Awaitable[_session_pb2.CheckConflictsResponse]]:
-        """Returns the booked periods that overlap a period, without the members who booked them. An empty answer is no
+        """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
         guarantee: another member may book the slot immediately afterwards. Does not check that the gym exists: an unknown
         gym has no conflicts.
         """
@@ -264,7 +264,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.RejectSessionResponse, _abc.Awaitable[_session_pb2.RejectSessionResponse]]:
         """Rejects a session that is pending approval and frees the slot. The refund and the email with the reason follow
-        asynchronously. Rejecting a rejected session changes nothing; the first reason is kept.
+        asynchronously. Rejecting a rejected session changes nothing, not even the reason.
         """
 
     @_abc_1.abstractmethod
@@ -291,7 +291,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListGuestsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListGuestsResponse, _abc.Awaitable[_session_pb2.ListGuestsResponse]]:
-        """Lists the guests of a session, first invited first, without cancelled invitations."""
+        """Lists the guests of a session in the order of their invitations, without cancelled invitations."""
 
     @_abc_1.abstractmethod
     def JoinWaitingList(

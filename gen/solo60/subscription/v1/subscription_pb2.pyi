@@ -116,9 +116,7 @@ class _WebhookEventEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WebhookE
     WEBHOOK_EVENT_ENDED: _WebhookEvent.ValueType  # 5
     """The processor has ended the subscription and will not charge again."""
     WEBHOOK_EVENT_UNATTRIBUTED: _WebhookEvent.ValueType  # 6
-    """The webhook identifies no known subscription. It is held until the processor or an operator identifies the
-    subscription.
-    """
+    """The webhook identifies no known subscription, and is held until the processor or an operator identifies one."""
 
 class WebhookEvent(_WebhookEvent, metaclass=_WebhookEventEnumTypeWrapper):
     """Event reported by a webhook."""
@@ -138,9 +136,7 @@ deliver it again.
 WEBHOOK_EVENT_ENDED: WebhookEvent.ValueType  # 5
 """The processor has ended the subscription and will not charge again."""
 WEBHOOK_EVENT_UNATTRIBUTED: WebhookEvent.ValueType  # 6
-"""The webhook identifies no known subscription. It is held until the processor or an operator identifies the
-subscription.
-"""
+"""The webhook identifies no known subscription, and is held until the processor or an operator identifies one."""
 Global___WebhookEvent: _TypeAlias = WebhookEvent  # noqa: Y015
 
 class _WebhookHoldReason:
@@ -152,11 +148,11 @@ class _WebhookHoldReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Web
     WEBHOOK_HOLD_REASON_UNSPECIFIED: _WebhookHoldReason.ValueType  # 0
     """Not set. Never sent."""
     WEBHOOK_HOLD_REASON_UNATTRIBUTED: _WebhookHoldReason.ValueType  # 1
-    """It contains no subscription id of this service, and its processor subscription is not linked to one."""
+    """The webhook contains no subscription id of this service, and its processor subscription is not linked to one."""
     WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: _WebhookHoldReason.ValueType  # 2
-    """It contains a subscription id that does not exist."""
+    """The webhook contains a subscription id that does not exist."""
     WEBHOOK_HOLD_REASON_UNREADABLE: _WebhookHoldReason.ValueType  # 3
-    """It is not JSON, or a required field is missing."""
+    """The webhook is not JSON, or a required field is missing."""
 
 class WebhookHoldReason(_WebhookHoldReason, metaclass=_WebhookHoldReasonEnumTypeWrapper):
     """Reason why a webhook is held."""
@@ -164,11 +160,11 @@ class WebhookHoldReason(_WebhookHoldReason, metaclass=_WebhookHoldReasonEnumType
 WEBHOOK_HOLD_REASON_UNSPECIFIED: WebhookHoldReason.ValueType  # 0
 """Not set. Never sent."""
 WEBHOOK_HOLD_REASON_UNATTRIBUTED: WebhookHoldReason.ValueType  # 1
-"""It contains no subscription id of this service, and its processor subscription is not linked to one."""
+"""The webhook contains no subscription id of this service, and its processor subscription is not linked to one."""
 WEBHOOK_HOLD_REASON_UNKNOWN_SUBSCRIPTION: WebhookHoldReason.ValueType  # 2
-"""It contains a subscription id that does not exist."""
+"""The webhook contains a subscription id that does not exist."""
 WEBHOOK_HOLD_REASON_UNREADABLE: WebhookHoldReason.ValueType  # 3
-"""It is not JSON, or a required field is missing."""
+"""The webhook is not JSON, or a required field is missing."""
 Global___WebhookHoldReason: _TypeAlias = WebhookHoldReason  # noqa: Y015
 
 class _SubscriptionMail:
@@ -705,8 +701,8 @@ Global___AllocateMonthlyCreditsResponse: _TypeAlias = AllocateMonthlyCreditsResp
 
 @_typing.final
 class ProcessWebhookRequest(_message.Message):
-    """Request for ProcessWebhook. It contains the webhook exactly as received, because the signature covers its timestamp
-    and every byte of its payload.
+    """Request for ProcessWebhook, with the webhook exactly as received, because the signature covers its timestamp and
+    every byte of its payload.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -29,8 +29,8 @@ class SubscriptionServiceStub:
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     def __init__(self, channel):
@@ -110,8 +110,8 @@ class SubscriptionServiceServicer:
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     def ListPlans(self, request, context):
@@ -140,8 +140,8 @@ class SubscriptionServiceServicer:
         SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-        There is no card processor for subscriptions yet, only a test mode. It accepts the card "tok_visa" and answers all
-        others with CARD_DECLINED. Nothing charges the card at the end of a trial or month; only a webhook reports a
+        There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
+        CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
         charge.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -168,7 +168,7 @@ class SubscriptionServiceServicer:
 
     def AllocateMonthlyCredits(self, request, context):
         """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
-        (template PAYMENT_SUCCESS). The trial and each paid period bring credits, even if two periods begin in one month.
+        (template PAYMENT_SUCCESS). The trial and each paid period grant credits, even if two periods begin in one month.
         Credits are granted once per period: by this call, by the webhook of a renewal, or at the start of the
         subscription. A month in which neither a trial nor a paid period began is rejected with INVALID_REQUEST, because
         credits are granted only after payment.
@@ -180,10 +180,10 @@ class SubscriptionServiceServicer:
     def ProcessWebhook(self, request, context):
         """Processes a signed webhook of the card processor: a failed payment (emails PAYMENT_FAILED), a trial that ends soon
         (emails TRIAL_ENDING), a renewal (grants the period's credits, emails PAYMENT_SUCCESS), or an end (emails
-        SUBSCRIPTION_EXPIRED). The webhook is stored first, and the answer is sent after its effects are committed. Each
+        SUBSCRIPTION_EXPIRED). The webhook is stored first, and the response is sent after its effects are committed. Each
         webhook id takes effect once, and the order of deliveries does not change the final state of a subscription. A
         rejected webhook with a valid signature is held, and takes effect as soon as it can. A webhook for an unknown
-        subscription is also held; its answer is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
+        subscription is also held; its response is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,7 +200,7 @@ class SubscriptionServiceServicer:
         """Resolves a held webhook: applies it to a given subscription, or dismisses it. Applying it also links the
         processor's subscription to the given one and applies all other webhooks held for it. Dismissing it also ignores
         all other webhooks for the same processor subscription, now and later. A webhook that was already applied or
-        dismissed is unchanged, and the answer returns its event.
+        dismissed is unchanged, and the response contains its event.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -314,8 +314,8 @@ class SubscriptionService:
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     @staticmethod

@@ -30,8 +30,8 @@ class SubscriptionServiceStub:
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     @_typing.overload
@@ -49,8 +49,8 @@ class SubscriptionServiceStub:
     SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-    There is no card processor for subscriptions yet, only a test mode. It accepts the card "tok_visa" and answers all
-    others with CARD_DECLINED. Nothing charges the card at the end of a trial or month; only a webhook reports a
+    There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
+    CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
     charge.
     """
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]
@@ -65,7 +65,7 @@ class SubscriptionServiceStub:
     """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
     """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
-    (template PAYMENT_SUCCESS). The trial and each paid period bring credits, even if two periods begin in one month.
+    (template PAYMENT_SUCCESS). The trial and each paid period grant credits, even if two periods begin in one month.
     Credits are granted once per period: by this call, by the webhook of a renewal, or at the start of the
     subscription. A month in which neither a trial nor a paid period began is rejected with INVALID_REQUEST, because
     credits are granted only after payment.
@@ -73,10 +73,10 @@ class SubscriptionServiceStub:
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]
     """Processes a signed webhook of the card processor: a failed payment (emails PAYMENT_FAILED), a trial that ends soon
     (emails TRIAL_ENDING), a renewal (grants the period's credits, emails PAYMENT_SUCCESS), or an end (emails
-    SUBSCRIPTION_EXPIRED). The webhook is stored first, and the answer is sent after its effects are committed. Each
+    SUBSCRIPTION_EXPIRED). The webhook is stored first, and the response is sent after its effects are committed. Each
     webhook id takes effect once, and the order of deliveries does not change the final state of a subscription. A
     rejected webhook with a valid signature is held, and takes effect as soon as it can. A webhook for an unknown
-    subscription is also held; its answer is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
+    subscription is also held; its response is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
     """
     ListHeldWebhooks: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]
     """Lists stored webhooks that could not take effect, with the reason, in pages (AIP-158)."""
@@ -84,7 +84,7 @@ class SubscriptionServiceStub:
     """Resolves a held webhook: applies it to a given subscription, or dismisses it. Applying it also links the
     processor's subscription to the given one and applies all other webhooks held for it. Dismissing it also ignores
     all other webhooks for the same processor subscription, now and later. A webhook that was already applied or
-    dismissed is unchanged, and the answer returns its event.
+    dismissed is unchanged, and the response contains its event.
     """
     SendSubscriptionMail: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]
     """Emails a member about a subscription, unless the email is obsolete: the payment has arrived, or the subscription
@@ -108,8 +108,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -124,8 +124,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-    There is no card processor for subscriptions yet, only a test mode. It accepts the card "tok_visa" and answers all
-    others with CARD_DECLINED. Nothing charges the card at the end of a trial or month; only a webhook reports a
+    There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
+    CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
     charge.
     """
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
@@ -140,7 +140,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
     """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
-    (template PAYMENT_SUCCESS). The trial and each paid period bring credits, even if two periods begin in one month.
+    (template PAYMENT_SUCCESS). The trial and each paid period grant credits, even if two periods begin in one month.
     Credits are granted once per period: by this call, by the webhook of a renewal, or at the start of the
     subscription. A month in which neither a trial nor a paid period began is rejected with INVALID_REQUEST, because
     credits are granted only after payment.
@@ -148,10 +148,10 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ProcessWebhookRequest, _subscription_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
     """Processes a signed webhook of the card processor: a failed payment (emails PAYMENT_FAILED), a trial that ends soon
     (emails TRIAL_ENDING), a renewal (grants the period's credits, emails PAYMENT_SUCCESS), or an end (emails
-    SUBSCRIPTION_EXPIRED). The webhook is stored first, and the answer is sent after its effects are committed. Each
+    SUBSCRIPTION_EXPIRED). The webhook is stored first, and the response is sent after its effects are committed. Each
     webhook id takes effect once, and the order of deliveries does not change the final state of a subscription. A
     rejected webhook with a valid signature is held, and takes effect as soon as it can. A webhook for an unknown
-    subscription is also held; its answer is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
+    subscription is also held; its response is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
     """
     ListHeldWebhooks: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ListHeldWebhooksRequest, _subscription_pb2.ListHeldWebhooksResponse]  # type: ignore[assignment]
     """Lists stored webhooks that could not take effect, with the reason, in pages (AIP-158)."""
@@ -159,7 +159,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Resolves a held webhook: applies it to a given subscription, or dismisses it. Applying it also links the
     processor's subscription to the given one and applies all other webhooks held for it. Dismissing it also ignores
     all other webhooks for the same processor subscription, now and later. A webhook that was already applied or
-    dismissed is unchanged, and the answer returns its event.
+    dismissed is unchanged, and the response contains its event.
     """
     SendSubscriptionMail: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SendSubscriptionMailRequest, _subscription_pb2.SendSubscriptionMailResponse]  # type: ignore[assignment]
     """Emails a member about a subscription, unless the email is obsolete: the payment has arrived, or the subscription
@@ -182,8 +182,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
     solo60.payment.v1.PaymentService stores the credits.
 
-    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. They
-    happen once, shortly after the answer.
+    Credits, emails and events that follow from a change are written to the outbox in the transaction of the change. Each
+    takes effect once, shortly after the response.
     """
 
     @_abc_1.abstractmethod
@@ -220,8 +220,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-        There is no card processor for subscriptions yet, only a test mode. It accepts the card "tok_visa" and answers all
-        others with CARD_DECLINED. Nothing charges the card at the end of a trial or month; only a webhook reports a
+        There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
+        CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
         charge.
         """
 
@@ -254,7 +254,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.AllocateMonthlyCreditsResponse, _abc.Awaitable[_subscription_pb2.AllocateMonthlyCreditsResponse]]:
         """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
-        (template PAYMENT_SUCCESS). The trial and each paid period bring credits, even if two periods begin in one month.
+        (template PAYMENT_SUCCESS). The trial and each paid period grant credits, even if two periods begin in one month.
         Credits are granted once per period: by this call, by the webhook of a renewal, or at the start of the
         subscription. A month in which neither a trial nor a paid period began is rejected with INVALID_REQUEST, because
         credits are granted only after payment.
@@ -268,10 +268,10 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_pb2.ProcessWebhookResponse, _abc.Awaitable[_subscription_pb2.ProcessWebhookResponse]]:
         """Processes a signed webhook of the card processor: a failed payment (emails PAYMENT_FAILED), a trial that ends soon
         (emails TRIAL_ENDING), a renewal (grants the period's credits, emails PAYMENT_SUCCESS), or an end (emails
-        SUBSCRIPTION_EXPIRED). The webhook is stored first, and the answer is sent after its effects are committed. Each
+        SUBSCRIPTION_EXPIRED). The webhook is stored first, and the response is sent after its effects are committed. Each
         webhook id takes effect once, and the order of deliveries does not change the final state of a subscription. A
         rejected webhook with a valid signature is held, and takes effect as soon as it can. A webhook for an unknown
-        subscription is also held; its answer is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
+        subscription is also held; its response is WEBHOOK_EVENT_UNATTRIBUTED. ListHeldWebhooks returns both.
         """
 
     @_abc_1.abstractmethod
@@ -291,7 +291,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Resolves a held webhook: applies it to a given subscription, or dismisses it. Applying it also links the
         processor's subscription to the given one and applies all other webhooks held for it. Dismissing it also ignores
         all other webhooks for the same processor subscription, now and later. A webhook that was already applied or
-        dismissed is unchanged, and the answer returns its event.
+        dismissed is unchanged, and the response contains its event.
         """
 
     @_abc_1.abstractmethod

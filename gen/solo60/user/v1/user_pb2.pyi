@@ -3,7 +3,7 @@
 isort:skip_file
 Users: accounts, email addresses and roles.
 
-Only this service stores personal data of users. All other services store user ids and ask this service.
+Only this service stores personal data of users. All other services store user ids and call this service.
 """
 
 from collections import abc as _abc
@@ -63,7 +63,7 @@ class _UserStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserState.V
     USER_STATE_ACTIVE: _UserState.ValueType  # 1
     """Active."""
     USER_STATE_SUSPENDED: _UserState.ValueType  # 2
-    """Blocked temporarily. All data is kept."""
+    """Blocked temporarily. No data is deleted."""
     USER_STATE_DELETED: _UserState.ValueType  # 3
     """Has left. The id is never reused; the email address is free for a new user."""
 
@@ -75,7 +75,7 @@ USER_STATE_UNSPECIFIED: UserState.ValueType  # 0
 USER_STATE_ACTIVE: UserState.ValueType  # 1
 """Active."""
 USER_STATE_SUSPENDED: UserState.ValueType  # 2
-"""Blocked temporarily. All data is kept."""
+"""Blocked temporarily. No data is deleted."""
 USER_STATE_DELETED: UserState.ValueType  # 3
 """Has left. The id is never reused; the email address is free for a new user."""
 Global___UserState: _TypeAlias = UserState  # noqa: Y015

@@ -92,7 +92,7 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetUsers(self, request, context):
-        """Returns up to 100 users. Unknown ids are listed in the answer and are not an error.
+        """Returns up to 100 users. Unknown ids are listed in the response and are not an error.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,7 +3,7 @@
 isort:skip_file
 Users: accounts, email addresses and roles.
 
-Only this service stores personal data of users. All other services store user ids and ask this service.
+Only this service stores personal data of users. All other services store user ids and call this service.
 """
 
 from collections import abc as _abc
@@ -43,7 +43,7 @@ class UserServiceStub:
     address is free for a new user.
     """
     BatchGetUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.BatchGetUsersRequest, _user_pb2.BatchGetUsersResponse]
-    """Returns up to 100 users. Unknown ids are listed in the answer and are not an error."""
+    """Returns up to 100 users. Unknown ids are listed in the response and are not an error."""
     ValidateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.ValidateUserRequest, _user_pb2.ValidateUserResponse]
     """Returns whether a user exists and is active. An unknown user gives `valid` = false, not an error."""
     CheckRoles: _grpc.UnaryUnaryMultiCallable[_user_pb2.CheckRolesRequest, _user_pb2.CheckRolesResponse]
@@ -65,7 +65,7 @@ class UserServiceAsyncStub(UserServiceStub):
     address is free for a new user.
     """
     BatchGetUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.BatchGetUsersRequest, _user_pb2.BatchGetUsersResponse]  # type: ignore[assignment]
-    """Returns up to 100 users. Unknown ids are listed in the answer and are not an error."""
+    """Returns up to 100 users. Unknown ids are listed in the response and are not an error."""
     ValidateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.ValidateUserRequest, _user_pb2.ValidateUserResponse]  # type: ignore[assignment]
     """Returns whether a user exists and is active. An unknown user gives `valid` = false, not an error."""
     CheckRoles: _aio.UnaryUnaryMultiCallable[_user_pb2.CheckRolesRequest, _user_pb2.CheckRolesResponse]  # type: ignore[assignment]
@@ -102,7 +102,7 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.BatchGetUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.BatchGetUsersResponse, _abc.Awaitable[_user_pb2.BatchGetUsersResponse]]:
-        """Returns up to 100 users. Unknown ids are listed in the answer and are not an error."""
+        """Returns up to 100 users. Unknown ids are listed in the response and are not an error."""
 
     @_abc_1.abstractmethod
     def ValidateUser(

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from cli.example_requests import example_of
+from contracts.method import Method, methods_of
+from contracts.services import MESH_SERVICES, all_methods
+from contracts.violations import violations_of
+
+METHODS = [*all_methods().values(), *(method for service in MESH_SERVICES for method in methods_of(service))]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.full_name)
+def test_the_example_of_every_method_is_accepted(method: Method) -> None:
+    """The example request of every method passes its validation rules.
+
+    If no value passes a new rule, add a value to cli.example_requests.
+    """
+    example = example_of(method.request_type)
+
+    assert violations_of(example) == []
+    assert example.ListFields() or not method.request_type.DESCRIPTOR.fields
+
+
+def test_an_example_includes_optional_fields() -> None:
+    """Example requests also set optional fields, with plausible values such as a period of one hour."""
+    booking = example_of(all_methods()["solo60.session.v1.SessionService/BookSession"].request_type)
+
+    assert {field.name for field, _ in booking.ListFields()} >= {"user_id", "gym_id", "period", "payment_method"}
+    assert booking.period.end_time.seconds - booking.period.start_time.seconds == 3600  # type: ignore[attr-defined]  # of a booking
