@@ -31,7 +31,8 @@ class WorkspaceError(Exception):
 def read_contracts(workspace: Path) -> list[FileDescriptor]:
     """Return the files of every package in the modules of `buf.yaml`, without the exempt packages.
 
-    Raises WorkspaceError if buf cannot compile the modules, or if an exempt package is in no module.
+    Raises WorkspaceError if buf cannot compile the modules, if the settings are malformed, or if an exempt package is
+    in no module.
     """
     image = FileDescriptorSet.FromString(
         _run_buf(workspace, "build", "--as-file-descriptor-set", "--exclude-source-info", "--output", "-")
@@ -51,8 +52,14 @@ def read_contracts(workspace: Path) -> list[FileDescriptor]:
 
 def _exempt_packages(workspace: Path) -> set[str]:
     path = workspace / "pyproject.toml"
-    settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return set(settings.get("tool", {}).get("contract-linter", {}).get("exempt-packages", []))
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise WorkspaceError(f"pyproject.toml: {error}.") from None
+    match settings.get("tool", {}).get("contract-linter", {"exempt-packages": []}):
+        case {"exempt-packages": [*names], **others} if not others and all(isinstance(name, str) for name in names):
+            return set(names)
+    raise WorkspaceError("pyproject.toml: [tool.contract-linter] allows only exempt-packages, a list of package names.")
 
 
 def _run_buf(workspace: Path, *arguments: str) -> bytes:

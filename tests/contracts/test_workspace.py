@@ -63,6 +63,23 @@ def test_an_exempt_package_must_exist(workspace: Path) -> None:
         read_contracts(workspace)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "[tool",
+        "[tool.contract-linter]\nexempt-packages = 5",
+        '[tool.contract-linter]\nexempt-packages = "acme.v1"',
+        '[tool.contract-linter]\nexempt_packages = ["acme.v1"]',
+    ],
+)
+def test_malformed_settings_are_reported(workspace: Path, settings: str) -> None:
+    """A malformed file, another type and a misspelt name are errors that name pyproject.toml."""
+    (workspace / "pyproject.toml").write_text(settings)
+
+    with pytest.raises(WorkspaceError, match=r"^pyproject\.toml: "):
+        read_contracts(workspace)
+
+
 def test_a_contract_that_does_not_compile_is_reported(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
