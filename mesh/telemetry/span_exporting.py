@@ -53,7 +53,7 @@ class ReportingExporter(SpanExporter):
 
     @property
     def trouble_at_exit(self) -> str:
-        """The same at the end of the process, when an unfinished export counts as a failure."""
+        """Value of `trouble` at the end of the process. An unfinished export counts as a failure."""
         return self._trouble or (f"{self._failure}." if self._is_exporting else "")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
