@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,11 +58,23 @@ def service(name: Annotated[str, typer.Argument(metavar="NAME", help='One word i
     for path in written:
         if path.exists():
             raise CommandError(f"{path} exists. Choose another name, or delete it.")
-    for path, text in written.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    _write_all(written)
+    for path in written:
         out.print(str(path), markup=False)
     err.print("Next: `make gen`, then `make check`. `make run` starts the service too.", markup=False)
+
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    """Write all files, or none: after an error, delete those that were written."""
+    for path, text in texts.items():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            for each in texts:
+                with suppress(OSError):  # the files that were not written
+                    each.unlink()
+            raise CommandError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
 def _refuse_unusable(name: str) -> None:
@@ -72,7 +85,7 @@ def _refuse_unusable(name: str) -> None:
         raise CommandError(f'"{name}" cannot name a service, because Python or pytest uses the word. Choose another.')
     if name in TAKEN:
         raise CommandError(f'"{name}" cannot name a service, because the mesh or SQL uses the word. Choose another.')
-    if (CONTRACTS / name).exists():
+    if any((CONTRACTS / name).rglob("*.proto")):
         raise CommandError(f"{CONTRACTS / name} exists. Choose another name.")
 
 

@@ -210,7 +210,7 @@ async def _reject_foreign_history(connection: Connection, migrations: Mapping[st
     if unknown:
         raise MigrationError(
             f"migration {', '.join(unknown)} is applied, but its file is missing: "
-            "switch to the branch that has the file, or drop the database."
+            "switch to the branch or release that has the file."
         )
     for version, sha256 in checksums.items():
         if version in migrations and migrations[version].sha256 not in (sha256, CHANGED.get(sha256)):

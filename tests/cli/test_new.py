@@ -116,6 +116,20 @@ def test_no_file_is_overwritten(solo60: Solo60, repository: Path) -> None:
     assert not (repository / "proto/solo60/trainer").exists()
 
 
+def test_a_write_error_leaves_no_file(solo60: Solo60, repository: Path) -> None:
+    """If one file cannot be written, `new service` names it, deletes the others, and works once the cause is gone."""
+    obstacle = repository / "services"
+    obstacle.write_text("not a folder")
+
+    done = solo60("new", "service", "trainer")
+
+    assert (done.exit_code, done.out) == (1, "")
+    assert re.fullmatch(r"services/trainer/\S+: cannot be written: Not a directory\.\n", done.err)
+    assert not [path for path in (repository / "proto/solo60/trainer").rglob("*") if path.is_file()]
+    obstacle.unlink()
+    assert solo60("new", "service", "trainer").exit_code == 0
+
+
 def test_another_folder_is_rejected(solo60: Solo60, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`new service` outside the root of the repository says where to run it."""
     monkeypatch.chdir(tmp_path)

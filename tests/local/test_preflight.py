@@ -167,7 +167,7 @@ async def test_an_unknown_migration_stops_all_migrations(stopped: LocalMesh, ser
 
     assert str(caught.value) == (
         "DATABASE_URL: the database solo60_gym of gym does not fit this checkout: migration 9998, 9999 is applied, "
-        "but its file is missing: switch to the branch that has the file, or drop the database."
+        "but its file is missing: switch to the branch or release that has the file."
     )
     assert await databases_on(server_url) == {"solo60_gym"}
 
