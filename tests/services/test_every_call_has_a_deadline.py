@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-import services
+from tests.support.sources import MODULES_OF_SERVICES, ROOT, name_of
 
-MODULES = sorted(Path(services.__path__[0]).rglob("*.py"))
+if TYPE_CHECKING:
+    from pathlib import Path
+
 CHANNELS = {"insecure_channel", "secure_channel", "intercept_channel"}
 
 
@@ -23,7 +25,7 @@ def violations_in(source: str) -> list[str]:
 
 
 def _violation(call: ast.Call) -> str:
-    name = _name_of(call.func)
+    name = name_of(call.func)
     if name in CHANNELS:
         return f"line {call.lineno} opens its own channel"
     if name.endswith("Stub"):
@@ -34,13 +36,7 @@ def _violation(call: ast.Call) -> str:
     return ""
 
 
-def _name_of(function: ast.expr) -> str:
-    if isinstance(function, ast.Attribute):
-        return function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(MODULES[0].parent)))
+@pytest.mark.parametrize("module", MODULES_OF_SERVICES, ids=lambda module: str(module.relative_to(ROOT / "services")))
 def test_every_call_of_a_service_has_its_contracts_deadline(module: Path) -> None:
     """A service's source creates no channel and no stub and sets no timeout, so that `Channels` sets every deadline."""
     assert violations_in(module.read_text()) == []

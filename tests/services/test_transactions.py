@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import ast
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeGuard
 
 import pytest
 
-import services
+from tests.support.sources import MODULES_OF_SERVICES, ROOT, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef
 
-MODULES = sorted(Path(services.__path__[0]).rglob("*.py"))
 OPENERS = {"transaction", "begin"}
 
 
@@ -61,14 +60,7 @@ def owner_of(function: ast.expr) -> str:
     return name_of(function.value) if isinstance(function, ast.Attribute) else ""
 
 
-def name_of(expression: ast.expr) -> str:
-    """Return the last name of an expression, or ""."""
-    if isinstance(expression, ast.Attribute):
-        return expression.attr
-    return expression.id if isinstance(expression, ast.Name) else ""
-
-
-@pytest.mark.parametrize("module", MODULES, ids=lambda module: str(module.relative_to(MODULES[0].parent)))
+@pytest.mark.parametrize("module", MODULES_OF_SERVICES, ids=lambda module: str(module.relative_to(ROOT / "services")))
 def test_services_open_and_retry_transactions_by_the_rules(module: Path) -> None:
     """A service's transactions are `Transaction`s. A retried function opens exactly one and awaits nothing else."""
     assert violations_in(module.read_text()) == []

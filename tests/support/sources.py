@@ -1,12 +1,14 @@
-"""Copies of this repository's sources."""
+"""Sources of this repository: a copy of them, and the parts that static checks read."""
 
 from __future__ import annotations
 
+import ast
 import shutil
 import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+MODULES_OF_SERVICES = sorted((ROOT / "services").rglob("*.py"))
 
 
 def copy_sources(folder: Path) -> None:
@@ -22,3 +24,10 @@ def copy_sources(folder: Path) -> None:
         if (ROOT / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
+
+
+def name_of(expression: ast.expr) -> str:
+    """Return the last name of an expression, or ""."""
+    if isinstance(expression, ast.Attribute):
+        return expression.attr
+    return expression.id if isinstance(expression, ast.Name) else ""

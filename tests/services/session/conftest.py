@@ -1,4 +1,4 @@
-"""Fixtures: the session service and every service around it."""
+"""Fixtures: the session service and every service around it, or its database alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from pydantic import SecretStr
 
 from local.mail_sink import MailSink
 from tests.services.session.booking_mesh import SERVICES, BookingMesh
+from tests.services.session.stores import stores_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.support.postgres import DatabaseFactory
+    from mesh.data.database import Database
+    from services.session.stores import Stores
+    from tests.support.postgres import DatabaseFactory, DatabaseOpener
     from tests.support.serving import Serve
 
 
@@ -47,3 +50,15 @@ async def booking_mesh(serve: Serve, urls: dict[str, str], tmp_path: Path) -> As
         mesh = await serve(*SERVICES.values(), smtp_url=SecretStr(mail_sink.url), deadline_factor=DEADLINE_FACTOR)
         yield BookingMesh(mesh, urls, folder)
         await mesh.close()
+
+
+@pytest.fixture
+async def database(open_database: DatabaseOpener) -> Database:
+    """Connect to a session database on which no service runs."""
+    return await open_database("session")
+
+
+@pytest.fixture
+def stores(database: Database) -> Stores:
+    """Return the session stores on `database`."""
+    return stores_on(database)

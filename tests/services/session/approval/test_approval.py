@@ -19,26 +19,12 @@ from solo60.session.v1.session_pb2 import (
 )
 from tests.services.session.booking_mesh import BY_CARD, book_request
 from tests.services.session.stored_sessions import HOUR, NOW, REFUND, book_session, pending_mails, pending_requests
-from tests.services.session.stores import stores_on
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
     from services.session.sessions.domain import Session
     from services.session.stores import Stores
     from tests.services.session.booking_mesh import BookingMesh
-    from tests.support.postgres import DatabaseOpener
-
-
-@pytest.fixture
-async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a session database on which no service runs."""
-    return await open_database("session")
-
-
-@pytest.fixture
-def stores(database: Database) -> Stores:
-    """Return the session stores on `database`."""
-    return stores_on(database)
 
 
 async def mails_about(database: Database, session: Session) -> list[str]:

@@ -14,13 +14,6 @@ from tests.services.session.stores import bookings_on, stores_on
 if TYPE_CHECKING:
     from mesh.data.database import Database
     from services.session.booking.store import BookingStore
-    from tests.support.postgres import DatabaseOpener
-
-
-@pytest.fixture
-async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a session database on which no service runs."""
-    return await open_database("session")
 
 
 @pytest.fixture

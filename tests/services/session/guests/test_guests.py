@@ -28,7 +28,6 @@ from solo60.session.v1.session_pb2 import (
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.services.session.booking_mesh import SERVICES, TOMORROW, book_request, with_key
 from tests.services.session.stored_sessions import HOUR, NOW, book_session, hold_session, pending_mails
-from tests.services.session.stores import stores_on
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -36,20 +35,7 @@ if TYPE_CHECKING:
     from services.session.sessions.domain import Session
     from services.session.stores import Stores
     from tests.services.session.booking_mesh import BookingMesh
-    from tests.support.postgres import DatabaseOpener
     from tests.support.serving import Serve
-
-
-@pytest.fixture
-async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a session database on which no service runs."""
-    return await open_database("session")
-
-
-@pytest.fixture
-def stores(database: Database) -> Stores:
-    """Return the session stores on `database`."""
-    return stores_on(database)
 
 
 async def invite_in_store(stores: Stores, session_id: UUID, email: str = "grace@guests.example") -> domain.Guest:

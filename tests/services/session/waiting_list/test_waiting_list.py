@@ -31,7 +31,6 @@ from solo60.session.v1.session_pb2 import (
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
 from tests.services.session.booking_mesh import TOMORROW, book_request, period, with_key
 from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, book_session, hold_session, pending_mails
-from tests.services.session.stores import stores_on
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -42,19 +41,6 @@ if TYPE_CHECKING:
     from services.session.stores import Stores
     from services.session.waiting_list import domain
     from tests.services.session.booking_mesh import BookingMesh
-    from tests.support.postgres import DatabaseOpener
-
-
-@pytest.fixture
-async def database(open_database: DatabaseOpener) -> Database:
-    """Connect to a session database on which no service runs."""
-    return await open_database("session")
-
-
-@pytest.fixture
-def stores(database: Database) -> Stores:
-    """Return the session stores on `database`."""
-    return stores_on(database)
 
 
 async def join_in_store(
