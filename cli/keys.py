@@ -47,7 +47,7 @@ def issue(
     scopes = frozenset(scope) if scope else default_scopes(caller)
     if scopes is None:
         raise CommandError(f'"{caller}" is not a service: give its scopes with --scope, such as --scope gym.read.')
-    _refuse_unknown(scopes)
+    _reject_unknown(scopes)
     settings = load_settings()
     key = KeyringFile(settings.keyring_path).issue(caller, scopes)
     if _is_of_local_mesh(settings, caller):
@@ -124,7 +124,7 @@ def _write_new_key(settings: Settings, caller: str, key: str) -> None:
     out.print(f"{settings.key_path_of(caller)} contains the new key of {caller}.", markup=False)
 
 
-def _refuse_unknown(scopes: frozenset[str]) -> None:
+def _reject_unknown(scopes: frozenset[str]) -> None:
     for unknown in sorted(scopes - all_scopes()):
         near = get_close_matches(unknown, all_scopes()) or sorted(all_scopes())
         raise CommandError(f'--scope: no method requires "{unknown}". Use one of {", ".join(near)}.')

@@ -49,7 +49,7 @@ def service(name: Annotated[str, typer.Argument(metavar="NAME", help='One word i
     """
     if not CONTRACTS.is_dir():
         raise CommandError(f"There is no folder {CONTRACTS} here. Run this command in the root of the repository.")
-    _refuse_unusable(name)
+    _reject_unusable(name)
     words = _words_of(name)
     written = {
         _target_of(path, words): _fill(path.read_text(encoding="utf-8"), words)
@@ -77,7 +77,7 @@ def _write_all(texts: Mapping[Path, str]) -> None:
             raise CommandError(f"{path}: cannot be written: {error.strerror}.") from None
 
 
-def _refuse_unusable(name: str) -> None:
+def _reject_unusable(name: str) -> None:
     if not NAME.fullmatch(name):
         raise CommandError(f'"{name}" cannot name a service. Use 2 to 16 lower-case letters.')
     words = {name, name.capitalize(), _plural(name)}

@@ -45,7 +45,7 @@ def disk_trouble(folder: Path, min_free_bytes: int = MIN_FREE_BYTES) -> str:
     return ""
 
 
-def refuse_full_disk(settings: Settings) -> None:
+def reject_full_disk(settings: Settings) -> None:
     """Raise SettingsError if DATA_DIR lacks space for the data of a mesh."""
     trouble = disk_trouble_of_mesh(settings, at_start=True)
     if trouble:

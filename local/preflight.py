@@ -32,15 +32,15 @@ _MAY_CREATE_DATABASES = "select rolcreatedb or rolsuper from pg_roles where roln
 _HAS_EXTENSION = "select exists (select from pg_available_extensions where name = $1)"
 
 
-def refuse_unusable_settings(settings: Settings) -> None:
+def reject_unusable_settings(settings: Settings) -> None:
     """Raise SettingsError if a well-formed setting cannot work on this machine."""
-    _refuse_shared_addresses(settings)
+    _reject_shared_addresses(settings)
     make_span_folder(settings.local_span_dir)
     if settings.engine == "native" and importlib.util.find_spec("pygrpc_native") is None:
         raise SettingsError(NATIVE_MISSING_MESSAGE)
 
 
-async def refuse_unusable_databases(settings: Settings, databases: Mapping[str, tuple[str, Path]]) -> None:
+async def reject_unusable_databases(settings: Settings, databases: Mapping[str, tuple[str, Path]]) -> None:
     """Raise MigrationError unless each service can have its database; change nothing.
 
     `databases` maps the names of services to URL and migrations folder. The server must be reachable and new enough.
@@ -60,7 +60,7 @@ async def _check(name: str, url: str, folder: Path) -> None:
     try:
         connection = await open_database(url)
     except asyncpg.InvalidCatalogNameError:
-        await _refuse_uncreatable(name, url, database)
+        await _reject_uncreatable(name, url, database)
         return
     try:
         await reject_foreign_history(connection, folder)
@@ -70,7 +70,7 @@ async def _check(name: str, url: str, folder: Path) -> None:
         await connection.close()
 
 
-async def _refuse_uncreatable(name: str, url: str, database: str) -> None:
+async def _reject_uncreatable(name: str, url: str, database: str) -> None:
     server = await open_database(url, MAINTENANCE_DATABASE)
     try:
         if not await server.fetchval(_MAY_CREATE_DATABASES):
@@ -84,7 +84,7 @@ async def _refuse_uncreatable(name: str, url: str, database: str) -> None:
         await server.close()
 
 
-def _refuse_shared_addresses(settings: Settings) -> None:
+def _reject_shared_addresses(settings: Settings) -> None:
     owners: dict[str, str] = {}
     for name in SERVICE_NAMES:
         setting, address = f"{name.upper()}_SERVICE_URL", settings.url_of(name)

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from contracts.services import SERVICE_NAMES, our_services, problems_of_services
 from local.parts import MeshError
-from local.preflight import refuse_unusable_databases
+from local.preflight import reject_unusable_databases
 from mesh.data.integrity import IntegrityReport, check_integrity
 from mesh.data.migrations import MigrationError, migrate
 
@@ -30,13 +30,13 @@ async def migrate_all(settings: Settings, server_url: str) -> dict[str, list[str
     Raises MeshError or MigrationError before anything is applied if a service cannot run, or if one of the databases
     does not fit this checkout.
     """
-    refuse_unusable_services()
+    reject_unusable_services()
     await check_databases(settings, server_url)
     applied = await asyncio.gather(*(migrate_service(settings, server_url, name) for name in SERVICE_NAMES))
     return dict(zip(SERVICE_NAMES, applied, strict=True))
 
 
-def refuse_unusable_services() -> None:
+def reject_unusable_services() -> None:
     """Raise MeshError if the generated code has a service without a usable port, name or folder."""
     for problem in problems_of_services(our_services()):
         raise MeshError(f"{problem} Change the contract, then run `make gen`.")
@@ -61,7 +61,7 @@ async def migrate_service(settings: Settings, server_url: str, name: str) -> lis
 async def check_databases(settings: Settings, server_url: str) -> None:
     """Raise MigrationError if a service cannot have its database on a server; change nothing."""
     databases = {name: (database_url_of(server_url, name), _migrations_of(name)) for name in SERVICE_NAMES}
-    await refuse_unusable_databases(settings, databases)
+    await reject_unusable_databases(settings, databases)
 
 
 async def check_integrity_of_all(server_url: str) -> dict[str, IntegrityReport]:

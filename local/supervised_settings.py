@@ -35,7 +35,7 @@ SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_c
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
 
 
-def refuse_settings_of_one_process(settings: Settings) -> None:
+def reject_settings_of_one_process(settings: Settings) -> None:
     """Raise SettingsError if a setting would make all services share one address or one key."""
     for name in PER_PROCESS_SETTINGS:
         if getattr(settings, name) is not None:

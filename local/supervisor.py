@@ -12,7 +12,7 @@ from contracts.services import SERVICE_NAMES
 from local.child import Child
 from local.commands import handle_command
 from local.control import serve_commands
-from local.disk import refuse_full_disk
+from local.disk import reject_full_disk
 from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
@@ -28,15 +28,15 @@ from local.parts import (
     unexpected_exit_of_service,
 )
 from local.postgres.server import HOST, EmbeddedPostgres
-from local.preflight import refuse_unusable_settings
+from local.preflight import reject_unusable_settings
 from local.readiness import wait_until_serving
-from local.service_databases import check_databases, database_url_of, migrate_service, refuse_unusable_services
+from local.service_databases import check_databases, database_url_of, migrate_service, reject_unusable_services
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
     environment_of_service,
     hold_ports,
     mail_sink_port,
-    refuse_settings_of_one_process,
+    reject_settings_of_one_process,
     settings_of_service,
 )
 from mesh.serving.health_probe import SERVING
@@ -176,11 +176,11 @@ class Mesh:
 
     async def _start(self) -> None:
         settings = self.settings
-        refuse_unusable_services()
-        refuse_settings_of_one_process(settings)
+        reject_unusable_services()
+        reject_settings_of_one_process(settings)
         lock = self._stack.enter_context(lock_folder(settings.data_dir))
-        refuse_unusable_settings(settings)
-        refuse_full_disk(settings)
+        reject_unusable_settings(settings)
+        reject_full_disk(settings)
         self._services_lock = await self._stack.enter_async_context(
             without_orphans(
                 settings.data_dir,

@@ -71,8 +71,8 @@ def remove_data(data_dir: Path) -> None:
         return
     folder = data_dir.resolve()
     if folder.exists():
-        _refuse_foreign(folder)
-        _refuse_running(folder)
+        _reject_foreign(folder)
+        _reject_running(folder)
         shutil.rmtree(folder)
     if data_dir.is_symlink():
         data_dir.unlink()
@@ -88,7 +88,7 @@ def _folder(data_dir: Path, account: Account | None) -> Path:
         else:
             data_dir.symlink_to(tempfile.mkdtemp(prefix="solo60-postgres-", dir=LARGE_TEMPORARY_FOLDER))
     folder = data_dir.resolve()
-    _refuse_foreign(folder)
+    _reject_foreign(folder)
     if account is not None:
         _chown(folder, account)
     return folder
@@ -117,7 +117,7 @@ def _chown(folder: Path, account: Account) -> None:
     os.chown(folder, account.uid, account.gid)
 
 
-def _refuse_foreign(folder: Path) -> None:
+def _reject_foreign(folder: Path) -> None:
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {folder.name}
     if "cluster" not in names and not names <= OWN_FILES:
         raise PostgresError(
@@ -125,7 +125,7 @@ def _refuse_foreign(folder: Path) -> None:
         )
 
 
-def _refuse_running(folder: Path) -> None:
+def _reject_running(folder: Path) -> None:
     """Raise PostgresError if the server has a living owner. If the owner was killed, wait until the server ends."""
     lock = folder / "owner.lock"
     if not lock.exists():

@@ -10,7 +10,7 @@ import pytest
 from contracts.services import SERVICE_NAMES
 from local.held_ports import HeldPorts
 from local.parts import MeshError
-from local.service_databases import refuse_unusable_services
+from local.service_databases import reject_unusable_services
 from local.supervised_settings import environment_of_service, hold_ports, mail_sink_port
 from local.supervisor import Mesh
 from mesh.config import Settings, SettingsError
@@ -101,7 +101,7 @@ def test_a_service_without_a_folder_stops_the_start(monkeypatch: pytest.MonkeyPa
             (tmp_path / name).mkdir()
 
     with pytest.raises(MeshError) as refused:
-        refuse_unusable_services()
+        reject_unusable_services()
 
     assert str(refused.value) == (
         "gym has a contract, but no folder services/gym. Add the folder, or delete the contract and run `make gen`."
@@ -113,7 +113,7 @@ def test_two_services_of_one_name_stop_the_start(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("local.service_databases.problems_of_services", lambda _services: iter(["a.B: wrong."]))
 
     with pytest.raises(MeshError, match=r"^a\.B: wrong\. Change the contract, then run `make gen`\.$"):
-        refuse_unusable_services()
+        reject_unusable_services()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from local.supervised_settings import (
     METRICS_PORT_DISTANCE,
     environment_of_service,
     metrics_address_of,
-    refuse_settings_of_one_process,
+    reject_settings_of_one_process,
 )
 from mesh.config import Settings, SettingsError
 from mesh.serving.process import serving
@@ -132,4 +132,4 @@ def test_a_shared_metrics_address_is_rejected() -> None:
     """METRICS_ADDRESS is rejected for a local mesh, because the services cannot share one address."""
     settings = Settings(_env_file=None, metrics_address="127.0.0.1:9000")  # type: ignore[call-arg]  # pydantic-settings' own argument
     with pytest.raises(SettingsError, match=r"^METRICS_ADDRESS: unset it"):
-        refuse_settings_of_one_process(settings)
+        reject_settings_of_one_process(settings)
