@@ -75,6 +75,10 @@ class Cancelled(ServiceError, reason=ErrorReason.ERROR_REASON_CANCELLED):
     """The caller cancelled the call before the response."""
 
 
+class EtagMismatch(ServiceError, reason=ErrorReason.ERROR_REASON_ETAG_MISMATCH):
+    """The resource has changed since the caller read the etag of the request (AIP-154). Read it again."""
+
+
 class UserNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_USER_NOT_FOUND):
     """There is no user with this id or email address."""
 
