@@ -130,6 +130,9 @@ class Settings(ServiceUrls):
     webhook_secrets: StandardSecrets | None = None
     card_processor_webhook_secrets: ProcessorSecrets | None = None
 
+    # Listen address for the plain HTTP of a service that has some, such as the endpoint for webhooks. Encryption is the
+    # job of a proxy in front of it. If unset, there is no listener; a local mesh sets it.
+    http_address: ListenAddress | None = None
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
     metrics_address: ListenAddress | None = None
     log_level: Level = "info"
