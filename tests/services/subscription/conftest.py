@@ -8,9 +8,9 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import MailSink
-from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
+from tests.support.webhook_signing import PROCESSOR_SECRET, STANDARD_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
