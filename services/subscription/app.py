@@ -16,6 +16,7 @@ from mesh.webhooks.secrets import processor_keys, standard_keys
 from mesh.webhooks.signature import WebhookKeys
 from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
 from services.subscription.follow_ups import FollowUps
+from services.subscription.http import http_app
 from services.subscription.mails import Mailer
 from services.subscription.metrics import WebhookMetrics
 from services.subscription.servicer import SubscriptionServicer
@@ -75,4 +76,5 @@ SERVICE = Service(
     add_to_server=add_SubscriptionServiceServicer_to_server,
     open=open_subscription,
     migrations=Path(__file__).parent / "migrations",
+    http=http_app,
 )

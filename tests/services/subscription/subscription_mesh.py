@@ -62,6 +62,11 @@ class SubscriptionMesh:
         return self.services.stub(SubscriptionServiceStub)
 
     @property
+    def http_url(self) -> str:
+        """URL of the subscription service's HTTP listener."""
+        return f"http://{self.services.settings.http_address}"
+
+    @property
     def users(self) -> UserServiceAsyncStub:
         """Stub of the user service."""
         return self.services.stub(UserServiceStub)
