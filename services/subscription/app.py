@@ -59,7 +59,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     webhook_handler = WebhookHandler(store, inbox, commands, _webhook_keys(runtime), metrics, runtime.now)
     async with (
         _card_processor(runtime, store, webhook_handler) as processor,
-        repeating("tidying the webhook inbox", webhook_handler.tidy, TIDY_INTERVAL_S),
+        repeating("tidying the webhook inbox", webhook_handler.tidy, TIDY_INTERVAL_S, runtime.clock.sleep),
         repeating("counting held webhooks", webhook_handler.show_held, COUNT_INTERVAL_S),
         repeating(
             "scheduling deadlines of older subscriptions",
