@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from mesh.serving.service import Runtime, Service
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
+from services.payment.credits.accounts import CreditAccounts
+from services.payment.credits.store import CreditStore
 from services.payment.servicer import PaymentServicer
 from services.payment.store import PaymentStore
 from solo60.payment.v1 import payment_pb2
-from solo60.payment.v1.payment_pb2_grpc import add_PaymentServiceServicer_to_server
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,7 +29,9 @@ def payment_service(processor: Callable[[Database], CardProcessor] = TestModePro
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:
         store = PaymentStore(runtime.database)
-        yield PaymentServicer(store, Cashier(store, processor(runtime.database), runtime.now))
+        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub), runtime.now)
+        cashier = Cashier(store, processor(runtime.database), accounts, runtime.now)
+        yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, runtime.now)
 
     return Service(
         name="payment",
