@@ -45,9 +45,9 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
             from mesh.outbox.broker import Broker  # noqa: PLC0415
             from mesh.outbox.intake import Intake  # noqa: PLC0415
 
-            broker = Broker(url.get_secret_value(), name)
+            broker = Broker(url.get_secret_value(), name, runtime.clock.time_s)
             await stack.enter_async_context(broker.running())
-            intake = Intake(broker, SERVICES[name].full_name, store)
+            intake = Intake(broker, SERVICES[name].full_name, store, runtime.clock.time_s)
             if runtime.settings.outbox_transport == "nats":
                 transport = BrokeredTransport(broker, name, transport)
         relay = await stack.enter_async_context(run_relay(store, runtime.database_url, transport))

@@ -60,8 +60,12 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         rng=random.SystemRandom(),
     )
     templates = _templates(TEMPLATES)
-    async with _background_tasks(store, metrics, runtime), sender.running():
-        yield CommunicationServicer(store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now)
+    runtime.timers["mails"] = store.next_due_time
+    with runtime.clock.on_move(sender.wake):
+        async with _background_tasks(store, metrics, runtime), sender.running():
+            yield CommunicationServicer(
+                store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now
+            )
 
 
 @asynccontextmanager
@@ -80,7 +84,7 @@ async def _background_tasks(store: MessageStore, metrics: MailMetrics, runtime: 
             runtime.troubles.discard(DEAD_MAIL_TROUBLE)
 
     async with (
-        repeating("deleting old messages", delete_old, DELETE_INTERVAL_S),
+        repeating("deleting old messages", delete_old, DELETE_INTERVAL_S, runtime.clock.sleep),
         repeating("counting messages", set_backlog, BACKLOG_INTERVAL_S),
     ):
         yield

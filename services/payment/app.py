@@ -11,10 +11,12 @@ import structlog
 from mesh.serving.service import Runtime, Service
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
+from services.payment.credits.accounts import CreditAccounts
+from services.payment.credits.store import CreditStore
 from services.payment.servicer import PaymentServicer
 from services.payment.store import PaymentStore
 from solo60.payment.v1 import payment_pb2
-from solo60.payment.v1.payment_pb2_grpc import add_PaymentServiceServicer_to_server
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -49,8 +51,10 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:
         store = PaymentStore(runtime.database)
+        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub), runtime.now)
         async with nullcontext(processor(runtime.database)) if processor else open_processor(runtime) as cards:
-            yield PaymentServicer(store, Cashier(store, cards, runtime.now))
+            cashier = Cashier(store, cards, accounts, runtime.now)
+            yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, runtime.now)
 
     return Service(
         name="payment",

@@ -50,7 +50,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     inbox, metrics = WebhookInbox(runtime.database), metrics_of(REGISTRY, WebhookMetrics)
     webhook_handler = WebhookHandler(store, inbox, commands, _webhook_keys(runtime), metrics, runtime.now)
     async with (
-        repeating("tidying the webhook inbox", webhook_handler.tidy, TIDY_INTERVAL_S),
+        repeating("tidying the webhook inbox", webhook_handler.tidy, TIDY_INTERVAL_S, runtime.clock.sleep),
         repeating("counting held webhooks", webhook_handler.show_held, COUNT_INTERVAL_S),
         repeating(
             "scheduling deadlines of older subscriptions",
