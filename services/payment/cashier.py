@@ -16,9 +16,7 @@ from services.payment.domain import (
     PaymentStatus,
     Refund,
     entries_of_charge,
-    entries_of_grant,
     entries_of_refund,
-    require_credits,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.payment.cards import CardProcessor
+    from services.payment.credits.accounts import CreditAccounts
     from services.payment.domain import ChargeOrder, Payment
     from services.payment.store import Ledger, PaymentStore
 
@@ -38,11 +37,14 @@ _STATUS_AFTER = {
 
 
 class Cashier:
-    """Charges, refunds and grants. The session id is the idempotency key at `processor`."""
+    """Charges and refunds. The session id is the idempotency key at `processor`."""
 
-    def __init__(self, store: PaymentStore, processor: CardProcessor, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: PaymentStore, processor: CardProcessor, accounts: CreditAccounts, now: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._processor = processor
+        self._accounts = accounts
         self._now = now
 
     async def charge(self, order: ChargeOrder, card_token: str) -> Payment:
@@ -83,11 +85,6 @@ class Cashier:
             raise PaymentNotFound
         return payment
 
-    async def grant(self, ledger: Ledger, user_id: UUID, credits_granted: int, reason: str) -> int:
-        """Grant credits to a user within the caller's transaction; return the new balance in credits."""
-        await ledger.post("grant", entries_of_grant(user_id, credits_granted), self._now(), reason=reason)
-        return await ledger.lock_balance(user_id)
-
     @retried_on_conflict
     async def _begin_charge(self, order: ChargeOrder) -> Payment:
         """Return the earlier payment of the same order, or add one: captured for credits, pending for a card."""
@@ -98,9 +95,8 @@ class Cashier:
                 return payment
             if order.payment_method is PaymentMethod.CARD:
                 return await ledger.add_payment(order, PaymentStatus.PENDING, self._now())
-            require_credits(await ledger.lock_balance(order.user_id), order)
             payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, self._now())
-            await ledger.post("charge", entries_of_charge(order), self._now(), payment_id=payment.payment_id)
+            await self._accounts.charge(ledger, payment)
             return payment
 
     @retried_on_conflict
@@ -174,15 +170,20 @@ class Cashier:
         self, ledger: Ledger, payment: Payment, payment_method: PaymentMethod, reason: str
     ) -> Payment:
         """Record the refund of a captured payment, in the ledger and on the payment."""
-        await ledger.post(
+        now = self._now()
+        if payment_method is PaymentMethod.CREDITS:
+            await self._accounts.lock(ledger, payment.order.user_id, now)
+        transaction_id = await ledger.post(
             "refund" if payment_method is payment.order.payment_method else "credit_back",
             entries_of_refund(payment.order, payment_method),
-            self._now(),
+            now,
             reason=reason,
             payment_id=payment.payment_id,
             reverses=await ledger.charge_of(payment) if payment_method is payment.order.payment_method else None,
         )
-        return await ledger.refund(payment, Refund(payment_method, reason, self._now()))
+        if payment_method is PaymentMethod.CREDITS:
+            await self._accounts.give_back(ledger, payment, transaction_id, payment.order.price.credits)
+        return await ledger.refund(payment, Refund(payment_method, reason, now))
 
 
 def _key(session_id: UUID) -> str:

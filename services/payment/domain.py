@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import AlreadyCharged, CardDeclined, InsufficientCredits, PaymentNotFound, PaymentVoided
+from contracts.errors import AlreadyCharged, CardDeclined, PaymentNotFound, PaymentVoided
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -36,7 +36,7 @@ class AccountKind(StrEnum):
     """Kind of a ledger account. All accounts of one currency sum to zero."""
 
     MEMBER = "member"  # a member's credits; never negative
-    ISSUED = "issued"  # counterpart of credits granted to members; never positive
+    ISSUED = "issued"  # counterpart of credits granted to members and not expired; never positive
     CARDS = "cards"  # counterpart of money charged to cards; never positive
     INCOME = "income"  # revenue from sessions
 
@@ -136,12 +136,6 @@ class PaymentState:
         return self.payment
 
 
-def require_credits(balance: int, order: ChargeOrder) -> None:
-    """Raise InsufficientCredits if `balance` is below the order's price in credits."""
-    if balance < order.price.credits:
-        raise InsufficientCredits
-
-
 def member_account(user_id: UUID) -> Account:
     """Return the credit account of a member."""
     return Account(AccountKind.MEMBER, CREDIT, user_id)
@@ -153,6 +147,11 @@ def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
         Entry(Account(AccountKind.ISSUED, CREDIT), -credits_granted),
         Entry(member_account(user_id), credits_granted),
     ]
+
+
+def entries_of_expiry(user_id: UUID, credits_expired: int) -> list[Entry]:
+    """Return the entries that take expired credits from a member: those of a grant, reversed."""
+    return entries_of_grant(user_id, -credits_expired)
 
 
 def entries_of_charge(order: ChargeOrder) -> list[Entry]:

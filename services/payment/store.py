@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.transaction import Transaction
+from services.payment.credits.store import Lots
 from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Database
+    from mesh.data.database import Connection, Database
     from services.payment.domain import Entry
 
 _FIND_PAYMENT = "select * from payments where payment_id = $1"
@@ -26,7 +27,6 @@ _PAYMENTS_OF_SESSION = """
         or (create_time, payment_id) > (select create_time, payment_id from payments where payment_id = $3))
     order by create_time, payment_id limit $2
 """
-_FIND_BALANCE = "select balance from accounts where kind = 'member' and user_id = $1"
 
 _ADD_PAYMENT = """
     insert into payments
@@ -46,14 +46,9 @@ _OPEN_ACCOUNTS = f"""
     select kind, currency, user_id, case kind when 'member' then 0 end from {_LINES} order by 1, 2, 3
     on conflict do nothing
 """  # noqa: S608 - a constant
-_LOCK_ACCOUNTS = f"""
-    select a.kind, a.currency, a.user_id, a.account_id
-    from accounts as a join {_LINES} using (kind, currency)
-    where a.kind = 'member' and a.user_id = line.user_id order by a.account_id for update of a
-"""  # noqa: S608 - a constant
 _ADD_TRANSACTION = """
-    insert into transactions (kind, payment_id, reverses, reason, create_time) values ($1, $2, $3, $4, $5)
-    returning transaction_id
+    insert into transactions (kind, payment_id, reverses, reason, create_time, subscription_id, has_lots)
+    values ($1, $2, $3, $4, $5, $6, true) returning transaction_id
 """
 _FIND_CHARGE = "select transaction_id from transactions where payment_id = $1 and kind = 'charge'"
 _ADD_ENTRIES = """
@@ -86,17 +81,17 @@ class PaymentStore:
             rows = await connection.fetch(_PAYMENTS_OF_SESSION, session_id, limit, after)
         return list(map(_payment, rows))
 
-    async def balance(self, user_id: UUID) -> int:
-        """Return the balance of a user in credits, 0 for an unknown user."""
-        async with self._database.connection() as connection:
-            return await connection.fetchval(_FIND_BALANCE, user_id) or 0
-
 
 class Ledger(Transaction):
     """The payments and the ledger within one transaction.
 
-    Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
+    `lots` are the members' credits by expiry. Callers lock the session first, then the member's account. The fixed
+    order prevents deadlocks.
     """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.lots = Lots(connection)
 
     async def lock_session(self, session_id: UUID) -> PaymentState:
         """Lock a session until the end of the transaction and return its state. An unknown session is added first."""
@@ -136,10 +131,6 @@ class Ledger(Transaction):
         details = (refund.payment_method, refund.reason, refund.create_time)
         return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *details))
 
-    async def lock_balance(self, user_id: UUID) -> int:
-        """Lock the credit account of a user until the end of the transaction; return the balance in credits."""
-        return await self.connection.fetchval(_FIND_BALANCE + " for update", user_id) or 0
-
     async def charge_of(self, payment: Payment) -> UUID | None:
         """Return the id of the ledger transaction that charged a payment, or None."""
         found: UUID | None = await self.connection.fetchval(_FIND_CHARGE, payment.payment_id)
@@ -154,16 +145,23 @@ class Ledger(Transaction):
         reason: str = "",
         payment_id: UUID | None = None,
         reverses: UUID | None = None,
-    ) -> None:
-        """Add one ledger transaction. The database rejects a transaction that does not sum to zero."""
+        subscription_id: UUID | None = None,
+    ) -> UUID:
+        """Add one ledger transaction and return its id.
+
+        The database rejects a transaction that does not sum to zero. A caller that changes a member's balance has
+        locked the account, and changes the member's lots too.
+        """
         kinds = [entry.account.kind for entry in entries]
         currencies = [entry.account.currency for entry in entries]
         users = [entry.account.user_id for entry in entries]
         await self.connection.execute(_OPEN_ACCOUNTS, kinds, currencies, users)
-        await self.connection.execute(_LOCK_ACCOUNTS, kinds, currencies, users)
-        transaction_id = await self.connection.fetchval(_ADD_TRANSACTION, kind, payment_id, reverses, reason, now)
+        transaction_id: UUID = await self.connection.fetchval(
+            _ADD_TRANSACTION, kind, payment_id, reverses, reason, now, subscription_id
+        )
         amounts = [entry.amount for entry in entries]
         await self.connection.execute(_ADD_ENTRIES, kinds, currencies, users, amounts, transaction_id)
+        return transaction_id
 
     async def _row(self, statement: str, *values: object) -> asyncpg.Record:
         row = await self.connection.fetchrow(statement, *values)

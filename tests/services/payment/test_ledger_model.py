@@ -86,8 +86,7 @@ class Members:
         try:
             match step.operation:
                 case "grant":
-                    async with self.store.transaction() as ledger:
-                        return await self.cashier.grant(ledger, user_id, step.amount, "goodwill")
+                    return await grant(self.database, user_id, step.amount)
                 case "credits":
                     return await self.cashier.charge(
                         ChargeOrder(session_id, user_id, order.price, PaymentMethod.CREDITS), ""

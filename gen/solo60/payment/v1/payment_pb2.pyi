@@ -3,6 +3,10 @@
 isort:skip_file
 Payments: charges and refunds of sessions, by card or in credits.
 
+Credits are stored in lots: each grant is one, with its own expiry or none. A charge takes credits from the lot that
+expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
+on, a lot no longer counts.
+
 Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
 idempotency key.
 """
@@ -84,6 +88,38 @@ REFUND_OUTCOME_REFUNDED: RefundOutcome.ValueType  # 1
 REFUND_OUTCOME_VOIDED: RefundOutcome.ValueType  # 2
 """The session was not charged, and can no longer be charged."""
 Global___RefundOutcome: _TypeAlias = RefundOutcome  # noqa: Y015
+
+class _CreditEntryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditEntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditEntryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_ENTRY_KIND_UNSPECIFIED: _CreditEntryKind.ValueType  # 0
+    """Not set. Never sent."""
+    CREDIT_ENTRY_KIND_ISSUE: _CreditEntryKind.ValueType  # 1
+    """Credits were granted."""
+    CREDIT_ENTRY_KIND_SPEND: _CreditEntryKind.ValueType  # 2
+    """Credits paid for a session."""
+    CREDIT_ENTRY_KIND_EXPIRY: _CreditEntryKind.ValueType  # 3
+    """Credits expired."""
+    CREDIT_ENTRY_KIND_GIVE_BACK: _CreditEntryKind.ValueType  # 4
+    """Credits came back for a session that the member had paid, in credits or by card."""
+
+class CreditEntryKind(_CreditEntryKind, metaclass=_CreditEntryKindEnumTypeWrapper):
+    """Kind of a change of a credit balance."""
+
+CREDIT_ENTRY_KIND_UNSPECIFIED: CreditEntryKind.ValueType  # 0
+"""Not set. Never sent."""
+CREDIT_ENTRY_KIND_ISSUE: CreditEntryKind.ValueType  # 1
+"""Credits were granted."""
+CREDIT_ENTRY_KIND_SPEND: CreditEntryKind.ValueType  # 2
+"""Credits paid for a session."""
+CREDIT_ENTRY_KIND_EXPIRY: CreditEntryKind.ValueType  # 3
+"""Credits expired."""
+CREDIT_ENTRY_KIND_GIVE_BACK: CreditEntryKind.ValueType  # 4
+"""Credits came back for a session that the member had paid, in credits or by card."""
+Global___CreditEntryKind: _TypeAlias = CreditEntryKind  # noqa: Y015
 
 @_typing.final
 class CreditsMethod(_message.Message):
@@ -573,20 +609,150 @@ class GetBalanceResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDITS_FIELD_NUMBER: _builtins.int
+    NEXT_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_EXPIRE_CREDITS_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
     """Available credits. Never negative."""
+    next_expire_credits: _builtins.int
+    """Number of credits that expire at `next_expire_time`. 0 if there is no such time."""
+    @_builtins.property
+    def next_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when the next of these credits expire. Absent if none of them expires."""
+
     def __init__(
         self,
         *,
         credits: _builtins.int = ...,
+        next_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        next_expire_credits: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_expire_time", b"next_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "next_expire_credits", b"next_expire_credits", "next_expire_time", b"next_expire_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBalanceResponse: _TypeAlias = GetBalanceResponse  # noqa: Y015
+
+@_typing.final
+class CreditEntry(_message.Message):
+    """Change of a user's credit balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    BALANCE_AFTER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID assigned by the service."""
+    kind: Global___CreditEntryKind.ValueType
+    """Kind of the change."""
+    credits: _builtins.int
+    """Number of credits: positive for an issue or a give-back, negative for a spend or an expiry."""
+    balance_after: _builtins.int
+    """Balance after the change, with all earlier changes."""
+    session_id: _builtins.str
+    """Id of the session, for a spend or a give-back. Empty for other kinds."""
+    subscription_id: _builtins.str
+    """Id of the subscription that an issue belongs to. Empty for other kinds, and if the grant named none."""
+    reason: _builtins.str
+    """Reason given by the caller of a grant or refund. Empty for other kinds."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the change. For an expiry, the time when the credits expired."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when these credits expire, for an issue or a give-back. If they expire at several times, the first one. Absent
+        if none of them expires.
+        """
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        kind: Global___CreditEntryKind.ValueType = ...,
+        credits: _builtins.int = ...,
+        balance_after: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        session_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_after", b"balance_after", "create_time", b"create_time", "credits", b"credits", "entry_id", b"entry_id", "expire_time", b"expire_time", "kind", b"kind", "reason", b"reason", "session_id", b"session_id", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditEntry: _TypeAlias = CreditEntry  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesRequest(_message.Message):
+    """Request for ListCreditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    page_size: _builtins.int
+    """Maximum number of results to return. 0 means 50; values above 100 are treated as 100."""
+    page_token: _builtins.str
+    """Token from `next_page_token` of the previous page. All other fields except `page_size` must be unchanged. Empty for
+    the first page.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesRequest: _TypeAlias = ListCreditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesResponse(_message.Message):
+    """Response to ListCreditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page, to be sent as `page_token`. Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditEntry]:
+        """Changes of this page, newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___CreditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesResponse: _TypeAlias = ListCreditEntriesResponse  # noqa: Y015
 
 @_typing.final
 class GrantCreditsRequest(_message.Message):
@@ -597,22 +763,36 @@ class GrantCreditsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """User who gets the credits. The service does not check that the user exists."""
     credits: _builtins.int
     """Number of credits: 1 to 1 000 000."""
     reason: _builtins.str
     """Reason, such as "subscription, June". Stored and logged, so it must not contain personal data."""
+    subscription_id: _builtins.str
+    """Id of the subscription that the credits belong to, for ListCreditEntries. Empty if there is none. The service does
+    not check that the subscription exists.
+    """
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time from which the credits no longer count. Absent: they never expire. If the call is processed at this time or
+        later, for example because an outbox delivered it late, the credits expire 30 days after the grant.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         credits: _builtins.int = ...,
         reason: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        subscription_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "expire_time", b"expire_time", "reason", b"reason", "subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -639,3 +819,42 @@ class GrantCreditsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GrantCreditsResponse: _TypeAlias = GrantCreditsResponse  # noqa: Y015
+
+@_typing.final
+class ExpireCreditsRequest(_message.Message):
+    """Request for ExpireCredits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireCreditsRequest: _TypeAlias = ExpireCreditsRequest  # noqa: Y015
+
+@_typing.final
+class ExpireCreditsResponse(_message.Message):
+    """Response to ExpireCredits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireCreditsResponse: _TypeAlias = ExpireCreditsResponse  # noqa: Y015

@@ -65,10 +65,20 @@ class PaymentServiceStub:
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.ListCreditEntries = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ListCreditEntries',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.FromString,
+                _registered_method=True)
         self.GrantCredits = channel.unary_unary(
                 '/solo60.payment.v1.PaymentService/GrantCredits',
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+                _registered_method=True)
+        self.ExpireCredits = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ExpireCredits',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
                 _registered_method=True)
 
 
@@ -105,6 +115,9 @@ class PaymentServiceServicer:
     def RefundSession(self, request, context):
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
         late charge is rejected. In both cases the member pays nothing.
+
+        Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+        meanwhile, its credits return in a new lot, which expires after 30 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,14 +133,32 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0.
+        """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+        time on. Does not check that the user exists: the balance of an unknown user is 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCreditEntries(self, request, context):
+        """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+        this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GrantCredits(self, request, context):
-        """Grants credits to a user without a charge, for a subscription month or as goodwill.
+        """Grants credits to a user without a charge, for a subscription's period or as goodwill.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpireCredits(self, request, context):
+        """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+        outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+        expired credits, so a late call does not change any balance.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,10 +197,20 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceResponse.SerializeToString,
             ),
+            'ListCreditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCreditEntries,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.SerializeToString,
+            ),
             'GrantCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.GrantCredits,
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.SerializeToString,
+            ),
+            'ExpireCredits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpireCredits,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -346,6 +387,33 @@ class PaymentService:
             _registered_method=True)
 
     @staticmethod
+    def ListCreditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ListCreditEntries',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GrantCredits(request,
             target,
             options=(),
@@ -362,6 +430,33 @@ class PaymentService:
             '/solo60.payment.v1.PaymentService/GrantCredits',
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpireCredits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ExpireCredits',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -3,6 +3,10 @@
 isort:skip_file
 Payments: charges and refunds of sessions, by card or in credits.
 
+Credits are stored in lots: each grant is one, with its own expiry or none. A charge takes credits from the lot that
+expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
+on, a lot no longer counts.
+
 Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
 idempotency key.
 """
@@ -53,6 +57,9 @@ class PaymentServiceStub:
     RefundSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
     late charge is rejected. In both cases the member pays nothing.
+
+    Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+    meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]
     """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
@@ -60,9 +67,20 @@ class PaymentServiceStub:
     charged.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]
-    """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+    """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+    time on. Does not check that the user exists: the balance of an unknown user is 0.
+    """
+    ListCreditEntries: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListCreditEntriesRequest, _payment_pb2.ListCreditEntriesResponse]
+    """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+    this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+    """
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
-    """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
+    """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+    outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+    expired credits, so a late call does not change any balance.
+    """
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -85,6 +103,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     RefundSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]  # type: ignore[assignment]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
     late charge is rejected. In both cases the member pays nothing.
+
+    Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+    meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]  # type: ignore[assignment]
     """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
@@ -92,9 +113,20 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     charged.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]  # type: ignore[assignment]
-    """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+    """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+    time on. Does not check that the user exists: the balance of an unknown user is 0.
+    """
+    ListCreditEntries: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListCreditEntriesRequest, _payment_pb2.ListCreditEntriesResponse]  # type: ignore[assignment]
+    """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+    this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+    """
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
-    """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
+    """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+    outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+    expired credits, so a late call does not change any balance.
+    """
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Charges and refunds sessions, and stores members' credits."""
@@ -138,6 +170,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_payment_pb2.RefundSessionResponse, _abc.Awaitable[_payment_pb2.RefundSessionResponse]]:
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
         late charge is rejected. In both cases the member pays nothing.
+
+        Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+        meanwhile, its credits return in a new lot, which expires after 30 days.
         """
 
     @_abc_1.abstractmethod
@@ -157,7 +192,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GetBalanceResponse, _abc.Awaitable[_payment_pb2.GetBalanceResponse]]:
-        """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+        """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+        time on. Does not check that the user exists: the balance of an unknown user is 0.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCreditEntries(
+        self,
+        request: _payment_pb2.ListCreditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ListCreditEntriesResponse, _abc.Awaitable[_payment_pb2.ListCreditEntriesResponse]]:
+        """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+        this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+        """
 
     @_abc_1.abstractmethod
     def GrantCredits(
@@ -165,6 +212,17 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.GrantCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GrantCreditsResponse, _abc.Awaitable[_payment_pb2.GrantCreditsResponse]]:
-        """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+        """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+
+    @_abc_1.abstractmethod
+    def ExpireCredits(
+        self,
+        request: _payment_pb2.ExpireCreditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ExpireCreditsResponse, _abc.Awaitable[_payment_pb2.ExpireCreditsResponse]]:
+        """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+        outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+        expired credits, so a late call does not change any balance.
+        """
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -227,7 +227,9 @@ class Plan(_message.Message):
     name: _builtins.str
     """Name shown to members, such as "Ten hours"."""
     credits_per_month: _builtins.int
-    """Credits granted per month."""
+    """Credits granted per trial or month. They expire at the end of the following period, or 30 days after the grant if
+    that is later.
+    """
     trial_days: _builtins.int
     """Length of the free trial in days, at most 90. 0: the first month is charged immediately."""
     @_builtins.property
