@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from contracts.errors import IdempotencyKeyReused
 from services.subscription.domain import new_subscription
 from services.subscription.rows import plan_of
 
@@ -27,8 +28,8 @@ _FIND_BY_KEY = """
 _HAS_OPEN = "select exists (select from subscription_orders where user_id = $1)"
 _ADD = """
     insert into subscription_orders
-        (subscription_id, caller, idempotency_key, user_id, plan_id, trial_days, create_time)
-    values ($1, $2, $3, $4, $5, $6, $7)
+        (subscription_id, caller, idempotency_key, request_sha256, user_id, plan_id, trial_days, create_time)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)
 """
 _DELETE = "delete from subscription_orders where subscription_id = $1"
 
@@ -67,8 +68,14 @@ class Orders:
         return _order(await self._connection.fetchrow(_FIND, subscription_id))
 
     async def find_by_key(self, keyed: KeyedRequest) -> Order | None:
-        """Return the open order of an earlier request with the same idempotency key, or None."""
-        return _order(await self._connection.fetchrow(_FIND_BY_KEY, keyed.caller, keyed.key))
+        """Return the open order of an earlier request with the same idempotency key, or None.
+
+        Raises IdempotencyKeyReused if the earlier request was a different one.
+        """
+        row = await self._connection.fetchrow(_FIND_BY_KEY, keyed.caller, keyed.key)
+        if row is not None and row["request_sha256"] != keyed.sha256:
+            raise IdempotencyKeyReused
+        return _order(row)
 
     async def has_open(self, user_id: UUID) -> bool:
         """Return whether a user has an open order."""
@@ -77,8 +84,8 @@ class Orders:
 
     async def add(self, new: Order, keyed: KeyedRequest) -> None:
         """Add an order. The caller holds the user's lock and has checked that the user has no open order."""
-        ids = (new.subscription_id, keyed.caller, keyed.key, new.user_id, new.plan.plan_id)
-        await self._connection.execute(_ADD, *ids, new.trial_days, new.create_time)
+        given = (new.user_id, new.plan.plan_id, new.trial_days, new.create_time)
+        await self._connection.execute(_ADD, new.subscription_id, keyed.caller, keyed.key, keyed.sha256, *given)
 
     async def delete(self, subscription_id: UUID) -> None:
         """Delete a settled order."""
