@@ -68,7 +68,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
             TIDY_INTERVAL_S,
         ),
     ):
-        workflow = SubscriptionWorkflow(store, commands, follow_ups, processor, runtime.now)
+        workflow = SubscriptionWorkflow(store, commands, follow_ups, processor, webhook_handler, runtime.now)
         yield SubscriptionServicer(store, commands, webhook_handler, workflow, mailer, users, runtime.now)
 
 

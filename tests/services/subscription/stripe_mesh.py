@@ -53,7 +53,7 @@ async def stripe_mesh(
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
             **stripe_server.settings(proxy.port),
         )
-        yield SubscriptionMesh(services, folder)
+        yield SubscriptionMesh(services, folder, "pm_card_visa")
         await services.close()
 
 

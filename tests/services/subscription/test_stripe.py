@@ -24,13 +24,12 @@ from tests.services.subscription.stripe_mesh import (
     GOOD,
     at_stripe,
     paid,
-    proxy,
     request_of,
-    stripe_mesh,
     subscribe,
     wait_for_status,
 )
 from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, TEN_HOURS, event, month_after, webhook
+from tests.support.eventually import eventually
 from tests.support.stripe_proxy import Fault
 from tests.support.webhook_signing import PROCESSOR_SECRET
 
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
     from tests.support.stripe_proxy import StripeProxy
     from tests.support.stripe_server import StripeServer
-
-__all__ = ["proxy", "stripe_mesh"]
 
 CREATE = ("POST /v1/subscriptions", "")
 KEY = ((IDEMPOTENCY_KEY, "subscribe-with-stripe"),)
@@ -128,6 +125,27 @@ async def test_an_unknown_outcome_of_a_start_is_resolved_by_the_same_key(
         first.subscription.subscription_id
     ]
     assert await stripe_mesh.fetch("subscription", "select from subscription_orders") == []
+
+
+async def test_webhooks_before_the_subscription_is_stored_take_effect_with_it(
+    stripe_mesh: SubscriptionMesh, stripe_server: StripeServer, proxy: StripeProxy
+) -> None:
+    """A webhook about a subscription whose start had no answer is held, and takes effect once the start is repeated."""
+    stripe_server.send_webhooks(f"{stripe_mesh.http_url}/webhooks/stripe", PROCESSOR_SECRET, *EVENTS)
+    request = request_of(await stripe_mesh.create_member(), "pm_card_visa", FOUR_HOURS)
+    proxy.add_fault(*CREATE, Fault.LOSE_ANSWER)
+    held = "select hold_reason from webhooks where event is null and hold_reason is not null"
+    with pytest.raises(Unavailable):
+        await stripe_mesh.subscriptions.CreateSubscription(request, metadata=KEY)
+
+    async def is_held() -> bool:
+        return await stripe_mesh.fetch("subscription", held) != []
+
+    await eventually(is_held)
+    await stripe_mesh.subscriptions.CreateSubscription(request, metadata=KEY)
+
+    assert await stripe_mesh.fetch("subscription", held) == []
+    assert await stripe_mesh.balance(request.user_id) == 40
 
 
 async def test_an_order_that_nobody_repeats_is_settled(
