@@ -114,7 +114,15 @@ class PaymentServiceServicer:
 
     def RefundSession(self, request, context):
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
         Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
         meanwhile, its credits return in a new lot, which expires after 30 days.
@@ -124,9 +132,11 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreditBackSession(self, request, context):
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

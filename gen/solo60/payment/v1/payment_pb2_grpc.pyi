@@ -7,8 +7,8 @@ Credits are stored in lots: each grant is one, with its own expiry or none. A ch
 expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
 on, a lot no longer counts.
 
-Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
-idempotency key.
+Each session is charged at most once, even if a call is repeated: the session id is the idempotency key. Refunds
+return at most what was charged.
 """
 
 from collections import abc as _abc
@@ -56,15 +56,25 @@ class PaymentServiceStub:
     """
     RefundSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
     Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
     meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]
     """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
@@ -102,15 +112,25 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     RefundSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]  # type: ignore[assignment]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
     Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
     meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]  # type: ignore[assignment]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
@@ -169,7 +189,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.RefundSessionResponse, _abc.Awaitable[_payment_pb2.RefundSessionResponse]]:
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
         Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
         meanwhile, its credits return in a new lot, which expires after 30 days.
@@ -181,9 +209,11 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.CreditBackSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.CreditBackSessionResponse, _abc.Awaitable[_payment_pb2.CreditBackSessionResponse]]:
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
 
     @_abc_1.abstractmethod
