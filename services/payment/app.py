@@ -29,7 +29,7 @@ def payment_service(processor: Callable[[Database], CardProcessor] = TestModePro
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:
         store = PaymentStore(runtime.database)
-        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub), runtime.now)
+        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub))
         cashier = Cashier(store, processor(runtime.database), accounts, runtime.now)
         yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, runtime.now)
 

@@ -95,8 +95,9 @@ class Cashier:
                 return payment
             if order.payment_method is PaymentMethod.CARD:
                 return await ledger.add_payment(order, PaymentStatus.PENDING, self._now())
-            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, self._now())
-            await self._accounts.charge(ledger, payment)
+            now = self._now()
+            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, now)
+            await self._accounts.charge(ledger, payment, now)
             return payment
 
     @retried_on_conflict
@@ -182,7 +183,7 @@ class Cashier:
             reverses=await ledger.charge_of(payment) if payment_method is payment.order.payment_method else None,
         )
         if payment_method is PaymentMethod.CREDITS:
-            await self._accounts.give_back(ledger, payment, transaction_id, payment.order.price.credits)
+            await self._accounts.give_back(ledger, payment, transaction_id, payment.order.price.credits, now)
         return await ledger.refund(payment, Refund(payment_method, reason, now))
 
 
