@@ -51,7 +51,7 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:
         store = PaymentStore(runtime.database)
-        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub), runtime.now)
+        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub))
         async with nullcontext(processor(runtime.database)) if processor else open_processor(runtime) as cards:
             cashier = Cashier(store, cards, accounts, runtime.now)
             yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, runtime.now)

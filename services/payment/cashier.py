@@ -42,7 +42,7 @@ class Cashier:
         self._store = store
         self._processor = processor
         self._accounts = accounts
-        self._refund_ledger = RefundLedger(accounts, now)
+        self._refund_ledger = RefundLedger(accounts)
         self._partial_refunds = PartialRefunds(store, processor, self._refund_ledger, now)
         self._now = now
 
@@ -99,8 +99,9 @@ class Cashier:
                 return payment
             if order.payment_method is PaymentMethod.CARD:
                 return await ledger.add_payment(order, PaymentStatus.PENDING, self._now())
-            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, self._now())
-            await self._accounts.charge(ledger, payment)
+            now = self._now()
+            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, now)
+            await self._accounts.charge(ledger, payment, now)
             return payment
 
     @retried_on_conflict
@@ -129,7 +130,9 @@ class Cashier:
                 and payment.status is PaymentStatus.CAPTURED
                 and payment.order.payment_method is PaymentMethod.CREDITS
             ):
-                return await self._refund_ledger.refund_rest(ledger, payment, PaymentMethod.CREDITS, reason)
+                return await self._refund_ledger.refund_rest(
+                    ledger, payment, PaymentMethod.CREDITS, reason, self._now()
+                )
             if payment is None or payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED):
                 await ledger.void(session_id, reason, self._now())
             return payment
@@ -146,7 +149,9 @@ class Cashier:
                 return payment
             # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
             if payment.status is PaymentStatus.CAPTURED and not session.is_void:
-                return await self._refund_ledger.refund_rest(ledger, payment, PaymentMethod.CREDITS, reason)
+                return await self._refund_ledger.refund_rest(
+                    ledger, payment, PaymentMethod.CREDITS, reason, self._now()
+                )
             return payment
 
     async def _finish_card_refund(self, payment: Payment) -> Payment:
@@ -176,7 +181,7 @@ class Cashier:
                 )
             if payment.status is PaymentStatus.CAPTURED:
                 payment = await self._refund_ledger.refund_rest(
-                    ledger, payment, PaymentMethod.CARD, session.void_reason or ""
+                    ledger, payment, PaymentMethod.CARD, session.void_reason or "", self._now()
                 )
             return payment
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from services.payment.domain import PaymentMethod, PaymentStatus, Refund, RefundStatus, entries_of_refund
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
     from services.payment.credits.accounts import CreditAccounts
@@ -17,19 +16,17 @@ if TYPE_CHECKING:
 
 
 class RefundLedger:
-    """Ledger entries of refunds. `now` returns the current time in UTC."""
+    """Ledger entries of refunds."""
 
-    def __init__(self, accounts: CreditAccounts, now: Callable[[], datetime]) -> None:
+    def __init__(self, accounts: CreditAccounts) -> None:
         self._accounts = accounts
-        self._now = now
 
     async def refund_rest(
-        self, ledger: Ledger, payment: Payment, payment_method: PaymentMethod, reason: str
+        self, ledger: Ledger, payment: Payment, payment_method: PaymentMethod, reason: str, now: datetime
     ) -> Payment:
         """Add the refund of all that is left of a captured payment of a locked session; return the payment."""
         is_same = payment_method is payment.order.payment_method
         amount = payment.rest if is_same else payment.rest_in_credits
-        now = self._now()
         refund = Refund(payment_method, amount, reason, now)
         await ledger.refunds.add(payment, refund)
         return await self.post(ledger, replace(payment, refunds=(*payment.refunds, refund)), refund, now)
@@ -50,7 +47,7 @@ class RefundLedger:
             reverses=await ledger.charge_of(payment) if is_whole else None,
         )
         if refund.payment_method is PaymentMethod.CREDITS:
-            await self._accounts.give_back(ledger, payment, transaction_id, refund.amount)
+            await self._accounts.give_back(ledger, payment, transaction_id, refund.amount, now)
         is_over = not is_same or payment.refunded(RefundStatus.DONE) == order.amount
         if payment.status is PaymentStatus.CAPTURED and is_over:
             return await ledger.end_payment(payment, refund, now)
