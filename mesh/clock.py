@@ -116,25 +116,25 @@ class FileClock(MovableClock):
 
     def __init__(self, path: Path) -> None:
         super().__init__(read_offset(path))
-        self._path = path
+        self.path = path
         self._version = _version_of(path)
 
     @property
     def offset(self) -> timedelta:
         try:
-            version = _version_of(self._path)
+            version = _version_of(self.path)
             if version != self._version:
-                self._offset = read_offset(self._path)
+                self._offset = read_offset(self.path)
                 self._version = version
         except (OSError, ValueError) as error:
-            _log.error("the clock cannot be read, its offset remains", file=str(self._path), error=type(error).__name__)
+            _log.error("the clock cannot be read, its offset remains", file=str(self.path), error=type(error).__name__)
         return self._offset
 
     def advance(self, by: timedelta) -> None:
         """Move the clock forward in all processes that share its file; raise ValueError for a negative duration."""
         if by < timedelta():
             raise ValueError("A clock cannot be moved back.")
-        write_offset(self._path, self.offset + by)
+        write_offset(self.path, self.offset + by)
         self._call_back()
 
     @asynccontextmanager

@@ -138,6 +138,9 @@ class Settings(ServiceUrls):
     webhook_secrets: StandardSecrets | None = None
     card_processor_webhook_secrets: ProcessorSecrets | None = None
 
+    # Listen address for the plain HTTP of a service that has some, such as the endpoint for webhooks. Encryption is the
+    # job of a proxy in front of it. If unset, there is no listener; a local mesh sets it.
+    http_address: ListenAddress | None = None
     # The secret key of the account at the card processor, Stripe, and the address of its API. Without a key, cards are
     # in test mode: no card is charged.
     stripe_api_key: CardProcessorKey | None = None

@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 
 from contracts.events import aggregate_key_of
 from mesh.clock import SYSTEM_CLOCK
-from mesh.data.idempotency import KeyedRequest, claim, mark_replayed, store_response
+from mesh.data.idempotency import KeyedRequest, claim, find_response, mark_replayed, store_response
 from mesh.outbox.writer import add_messages, calls_to_subscribers, delete_messages, repeatable_call
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ class Transaction:
         await store_response(self.connection, keyed, response)
         self._open_keys -= 1
         return response
+
+    async def find_response(self, request: Message, response_type: type[Response]) -> Response | None:
+        """Return the response that `once` has stored for the same request and key, or None.
+
+        A method that calls a remote system before `once` asks this first, so that a repetition has no second effect
+        there. Raises IdempotencyKeyReused if the key came with another request before.
+        """
+        stored = await find_response(self.connection, KeyedRequest.of(request))
+        if stored is None:
+            return None
+        mark_replayed()
+        return response_type.FromString(stored)
 
     async def publish(self, event: Message) -> None:
         """Send `event` to each subscriber in a separate message, after the transaction commits.

@@ -100,9 +100,20 @@ async def claim(connection: Connection, keyed: KeyedRequest, offset: timedelta) 
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S) from error
     if is_first:
         return None
-    earlier = await connection.fetchrow(_FIND, *identity)
-    if earlier is None:  # deleted since the claim because of its age: the next attempt starts anew
+    stored = await find_response(connection, keyed)
+    if stored is None:  # deleted since the claim because of its age: the next attempt starts anew
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S)
+    return stored
+
+
+async def find_response(connection: Connection, keyed: KeyedRequest) -> bytes | None:
+    """Return the stored response of an earlier call with the same key, or None if there is none.
+
+    Raises IdempotencyKeyReused if the key came with another request before.
+    """
+    earlier = await connection.fetchrow(_FIND, keyed.caller, keyed.request_type, keyed.key)
+    if earlier is None:
+        return None
     if earlier["request_sha256"] != keyed.sha256:
         raise IdempotencyKeyReused
     stored: bytes | None = earlier["response"]

@@ -14,6 +14,7 @@ from mesh.data.notifications import listening
 from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
+from mesh.outbox.schedule import Schedule
 from mesh.outbox.servicer import OutboxServicer
 from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import BrokeredTransport, DirectTransport
@@ -53,7 +54,8 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
         relay = await stack.enter_async_context(run_relay(store, runtime.database_url, transport))
         if intake is not None:
             await stack.enter_async_context(intake.running())
-        yield OutboxServicer(OutboxAdministration(runtime.database), relay)
+        schedule = Schedule(runtime.database, runtime.timers)
+        yield OutboxServicer(OutboxAdministration(runtime.database), relay, schedule)
 
 
 @asynccontextmanager

@@ -82,6 +82,7 @@ class MeshForTests:
         self._channels: dict[str, Channels] = {}
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
+        self._database_urls: dict[str, str] = {}
         self.clock = MovableClock()
 
     def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
@@ -97,6 +98,10 @@ class MeshForTests:
         """Return the database of a service."""
         return self._databases[name]
 
+    def database_url_of(self, name: str) -> str:
+        """Return the URL of the database of a service."""
+        return self._database_urls[name]
+
     def write_keyring(self, records: list[KeyRecord]) -> None:
         """Replace the keyring file of all servers."""
         self.keyring_path.write_text(format_keyring(records))
@@ -106,6 +111,7 @@ class MeshForTests:
         own = {"service_api_key": SecretStr(self.keys[service.name]), "database_url": SecretStr(database_url)}
         settings = self.settings.model_copy(update=own)
         stack = self._running[service.name] = AsyncExitStack()
+        self._database_urls[service.name] = database_url
         self._databases[service.name] = await lazy_database(database_url, self.clock)
         stack.push_async_callback(self._databases[service.name].close)
         address = settings.listen_address_of(service.name)

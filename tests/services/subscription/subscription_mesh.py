@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.mail_sink import Mail
+    from mesh.serving.service import Service
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
     from tests.support.serving import MeshForTests
@@ -60,6 +61,11 @@ class SubscriptionMesh:
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
         """Stub of the subscription service, which is under test."""
         return self.services.stub(SubscriptionServiceStub)
+
+    @property
+    def http_url(self) -> str:
+        """URL of the subscription service's HTTP listener."""
+        return f"http://{self.services.settings.http_address}"
 
     @property
     def users(self) -> UserServiceAsyncStub:
@@ -103,8 +109,27 @@ class SubscriptionMesh:
         response = await self.services.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
         return response.credits
 
+    async def advance_to(self, time: datetime) -> None:
+        """Move the clock of all services to `time`, and wait until everything due is done."""
+        self.services.clock.advance(time - self.services.clock.now())
+        await self.wait_until_settled()
+
+    async def restart_after(self, service: Service, downtime: timedelta) -> None:
+        """Stop a service, move the clock of all services, and start it again on its database."""
+        database_url = self.services.database_url_of(service.name)
+        await self.services.stop(service.name)
+        self.services.clock.advance(downtime)
+        await self.services.start(service, database_url)
+
     async def mails(self) -> dict[str, Mail]:
         """Wait until every due mail has arrived, and return the mails by subject. Every subject must be unique."""
+        mails = await self.all_mails()
+        by_subject = {mail.subject: mail for mail in mails}
+        assert len(by_subject) == len(mails)
+        return by_subject
+
+    async def all_mails(self) -> list[Mail]:
+        """Wait until every due mail has arrived, and return the mails."""
         await self.wait_until_settled()
 
         async def have_arrived() -> bool:
@@ -112,14 +137,13 @@ class SubscriptionMesh:
             return len(read_mails(self.inbox_folder)) >= len(accepted)
 
         await eventually(have_arrived)
-        mails = read_mails(self.inbox_folder)
-        by_subject = {mail.subject: mail for mail in mails}
-        assert len(by_subject) == len(mails)
-        return by_subject
+        return read_mails(self.inbox_folder)
 
     async def reminders(self) -> list[tuple[int, datetime]]:
         """Return kind and date of each scheduled reminder."""
-        left = "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending'"
+        left = (
+            "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending' order by 2"
+        )
         rows = await self.fetch("subscription", left)
         stub = self.subscriptions.SendSubscriptionMail
         request_type = stub.method.request_type  # type: ignore[attr-defined]  # set by the mesh's channels
@@ -129,8 +153,8 @@ class SubscriptionMesh:
         """Wait until no due message is pending, and assert that there is no dead letter."""
 
         async def is_settled() -> bool:
-            due = "select message_id from outbox where status = 'pending' and deliver_time <= now()"
-            return not await self.fetch("subscription", due)
+            due = "select message_id from outbox where status = 'pending' and deliver_time <= $1"
+            return not await self.fetch("subscription", due, self.services.clock.now())
 
         await eventually(is_settled)
         assert (
