@@ -19,6 +19,8 @@ from solo60.payment.v1.payment_pb2 import (
     GetPaymentResponse,
     ListSessionPaymentsRequest,
     ListSessionPaymentsResponse,
+    ProcessWebhookRequest,
+    ProcessWebhookResponse,
     RefundSessionRequest,
     RefundSessionResponse,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from services.payment.cashier import Cashier
     from services.payment.credits.accounts import CreditAccounts
     from services.payment.credits.store import CreditStore
+    from services.payment.disputes.handler import DisputeHandler
     from services.payment.store import PaymentStore
 
 
@@ -44,12 +47,14 @@ class PaymentServicer(CreditServicer):
         cashier: Cashier,
         credit_store: CreditStore,
         accounts: CreditAccounts,
+        disputes: DisputeHandler,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._cashier = cashier
         self._credit_store = credit_store
         self._accounts = accounts
+        self._disputes = disputes
         self._now = now
 
     async def GetPayment(
@@ -91,3 +96,8 @@ class PaymentServicer(CreditServicer):
     ) -> CreditBackSessionResponse:
         payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
         return CreditBackSessionResponse(payment=render_payment(payment))
+
+    async def ProcessWebhook(
+        self, request: ProcessWebhookRequest, context: ServicerContext[ProcessWebhookRequest, ProcessWebhookResponse]
+    ) -> ProcessWebhookResponse:
+        return ProcessWebhookResponse(is_dispute=await self._disputes.process(request.payload, request.signature))

@@ -978,3 +978,53 @@ class ExpireCreditsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExpireCreditsResponse: _TypeAlias = ExpireCreditsResponse  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookRequest(_message.Message):
+    """Request for ProcessWebhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Body of the HTTP request, unparsed. At most 1 MiB minus 4 KiB, so that the request fits into one gRPC message."""
+    signature: _builtins.str
+    """Header "Stripe-Signature": "t=<seconds>,v1=<hexadecimal>", possibly with several "v1". One matching signature is
+    enough. Its time must be at most five minutes away from the current time.
+    """
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookRequest: _TypeAlias = ProcessWebhookRequest  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookResponse(_message.Message):
+    """Response to ProcessWebhook. The webhook was accepted, by this call or an earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_DISPUTE_FIELD_NUMBER: _builtins.int
+    is_dispute: _builtins.bool
+    """Whether the webhook reports a dispute."""
+    def __init__(
+        self,
+        *,
+        is_dispute: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dispute", b"is_dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015

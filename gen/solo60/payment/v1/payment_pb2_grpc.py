@@ -75,6 +75,11 @@ class PaymentServiceStub:
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
                 _registered_method=True)
+        self.ProcessWebhook = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ProcessWebhook',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
+                _registered_method=True)
         self.ExpireCredits = channel.unary_unary(
                 '/solo60.payment.v1.PaymentService/ExpireCredits',
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
@@ -165,6 +170,17 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ProcessWebhook(self, request, context):
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ExpireCredits(self, request, context):
         """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
         outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
@@ -216,6 +232,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.GrantCredits,
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.SerializeToString,
+            ),
+            'ProcessWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProcessWebhook,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.SerializeToString,
             ),
             'ExpireCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.ExpireCredits,
@@ -440,6 +461,33 @@ class PaymentService:
             '/solo60.payment.v1.PaymentService/GrantCredits',
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProcessWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ProcessWebhook',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -86,6 +86,13 @@ class PaymentServiceStub:
     """
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
     ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
@@ -142,6 +149,13 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
     ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
@@ -243,6 +257,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GrantCreditsResponse, _abc.Awaitable[_payment_pb2.GrantCreditsResponse]]:
         """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+
+    @_abc_1.abstractmethod
+    def ProcessWebhook(
+        self,
+        request: _payment_pb2.ProcessWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ProcessWebhookResponse, _abc.Awaitable[_payment_pb2.ProcessWebhookResponse]]:
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
+        """
 
     @_abc_1.abstractmethod
     def ExpireCredits(
