@@ -190,8 +190,8 @@ class CardMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token of the card at the card processor. The token is passed on and never stored. The built-in test processor
-    accepts "tok_visa" and declines "tok_declined".
+    """Token of the card at the card processor. The token is passed on and never stored. At Stripe, a payment method
+    ("pm_...") or a token of a card ("tok_..."). Test mode accepts "tok_visa" and declines all others.
     """
     def __init__(
         self,
