@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mesh.serving.service import Runtime, Service
+from mesh.webhooks.secrets import processor_keys
 from services.payment.cards import TestModeProcessor
 from services.payment.cashier import Cashier
 from services.payment.credits.accounts import CreditAccounts
 from services.payment.credits.store import CreditStore
+from services.payment.disputes.handler import DisputeHandler
+from services.payment.http import http_app
 from services.payment.servicer import PaymentServicer
 from services.payment.store import PaymentStore
+from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.payment.v1 import payment_pb2
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
 
@@ -51,10 +55,13 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
     @asynccontextmanager
     async def open_payment(runtime: Runtime) -> AsyncIterator[PaymentServicer]:
         store = PaymentStore(runtime.database)
-        accounts = CreditAccounts(runtime.channels.stub(PaymentServiceStub), runtime.now)
+        payments = runtime.channels.stub(PaymentServiceStub)
+        accounts, keys = CreditAccounts(payments), processor_keys(runtime.settings.card_processor_webhook_secrets)
+        communication = runtime.channels.stub(CommunicationServiceStub)
+        disputes = DisputeHandler(store, keys, payments, communication, runtime.now)
         async with nullcontext(processor(runtime.database)) if processor else open_processor(runtime) as cards:
             cashier = Cashier(store, cards, accounts, runtime.now)
-            yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, runtime.now)
+            yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, disputes, runtime.now)
 
     return Service(
         name="payment",
@@ -62,6 +69,7 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
         add_to_server=add_PaymentServiceServicer_to_server,
         open=open_payment,
         migrations=Path(__file__).parent / "migrations",
+        http=http_app,
     )
 
 

@@ -8,11 +8,9 @@ from uuid import UUID
 from contracts.errors import PaymentNotFound
 from mesh.data.pages import page_of
 from services.payment.credits.servicer import CreditServicer
-from services.payment.domain import PaymentStatus
-from services.payment.wire import parse_order, render_payment
+from services.payment.wire import parse_order, parse_partial_refund, render_payment, render_refund
 from solo60.payment.v1.payment_pb2 import (
-    REFUND_OUTCOME_REFUNDED,
-    REFUND_OUTCOME_VOIDED,
+    REFUND_OUTCOME_PARTIALLY_REFUNDED,
     ChargeSessionRequest,
     ChargeSessionResponse,
     CreditBackSessionRequest,
@@ -21,6 +19,8 @@ from solo60.payment.v1.payment_pb2 import (
     GetPaymentResponse,
     ListSessionPaymentsRequest,
     ListSessionPaymentsResponse,
+    ProcessWebhookRequest,
+    ProcessWebhookResponse,
     RefundSessionRequest,
     RefundSessionResponse,
 )
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from services.payment.cashier import Cashier
     from services.payment.credits.accounts import CreditAccounts
     from services.payment.credits.store import CreditStore
+    from services.payment.disputes.handler import DisputeHandler
     from services.payment.store import PaymentStore
 
 
@@ -46,12 +47,14 @@ class PaymentServicer(CreditServicer):
         cashier: Cashier,
         credit_store: CreditStore,
         accounts: CreditAccounts,
+        disputes: DisputeHandler,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._cashier = cashier
         self._credit_store = credit_store
         self._accounts = accounts
+        self._disputes = disputes
         self._now = now
 
     async def GetPayment(
@@ -81,14 +84,10 @@ class PaymentServicer(CreditServicer):
     async def RefundSession(
         self, request: RefundSessionRequest, context: ServicerContext[RefundSessionRequest, RefundSessionResponse]
     ) -> RefundSessionResponse:
-        payment = await self._cashier.refund(UUID(request.session_id), request.reason)
-        if payment is None:
-            return RefundSessionResponse(outcome=REFUND_OUTCOME_VOIDED)
-        is_refunded = payment.status is PaymentStatus.REFUNDED
-        return RefundSessionResponse(
-            outcome=REFUND_OUTCOME_REFUNDED if is_refunded else REFUND_OUTCOME_VOIDED,
-            payment=render_payment(payment),
-        )
+        if request.refund_id:
+            payment = await self._cashier.refund_part(parse_partial_refund(request))
+            return RefundSessionResponse(outcome=REFUND_OUTCOME_PARTIALLY_REFUNDED, payment=render_payment(payment))
+        return render_refund(await self._cashier.refund(UUID(request.session_id), request.reason))
 
     async def CreditBackSession(
         self,
@@ -97,3 +96,8 @@ class PaymentServicer(CreditServicer):
     ) -> CreditBackSessionResponse:
         payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
         return CreditBackSessionResponse(payment=render_payment(payment))
+
+    async def ProcessWebhook(
+        self, request: ProcessWebhookRequest, context: ServicerContext[ProcessWebhookRequest, ProcessWebhookResponse]
+    ) -> ProcessWebhookResponse:
+        return ProcessWebhookResponse(is_dispute=await self._disputes.process(request.payload, request.signature))

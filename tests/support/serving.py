@@ -63,11 +63,19 @@ class Serve(Protocol):
 class MeshForTests:
     """Running services with the callers' keys and the services' databases.
 
-    `clock` is the clock of all services. A test moves it with `mesh.clock.advance(timedelta(days=7))`.
+    `clock` is the clock of all services. A test moves it with `mesh.clock.advance(timedelta(days=7))`. With
+    `http_service`, only that service listens on HTTP_ADDRESS.
     """
 
-    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        extra_scopes: Mapping[str, Iterable[str]] | None = None,
+        http_service: str = "",
+        **settings: Any,
+    ) -> None:
         self._extra_scopes = extra_scopes or {}
+        self._http_service = http_service
         self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
         self.keyring_path = folder / "keyring.json"
         self.write_keyring(self._records())
@@ -108,7 +116,12 @@ class MeshForTests:
 
     async def start(self, service: Service, database_url: str) -> None:
         """Serve `service` in this process."""
-        own = {"service_api_key": SecretStr(self.keys[service.name]), "database_url": SecretStr(database_url)}
+        own: dict[str, Any] = {
+            "service_api_key": SecretStr(self.keys[service.name]),
+            "database_url": SecretStr(database_url),
+        }
+        if self._http_service not in ("", service.name):
+            own["http_address"] = None
         settings = self.settings.model_copy(update=own)
         stack = self._running[service.name] = AsyncExitStack()
         self._database_urls[service.name] = database_url

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tests.support.http_messages import HttpMessage
 
 HOST = "127.0.0.1"
+REJECTION = b'HTTP/1.1 400 Bad Request\r\nContent-Length: 38\r\n\r\n{"error": {"code": "charge_disputed"}}'
 FAILURE = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 2\r\n\r\n{}"
 
 
@@ -22,6 +23,7 @@ class Fault(Enum):
     LOSE_REQUEST = auto()  # cut the connection before the request is forwarded
     LOSE_ANSWER = auto()  # cut the connection after the card processor has answered
     FAIL = auto()  # forward the request, and answer 500
+    REJECT = auto()  # answer 400 without forwarding
     HANG = auto()  # forward the request, and never answer
 
 
@@ -82,6 +84,9 @@ class StripeProxy:
                 fault = self._fault_of(request)
                 if fault is Fault.LOSE_REQUEST:
                     return
+                if fault is Fault.REJECT:
+                    writer.write(REJECTION)
+                    continue
                 answer = await self._answer_to(request)
                 if fault is Fault.LOSE_ANSWER:
                     return

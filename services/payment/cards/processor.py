@@ -20,7 +20,7 @@ class CardOutcome(StrEnum):
 class CardProcessor(Protocol):
     """Interface to a card processor.
 
-    Both methods are idempotent per key, including concurrent calls. Both raise contracts.errors.Unavailable if the
+    All methods are idempotent per key, including concurrent calls. They raise contracts.errors.Unavailable if the
     processor does not answer. The outcome is then unknown; repeat the call with the same key to learn the outcome.
     """
 
@@ -30,6 +30,13 @@ class CardProcessor(Protocol):
     async def refund(self, key: str) -> bool:
         """Refund or prevent the charge of a key; return whether the charge had been captured.
 
-        A captured charge is refunded in full. A charge that arrives later gets the outcome CALLED_OFF. The method is
-        therefore safe to call while the outcome of the charge is unknown.
+        All that is left of a captured charge is refunded. A charge that arrives later gets the outcome CALLED_OFF. The
+        method is therefore safe to call while the outcome of the charge is unknown.
+        """
+
+    async def refund_part(self, key: str, refund_key: str, minor_units: int) -> bool:
+        """Refund a part of the captured charge of a key, once per `refund_key`.
+
+        Return False if the processor rejects the refund and has returned nothing. The same refund key must not be used
+        with other arguments.
         """

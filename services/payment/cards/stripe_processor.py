@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Key of our idempotency key, the session id, in the metadata of an intent.
 SESSION_ID_KEY = "solo60_session_id"
+# Key of a partial refund's id in the metadata of a refund.
+REFUND_ID_KEY = "solo60_refund_id"
 
 # Without an entry: the outcome is not known yet, or the intent waits for its confirmation.
 _OUTCOMES = {
@@ -79,6 +81,29 @@ class StripeProcessor:
         if _outcome_of(intent) is not CardOutcome.CAPTURED:
             return False
         await self._refund_rest(key, intent)
+        return True
+
+    async def refund_part(self, key: str, refund_key: str, minor_units: int) -> bool:
+        """Create a refund, unless the intent has one with this key."""
+        stored = await self._stored.find(key)
+        if stored is None or stored.intent_id is None:
+            # The charge is one of test mode, so there is no money to return.
+            return True
+        refunds = self._client.v1.refunds
+        # Stripe forgets idempotency keys after a day, so the metadata of earlier refunds are compared too.
+        earlier = await self._client.ask(refunds.list_async({"payment_intent": stored.intent_id, "limit": 100}))
+        if any(_refund_key_of(refund) == refund_key for refund in earlier.data):
+            return True
+        params: stripe.params.RefundCreateParams = {
+            "payment_intent": stored.intent_id,
+            "amount": minor_units,
+            "metadata": {REFUND_ID_KEY: refund_key},
+        }
+        try:
+            await self._client.ask(refunds.create_async(params, {"idempotency_key": f"{key}/refund/{refund_key}"}))
+        except RequestRejected as error:
+            _log.warning("refund rejected", session_id=key, code=error.code)
+            return False
         return True
 
     async def _stored_intent(self, key: str, card_token: str, price: Price) -> stripe.PaymentIntent | None:
@@ -152,3 +177,8 @@ def _outcome_of(intent: stripe.PaymentIntent) -> CardOutcome:
     if outcome is None:
         raise Unavailable("The card processor has not decided yet.")
     return outcome
+
+
+def _refund_key_of(refund: stripe.Refund) -> str:
+    metadata = refund.metadata
+    return metadata[REFUND_ID_KEY] if metadata is not None and REFUND_ID_KEY in metadata else ""

@@ -46,3 +46,15 @@ class TestModeProcessor:
                 key,
             )
         return bool(returned)
+
+    async def refund_part(self, key: str, refund_key: str, minor_units: int) -> bool:
+        """Record the refund. The caller checks the amount."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "insert into card_refunds (refund_key, idempotency_key, minor_units) values ($1, $2, $3)"
+                " on conflict do nothing",
+                refund_key,
+                key,
+                minor_units,
+            )
+        return True

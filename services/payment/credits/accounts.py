@@ -13,7 +13,6 @@ from services.payment.domain import entries_of_charge, entries_of_expiry, entrie
 from solo60.payment.v1.payment_pb2 import ExpireCreditsRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
@@ -26,13 +25,11 @@ if TYPE_CHECKING:
 class CreditAccounts:
     """Members' credit accounts. `payments` is a stub of this service, for the outbox calls that book expiries."""
 
-    def __init__(self, payments: PaymentServiceAsyncStub, now: Callable[[], datetime]) -> None:
+    def __init__(self, payments: PaymentServiceAsyncStub) -> None:
         self._payments = payments
-        self._now = now
 
-    async def grant(self, ledger: Ledger, grant: Grant) -> int:
+    async def grant(self, ledger: Ledger, grant: Grant, now: datetime) -> int:
         """Grant credits to a user and return the new balance."""
-        now = self._now()
         lots = await self.lock(ledger, grant.user_id, now)
         transaction_id = await ledger.post(
             "grant",
@@ -46,25 +43,27 @@ class CreditAccounts:
         await self._schedule_expiry(ledger, grant.user_id)
         return balance_of(lots, now).credits + grant.credits
 
-    async def charge(self, ledger: Ledger, payment: Payment) -> None:
+    async def charge(self, ledger: Ledger, payment: Payment, now: datetime) -> None:
         """Take the price of a payment in credits; raise InsufficientCredits."""
-        now, order = self._now(), payment.order
+        order = payment.order
         changes = spending(await self.lock(ledger, order.user_id, now), order.price.credits)
         transaction_id = await ledger.post("charge", entries_of_charge(order), now, payment_id=payment.payment_id)
         await ledger.lots.change(order.user_id, transaction_id, changes)
 
-    async def give_back(self, ledger: Ledger, payment: Payment, transaction_id: UUID, credits_returned: int) -> None:
+    async def give_back(
+        self, ledger: Ledger, payment: Payment, transaction_id: UUID, credits_returned: int, now: datetime
+    ) -> None:
         """Return credits of a payment to the member's lots, as part of the given ledger transaction.
 
         The caller has locked the account with `lock`.
         """
         user_id, taken = payment.order.user_id, await ledger.lots.taken_by(payment.payment_id)
-        await ledger.lots.change(user_id, transaction_id, returning(taken, credits_returned, self._now()))
+        await ledger.lots.change(user_id, transaction_id, returning(taken, credits_returned, now))
         await self._schedule_expiry(ledger, user_id)
 
-    async def expire(self, ledger: Ledger, user_id: UUID) -> None:
+    async def expire(self, ledger: Ledger, user_id: UUID, now: datetime) -> None:
         """Book the expired lots of a user, and schedule the next expiry."""
-        await self.lock(ledger, user_id, self._now())
+        await self.lock(ledger, user_id, now)
         await self._schedule_expiry(ledger, user_id)
 
     async def lock(self, ledger: Ledger, user_id: UUID, now: datetime) -> list[Lot]:

@@ -77,6 +77,7 @@ class CreditEntryKind(StrEnum):
     CHARGE = "charge"
     EXPIRY = "expiry"
     REFUND = "refund"
+    PARTIAL_REFUND = "partial_refund"
     CREDIT_BACK = "credit_back"
 
 

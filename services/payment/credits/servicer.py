@@ -67,8 +67,8 @@ class CreditServicer(PaymentServiceServicer):
         self, request: ExpireCreditsRequest, context: ServicerContext[ExpireCreditsRequest, ExpireCreditsResponse]
     ) -> ExpireCreditsResponse:
         async with self._store.transaction() as ledger:
-            await self._accounts.expire(ledger, UUID(request.user_id))
+            await self._accounts.expire(ledger, UUID(request.user_id), self._now())
         return ExpireCreditsResponse()
 
     async def _grant_credits(self, ledger: Ledger, request: GrantCreditsRequest) -> GrantCreditsResponse:
-        return GrantCreditsResponse(credits=await self._accounts.grant(ledger, parse_grant(request)))
+        return GrantCreditsResponse(credits=await self._accounts.grant(ledger, parse_grant(request), self._now()))

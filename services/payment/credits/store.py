@@ -35,12 +35,14 @@ _ADD_LOTS = f"""
     select ({_ACCOUNT}), credits, credits, expire_time, replaces, $2
     from unnest($3::bigint[], $4::timestamptz[], $5::bigint[]) as line (credits, expire_time, replaces)
 """  # noqa: S608 - a constant
-# Both kinds of conditions have an index of their own.
+# Each kind of condition has an index of its own.
 _TAKEN_BY = """
     with own as (
         select transaction_id from transactions where payment_id = $1 and kind = 'charge'
         union all
         select transaction_id from transactions where payment_id = $1 and kind in ('refund', 'credit_back')
+        union all
+        select transaction_id from transactions where payment_id = $1 and kind = 'partial_refund'
     ), moved as (
         select lot_id, amount from lot_entries join own using (transaction_id)
         union all

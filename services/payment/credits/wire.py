@@ -20,6 +20,7 @@ _KINDS: dict[CreditEntryKind, pb.CreditEntryKind.ValueType] = {
     CreditEntryKind.CHARGE: pb.CREDIT_ENTRY_KIND_SPEND,
     CreditEntryKind.EXPIRY: pb.CREDIT_ENTRY_KIND_EXPIRY,
     CreditEntryKind.REFUND: pb.CREDIT_ENTRY_KIND_GIVE_BACK,
+    CreditEntryKind.PARTIAL_REFUND: pb.CREDIT_ENTRY_KIND_GIVE_BACK,
     CreditEntryKind.CREDIT_BACK: pb.CREDIT_ENTRY_KIND_GIVE_BACK,
 }
 

@@ -29,14 +29,14 @@ def noon() -> datetime:
     return NOON
 
 
-def accounts_at(now: Callable[[], datetime] = noon) -> CreditAccounts:
+def new_accounts() -> CreditAccounts:
     """Return credit accounts whose outbox calls are stored, but delivered by nobody."""
-    return CreditAccounts(offline_stub(PaymentServiceStub), now)
+    return CreditAccounts(offline_stub(PaymentServiceStub))
 
 
 def cashier_of(database: Database, now: Callable[[], datetime] = noon) -> Cashier:
     """Return a cashier on `database` with the test-mode card processor."""
-    return Cashier(PaymentStore(database), TestModeProcessor(database), accounts_at(now), now)
+    return Cashier(PaymentStore(database), TestModeProcessor(database), new_accounts(), now)
 
 
 @retried_on_conflict
@@ -45,18 +45,20 @@ async def grant(
     user_id: UUID,
     credits_granted: int = 10,
     expire_time: datetime | None = None,
-    now: Callable[[], datetime] = noon,
+    now: datetime = NOON,
 ) -> int:
     """Grant credits in a separate transaction, and return the new balance."""
     async with PaymentStore(database).transaction() as ledger:
-        return await accounts_at(now).grant(ledger, Grant(user_id, credits_granted, "goodwill", expire_time))
+        new = Grant(user_id, credits_granted, "goodwill", expire_time)
+        return await new_accounts().grant(ledger, new, now)
 
 
 @retried_on_conflict
-async def expire(database: Database, user_id: UUID, now: Callable[[], datetime]) -> None:
-    """Book the expired credits of a user in a separate transaction."""
+async def expire(database: Database, user_id: UUID, now: datetime) -> int:
+    """Book the expired credits of a user in a separate transaction, and return the balance that remains."""
     async with PaymentStore(database).transaction() as ledger:
-        await accounts_at(now).expire(ledger, user_id)
+        await new_accounts().expire(ledger, user_id, now)
+    return await balance(database, user_id, now)
 
 
 async def balance(database: Database, user_id: UUID, now: datetime = NOON) -> int:

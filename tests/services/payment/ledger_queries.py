@@ -40,6 +40,8 @@ async def net_card_charges(database: Database) -> int:
     async with database.connection() as connection:
         return int(
             await connection.fetchval(
-                "select coalesce(sum(minor_units), 0) from card_charges where outcome = 'captured' and not returned"
+                "select coalesce(sum(minor_units - (select coalesce(sum(minor_units), 0) from card_refunds as r"
+                " where r.idempotency_key = card_charges.idempotency_key)), 0)"
+                " from card_charges where outcome = 'captured' and not returned"
             )
         )

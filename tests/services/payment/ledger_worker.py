@@ -60,9 +60,9 @@ async def _ask(database: Database, rng: random.Random, operation: int) -> object
         case "grant":
             lifetime = rng.choice(LIFETIMES)
             expire_time = now + lifetime if lifetime else None
-            return await grant(database, user_id, rng.randrange(1, 10), expire_time, lambda: now)
+            return await grant(database, user_id, rng.randrange(1, 10), expire_time, now)
         case "expire":
-            return await expire(database, user_id, lambda: now)
+            return await expire(database, user_id, now)
         case "refund":
             return await cashier.refund(session_id, "session cancelled")
         case "credit_back":

@@ -32,6 +32,7 @@ async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
         services = await serve(
             *SERVICES.values(),
             smtp_url=SecretStr(mail_sink.url),
+            http_service="subscription",
             http_address=f"127.0.0.1:{free_ports(1)[0]}",
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),

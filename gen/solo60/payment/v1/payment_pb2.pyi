@@ -7,8 +7,8 @@ Credits are stored in lots: each grant is one, with its own expiry or none. A ch
 expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
 on, a lot no longer counts.
 
-Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
-idempotency key.
+Each session is charged at most once, even if a call is repeated: the session id is the idempotency key. Refunds
+return at most what was charged.
 """
 
 from collections import abc as _abc
@@ -44,7 +44,7 @@ class _PaymentStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     PAYMENT_STATUS_DECLINED: _PaymentStatus.ValueType  # 3
     """The card issuer declined the charge. Final."""
     PAYMENT_STATUS_REFUNDED: _PaymentStatus.ValueType  # 4
-    """The amount was charged and refunded; see `refund`. Final."""
+    """The amount was charged and refunded as a whole; see `refunds`. Final."""
     PAYMENT_STATUS_VOIDED: _PaymentStatus.ValueType  # 5
     """Voided before the charge. Final."""
 
@@ -60,10 +60,42 @@ PAYMENT_STATUS_CAPTURED: PaymentStatus.ValueType  # 2
 PAYMENT_STATUS_DECLINED: PaymentStatus.ValueType  # 3
 """The card issuer declined the charge. Final."""
 PAYMENT_STATUS_REFUNDED: PaymentStatus.ValueType  # 4
-"""The amount was charged and refunded; see `refund`. Final."""
+"""The amount was charged and refunded as a whole; see `refunds`. Final."""
 PAYMENT_STATUS_VOIDED: PaymentStatus.ValueType  # 5
 """Voided before the charge. Final."""
 Global___PaymentStatus: _TypeAlias = PaymentStatus  # noqa: Y015
+
+class _DisputeStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisputeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisputeStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPUTE_STATUS_UNSPECIFIED: _DisputeStatus.ValueType  # 0
+    """Not set. Never sent."""
+    DISPUTE_STATUS_INQUIRY: _DisputeStatus.ValueType  # 1
+    """The bank asks about the payment. No money has moved."""
+    DISPUTE_STATUS_OPEN: _DisputeStatus.ValueType  # 2
+    """The card processor has taken the money back until the bank decides."""
+    DISPUTE_STATUS_WON: _DisputeStatus.ValueType  # 3
+    """The bank has decided against the member, or an inquiry has ended. The money is back. Final."""
+    DISPUTE_STATUS_LOST: _DisputeStatus.ValueType  # 4
+    """The bank has decided for the member, who has the money. Final."""
+
+class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper):
+    """Status of a dispute."""
+
+DISPUTE_STATUS_UNSPECIFIED: DisputeStatus.ValueType  # 0
+"""Not set. Never sent."""
+DISPUTE_STATUS_INQUIRY: DisputeStatus.ValueType  # 1
+"""The bank asks about the payment. No money has moved."""
+DISPUTE_STATUS_OPEN: DisputeStatus.ValueType  # 2
+"""The card processor has taken the money back until the bank decides."""
+DISPUTE_STATUS_WON: DisputeStatus.ValueType  # 3
+"""The bank has decided against the member, or an inquiry has ended. The money is back. Final."""
+DISPUTE_STATUS_LOST: DisputeStatus.ValueType  # 4
+"""The bank has decided for the member, who has the money. Final."""
+Global___DisputeStatus: _TypeAlias = DisputeStatus  # noqa: Y015
 
 class _RefundOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -77,6 +109,12 @@ class _RefundOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundO
     """The session was charged and is refunded, by this call or an earlier one."""
     REFUND_OUTCOME_VOIDED: _RefundOutcome.ValueType  # 2
     """The session was not charged, and can no longer be charged."""
+    REFUND_OUTCOME_DISPUTED: _RefundOutcome.ValueType  # 3
+    """The member disputes the payment. If the bank decides against the member, the payment is refunded then; otherwise
+    the member has the money.
+    """
+    REFUND_OUTCOME_PARTIALLY_REFUNDED: _RefundOutcome.ValueType  # 4
+    """A part of the payment is refunded, by this call or an earlier one with the same `refund_id`."""
 
 class RefundOutcome(_RefundOutcome, metaclass=_RefundOutcomeEnumTypeWrapper):
     """Outcome of a refund."""
@@ -87,6 +125,12 @@ REFUND_OUTCOME_REFUNDED: RefundOutcome.ValueType  # 1
 """The session was charged and is refunded, by this call or an earlier one."""
 REFUND_OUTCOME_VOIDED: RefundOutcome.ValueType  # 2
 """The session was not charged, and can no longer be charged."""
+REFUND_OUTCOME_DISPUTED: RefundOutcome.ValueType  # 3
+"""The member disputes the payment. If the bank decides against the member, the payment is refunded then; otherwise
+the member has the money.
+"""
+REFUND_OUTCOME_PARTIALLY_REFUNDED: RefundOutcome.ValueType  # 4
+"""A part of the payment is refunded, by this call or an earlier one with the same `refund_id`."""
 Global___RefundOutcome: _TypeAlias = RefundOutcome  # noqa: Y015
 
 class _CreditEntryKind:
@@ -146,8 +190,8 @@ class CardMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token of the card at the card processor. The token is passed on and never stored. The built-in test processor
-    accepts "tok_visa" and declines "tok_declined".
+    """Token of the card at the card processor. The token is passed on and never stored. At Stripe, a payment method
+    ("pm_...") or a token of a card ("tok_..."). Test mode accepts "tok_visa" and declines all others.
     """
     def __init__(
         self,
@@ -249,6 +293,8 @@ class Payment(_message.Message):
     REFUND_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUID assigned by the service."""
     session_id: _builtins.str
@@ -265,7 +311,7 @@ class Payment(_message.Message):
 
     @_builtins.property
     def refund(self) -> Global___Refund:
-        """Refund of the payment. Present only in PAYMENT_STATUS_REFUNDED."""
+        """Last refund of the payment. Present only in PAYMENT_STATUS_REFUNDED."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -274,6 +320,14 @@ class Payment(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last status change."""
+
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+        """All refunds of the payment, oldest first. Their amounts never exceed the amount of the payment."""
+
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
+        """Disputes of the payment at the bank, oldest first. Only card payments have any."""
 
     def __init__(
         self,
@@ -287,16 +341,66 @@ class Payment(_message.Message):
         refund: Global___Refund | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        disputes: _abc.Iterable[Global___Dispute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "money", b"money", "refund", b"refund", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "disputes", b"disputes", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "refunds", b"refunds", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_amount: _TypeAlias = _typing.Literal["money", "credits"]  # noqa: Y015
     _WhichOneofArgType_amount: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_amount) -> _WhichOneofReturnType_amount | None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class Dispute(_message.Message):
+    """Dispute: the member denies a card payment at the bank."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """Id of the dispute at the card processor, such as "dp_1RvQ2eK8oJ0p"."""
+    status: Global___DisputeStatus.ValueType
+    """Status of the dispute."""
+    reason: _builtins.str
+    """Reason in the card processor's words, such as "fraudulent"."""
+    @_builtins.property
+    def money(self) -> _money_pb2.Money:
+        """Disputed amount."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the first report of the dispute."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the last status change."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        status: Global___DisputeStatus.ValueType = ...,
+        money: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "money", b"money", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dispute_id", b"dispute_id", "money", b"money", "reason", b"reason", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
 
 @_typing.final
 class GetPaymentRequest(_message.Message):
@@ -480,23 +584,39 @@ class RefundSessionRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Id of the session. A session without a charge is voided."""
     reason: _builtins.str
     """Reason in the calling service's words, such as "session cancelled". Stored and logged, so it must not contain
     personal data.
     """
+    credits: _builtins.int
+    """Credits to return to the member's balance."""
+    refund_id: _builtins.str
+    """Id of a partial refund, chosen by the caller: a repeated call with the same id refunds nothing more."""
+    @_builtins.property
+    def money(self) -> _money_pb2.Money:
+        """Money to refund to the card, greater than zero, in the currency of the payment."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        money: _money_pb2.Money | None = ...,
+        credits: _builtins.int = ...,
+        refund_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credits", b"credits", "money", b"money"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credits", b"credits", "money", b"money", "reason", b"reason", "refund_id", b"refund_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_amount: _TypeAlias = _typing.Literal["money", "credits"]  # noqa: Y015
+    _WhichOneofArgType_amount: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_amount) -> _WhichOneofReturnType_amount | None: ...
 
 Global___RefundSessionRequest: _TypeAlias = RefundSessionRequest  # noqa: Y015
 
@@ -509,7 +629,7 @@ class RefundSessionResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
     outcome: Global___RefundOutcome.ValueType
-    """Whether the session was refunded or voided."""
+    """Outcome for the session."""
     @_builtins.property
     def payment(self) -> Global___Payment:
         """Current state of the payment. Absent if the session was voided before any charge."""
@@ -858,3 +978,53 @@ class ExpireCreditsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExpireCreditsResponse: _TypeAlias = ExpireCreditsResponse  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookRequest(_message.Message):
+    """Request for ProcessWebhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Body of the HTTP request, unparsed. At most 1 MiB minus 4 KiB, so that the request fits into one gRPC message."""
+    signature: _builtins.str
+    """Header "Stripe-Signature": "t=<seconds>,v1=<hexadecimal>", possibly with several "v1". One matching signature is
+    enough. Its time must be at most five minutes away from the current time.
+    """
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookRequest: _TypeAlias = ProcessWebhookRequest  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookResponse(_message.Message):
+    """Response to ProcessWebhook. The webhook was accepted, by this call or an earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_DISPUTE_FIELD_NUMBER: _builtins.int
+    is_dispute: _builtins.bool
+    """Whether the webhook reports a dispute."""
+    def __init__(
+        self,
+        *,
+        is_dispute: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dispute", b"is_dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015

@@ -75,6 +75,11 @@ class PaymentServiceStub:
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
                 _registered_method=True)
+        self.ProcessWebhook = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ProcessWebhook',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
+                _registered_method=True)
         self.ExpireCredits = channel.unary_unary(
                 '/solo60.payment.v1.PaymentService/ExpireCredits',
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
@@ -114,7 +119,15 @@ class PaymentServiceServicer:
 
     def RefundSession(self, request, context):
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
         Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
         meanwhile, its credits return in a new lot, which expires after 30 days.
@@ -124,9 +137,11 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreditBackSession(self, request, context):
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,6 +165,17 @@ class PaymentServiceServicer:
 
     def GrantCredits(self, request, context):
         """Grants credits to a user without a charge, for a subscription's period or as goodwill.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProcessWebhook(self, request, context):
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -206,6 +232,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.GrantCredits,
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.SerializeToString,
+            ),
+            'ProcessWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProcessWebhook,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.SerializeToString,
             ),
             'ExpireCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.ExpireCredits,
@@ -430,6 +461,33 @@ class PaymentService:
             '/solo60.payment.v1.PaymentService/GrantCredits',
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProcessWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ProcessWebhook',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -7,8 +7,8 @@ Credits are stored in lots: each grant is one, with its own expiry or none. A ch
 expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
 on, a lot no longer counts.
 
-Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
-idempotency key.
+Each session is charged at most once, even if a call is repeated: the session id is the idempotency key. Refunds
+return at most what was charged.
 """
 
 from collections import abc as _abc
@@ -56,15 +56,25 @@ class PaymentServiceStub:
     """
     RefundSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
     Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
     meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]
     """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
@@ -76,6 +86,13 @@ class PaymentServiceStub:
     """
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
     ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
@@ -102,15 +119,25 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     RefundSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]  # type: ignore[assignment]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
     Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
     meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]  # type: ignore[assignment]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]  # type: ignore[assignment]
     """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
@@ -122,6 +149,13 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
     ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
@@ -169,7 +203,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.RefundSessionResponse, _abc.Awaitable[_payment_pb2.RefundSessionResponse]]:
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
 
         Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
         meanwhile, its credits return in a new lot, which expires after 30 days.
@@ -181,9 +223,11 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.CreditBackSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.CreditBackSessionResponse, _abc.Awaitable[_payment_pb2.CreditBackSessionResponse]]:
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
 
     @_abc_1.abstractmethod
@@ -213,6 +257,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GrantCreditsResponse, _abc.Awaitable[_payment_pb2.GrantCreditsResponse]]:
         """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+
+    @_abc_1.abstractmethod
+    def ProcessWebhook(
+        self,
+        request: _payment_pb2.ProcessWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ProcessWebhookResponse, _abc.Awaitable[_payment_pb2.ProcessWebhookResponse]]:
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
+        """
 
     @_abc_1.abstractmethod
     def ExpireCredits(
