@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from services.subscription.commands import SubscriptionCommands
     from services.subscription.domain import Subscription
     from services.subscription.follow_ups import FollowUps
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from services.subscription.processors.interface import CardProcessor
     from services.subscription.store import SubscriptionStore, SubscriptionTransaction
     from services.subscription.webhook_handler import WebhookHandler

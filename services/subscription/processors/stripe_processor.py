@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mesh.card_processor import CardProcessorClient
     from services.subscription.domain import Subscription
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from services.subscription.plans import Plan
     from services.subscription.processors.customers import Customers
     from services.subscription.webhook_handler import WebhookHandler
