@@ -11,6 +11,7 @@ import structlog
 from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
 from services.subscription.domain import MailKind, SubscriptionStatus
+from services.subscription.grants import expire_time_of
 from services.subscription.mails import MemberMail
 from services.subscription.months import month_of
 from services.subscription.orders import Order
@@ -227,9 +228,10 @@ class SubscriptionCommands:
 
     async def _grant(self, tx: SubscriptionTransaction, subscription: Subscription, period_start: datetime) -> bool:
         """Record a grant and write its message to the payment service; return False if it was recorded before."""
-        if not await tx.grants.grant(subscription, period_start, self._now()):
+        now = self._now()
+        if not await tx.grants.grant(subscription, period_start, now):
             return False
-        await self._follow_ups.grant(tx, subscription, period_start)
+        await self._follow_ups.grant(tx, subscription, period_start, expire_time_of(subscription, period_start, now))
         return True
 
 

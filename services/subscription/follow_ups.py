@@ -43,13 +43,17 @@ class FollowUps:
         self._subscriptions = subscriptions
         self._in_test_mode = in_test_mode
 
-    async def grant(self, tx: Transaction, subscription: Subscription, period_start: datetime) -> None:
+    async def grant(
+        self, tx: Transaction, subscription: Subscription, period_start: datetime, expire_time: datetime
+    ) -> None:
         """Schedule the call that grants the credits of a billing period. The caller has recorded the grant."""
         request = GrantCreditsRequest(
             user_id=str(subscription.user_id),
             credits=subscription.plan.credits_per_month,
             reason=f"subscription {subscription.subscription_id}, period from {period_start:%Y-%m-%d}",
+            subscription_id=str(subscription.subscription_id),
         )
+        request.expire_time.FromDatetime(expire_time)
         await tx.call_later(self._payments.GrantCredits, request)
 
     async def mail(self, tx: Transaction, subscription: Subscription, mail: MemberMail) -> None:

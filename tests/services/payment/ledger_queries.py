@@ -45,3 +45,9 @@ async def net_card_charges(database: Database) -> int:
                 " from card_charges where outcome = 'captured' and not returned"
             )
         )
+
+
+async def someone_waits_for_a_lock(database: Database) -> bool:
+    """Return whether any session of the server waits for a lock."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))

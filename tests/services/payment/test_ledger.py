@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -25,7 +26,8 @@ from services.payment.domain import (
 )
 from services.payment.store import Ledger, PaymentStore
 from tests.services.payment.cashiers import NOON, balance, cashier_of, grant
-from tests.services.payment.ledger_queries import violations
+from tests.services.payment.ledger_queries import someone_waits_for_a_lock, violations
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -300,18 +302,10 @@ async def test_the_members_account_is_locked_before_it_is_read(database: Databas
     async with store.transaction() as ledger:
         (lot,) = await ledger.lots.lock(USER)
         charging = asyncio.ensure_future(cashier.charge(orders[0], ""))
-        await _someone_waits_for_a_lock(database)
+        await eventually(partial(someone_waits_for_a_lock, database))
         transaction_id = await ledger.post("grant", entries_of_grant(USER, -3), NOON)
         await ledger.lots.change(USER, transaction_id, LotChanges({lot.lot_id: -3}))
 
     with pytest.raises(InsufficientCredits):
         await charging
     assert await balance(database, USER) == 2
-
-
-async def _someone_waits_for_a_lock(database: Database) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            async with database.connection() as connection:
-                if await connection.fetchval("select count(*) from pg_locks where not granted"):
-                    return
