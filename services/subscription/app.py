@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
 from prometheus_client import REGISTRY
 
 from interceptors.metrics.registry import metrics_of
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 TIDY_INTERVAL_S = 3600.0
 COUNT_INTERVAL_S = 30.0
 
+_log = structlog.stdlib.get_logger("solo60.subscription")
+
 
 @asynccontextmanager
 async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServicer]:
@@ -68,7 +71,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
             TIDY_INTERVAL_S,
         ),
     ):
-        workflow = SubscriptionWorkflow(store, commands, follow_ups, processor, runtime.now)
+        workflow = SubscriptionWorkflow(store, commands, follow_ups, processor, webhook_handler, runtime.now)
         yield SubscriptionServicer(store, commands, webhook_handler, workflow, mailer, users, runtime.now)
 
 
@@ -79,6 +82,7 @@ async def _card_processor(
     """Yield Stripe if STRIPE_API_KEY is set, or test mode."""
     settings = runtime.settings
     if settings.stripe_api_key is None:
+        _log.info("cards are in test mode")
         yield TestModeProcessor(runtime.database, store, webhook_handler, runtime.now)
         return
     # Loading the SDK takes 30 MB and 0.2 s.
@@ -86,6 +90,7 @@ async def _card_processor(
     from services.subscription.processors.stripe_processor import StripeProcessor  # noqa: PLC0415
 
     async with open_card_processor(settings, runtime.troubles) as client:
+        _log.info("cards are charged", processor=settings.stripe_api_url)
         yield StripeProcessor(client, Customers(runtime.database), webhook_handler, runtime.now)
 
 

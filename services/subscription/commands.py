@@ -14,7 +14,7 @@ from services.subscription.domain import MailKind, SubscriptionStatus
 from services.subscription.grants import expire_time_of
 from services.subscription.mails import MemberMail
 from services.subscription.months import month_of
-from services.subscription.orders import Order
+from services.subscription.order import Order
 from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
 from services.subscription.wire import (
     render_activated_event,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mesh.transaction import Transaction
     from services.subscription.domain import Subscription
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
 

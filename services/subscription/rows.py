@@ -1,4 +1,4 @@
-"""Conversion of database rows to plans and subscriptions."""
+"""Conversion of database rows to plans, orders and subscriptions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import asyncpg
 
 from contracts.errors import SubscriptionNotFound
 from services.subscription.domain import Subscription
+from services.subscription.order import Order
 from services.subscription.plans import Plan
 from services.subscription.reports import PaymentFailed, Period
 
@@ -52,3 +53,11 @@ def subscription_of(row: asyncpg.Record | None) -> Subscription:
         end_time=row["end_time"],
         processor_end_time=row["processor_end_time"],
     )
+
+
+def order_of(row: asyncpg.Record | None) -> Order | None:
+    """Return the order in a joined row of `subscription_orders` and `plans`, or None for no row."""
+    if row is None:
+        return None
+    ids = (row["subscription_id"], row["user_id"])
+    return Order(*ids, plan_of(row), row["trial_days"], row["create_time"], is_repeated=True)

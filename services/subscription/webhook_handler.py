@@ -92,6 +92,10 @@ class WebhookHandler:
         """Store and process an event that this service has fetched from the card processor."""
         return await self._store_and_process(WebhookRef(Scheme.PROCESSOR, parse_event_id(payload)), payload)
 
+    async def release(self, processor_id: str) -> None:
+        """Process the webhooks that are held for a subscription at the card processor."""
+        await self._process_all(await self._inbox.held_of(processor_id))
+
     async def resolve(self, ref: WebhookRef, subscription_id: UUID) -> Event:
         """Apply a held webhook to one of our subscriptions, and return its event.
 

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from services.subscription.commands import SubscriptionCommands
     from services.subscription.domain import Subscription
     from services.subscription.follow_ups import FollowUps
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from services.subscription.processors.interface import CardProcessor
     from services.subscription.store import SubscriptionStore, SubscriptionTransaction
+    from services.subscription.webhook_handler import WebhookHandler
 
 # By then, the request of an order has ended, and the card processor has finished any request that it received.
 SETTLE_AFTER = timedelta(minutes=1)
@@ -46,12 +47,14 @@ class SubscriptionWorkflow:
         commands: SubscriptionCommands,
         follow_ups: FollowUps,
         processor: CardProcessor,
+        webhook_handler: WebhookHandler,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._commands = commands
         self._follow_ups = follow_ups
         self._processor = processor
+        self._webhook_handler = webhook_handler
         self._now = now
 
     async def create(self, request: pb.CreateSubscriptionRequest) -> pb.CreateSubscriptionResponse:
@@ -70,7 +73,9 @@ class SubscriptionWorkflow:
         except Exception:
             await self._drop(order)
             raise
-        return await self._complete_once(request, order, processor_id)
+        response = await self._complete_once(request, order, processor_id)
+        await self._release(processor_id)
+        return response
 
     async def settle(self, subscription_id: UUID) -> None:
         """Settle an order whose request has ended without an outcome."""
@@ -82,6 +87,7 @@ class SubscriptionWorkflow:
         if processor_id is not None:
             try:
                 await self._complete(order, processor_id)
+                await self._release(processor_id)
             except ServiceError as error:
                 if isinstance(error, Unavailable):
                     raise
@@ -116,6 +122,11 @@ class SubscriptionWorkflow:
         Raises SubscriptionNotFound.
         """
         await self._processor.sync(await self._store.find(subscription_id))
+
+    async def _release(self, processor_id: str) -> None:
+        """Process the webhooks of a new subscription that arrived before it was stored."""
+        if processor_id:
+            await self._webhook_handler.release(processor_id)
 
     async def _start(self, order: Order, card_token: str) -> str:
         """Start an order at the card processor, which may have started it for an earlier request."""

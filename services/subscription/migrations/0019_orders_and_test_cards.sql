@@ -6,6 +6,7 @@ create table subscription_orders (
     subscription_id uuid primary key,
     caller text not null,
     idempotency_key text not null,
+    request_sha256 bytea not null,
     -- One order at a time, so that two orders cannot charge one user twice.
     user_id uuid not null unique,
     plan_id uuid not null references plans,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from services.subscription.domain import Subscription
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
 
 
 class CardProcessor(Protocol):

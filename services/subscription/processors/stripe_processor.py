@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mesh.card_processor import CardProcessorClient
     from services.subscription.domain import Subscription
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from services.subscription.plans import Plan
     from services.subscription.processors.customers import Customers
     from services.subscription.webhook_handler import WebhookHandler
@@ -34,9 +34,9 @@ USER_ID_KEY = "solo60_user_id"
 NOT_FOUND = 404
 # A renewal a month: enough for more than eight years of downtime.
 MAX_INVOICES = 100
-# Statuses at Stripe of a subscription whose first charge failed, so that it never began, and of one that has ended.
-NEVER_BEGAN = ("incomplete", "incomplete_expired")
-ENDED = "canceled"
+# Statuses at Stripe of a subscription whose first charge has failed, and of one that charges nothing any more.
+UNPAID = ("incomplete", "incomplete_expired")
+OVER = ("canceled", "incomplete_expired")
 PAYMENT_METHOD_PREFIX = "pm_"
 
 _log = structlog.stdlib.get_logger("solo60.subscription.stripe")
@@ -72,11 +72,11 @@ class StripeProcessor:
         }
         if order.trial_end is not None:
             params["trial_end"] = int(order.trial_end.timestamp())
-        started = await self._client.ask(
-            self._client.v1.subscriptions.create_async(
-                params, {"idempotency_key": f"subscription/{order.subscription_id}"}
-            )
-        )
+        options: stripe.RequestOptions = {"idempotency_key": f"subscription/{order.subscription_id}"}
+        started = await self._client.ask(self._client.v1.subscriptions.create_async(params, options))
+        if not _has_begun(started, order):
+            await self._client.ask(self._client.v1.subscriptions.cancel_async(started.id))
+            raise CardDeclined
         return started.id
 
     async def find(self, order: Order) -> str | None:
@@ -88,7 +88,7 @@ class StripeProcessor:
             self._client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": MAX_INVOICES})
         )
         named = (each for each in found.data if _our_id(each) == str(order.subscription_id))
-        return next((each.id for each in named if each.status not in NEVER_BEGAN), None)
+        return next((each.id for each in named if _has_begun(each, order)), None)
 
     async def sync(self, subscription: Subscription) -> None:
         """Cancel the subscription at Stripe now or at the end of its period, or withdraw its planned end.
@@ -140,7 +140,7 @@ class StripeProcessor:
             if invoice.status == "paid":
                 await self._process(f"fetched_{invoice.id}", "invoice.paid", invoice)
         at_stripe = await self._client.ask(self._client.v1.subscriptions.retrieve_async(processor_id))
-        if at_stripe.status == ENDED:
+        if at_stripe.status in OVER:
             await self._process(f"fetched_{processor_id}", "customer.subscription.deleted", at_stripe)
 
     async def _process(self, event_id: str, kind: str, fetched: stripe.StripeObject) -> None:
@@ -227,13 +227,18 @@ class StripeProcessor:
             found = await self._client.ask(self._client.v1.subscriptions.retrieve_async(processor_id))
         except RequestRejected as error:
             return error.status == NOT_FOUND
-        return found.status in (ENDED, *NEVER_BEGAN)
+        return found.status in OVER
 
     async def _invoices(self, processor_id: str) -> list[stripe.Invoice]:
         found = await self._client.ask(
             self._client.v1.invoices.list_async({"subscription": processor_id, "limit": MAX_INVOICES})
         )
         return list(found.data)
+
+
+def _has_begun(subscription: stripe.Subscription, order: Order) -> bool:
+    """Return whether a subscription runs or ran: it has a trial, or its first charge has succeeded."""
+    return order.trial_end is not None or subscription.status not in UNPAID
 
 
 def _our_id(subscription: stripe.Subscription) -> str | None:

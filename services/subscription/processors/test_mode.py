@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mesh.data.database import Database
     from services.subscription.domain import Subscription
-    from services.subscription.orders import Order
+    from services.subscription.order import Order
     from services.subscription.reports import Report
     from services.subscription.store import SubscriptionStore
     from services.subscription.webhook_handler import WebhookHandler

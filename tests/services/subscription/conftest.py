@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import MailSink
+from tests.services.subscription.stripe_mesh import proxy, stripe_mesh
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
 from tests.support.ports import free_ports
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     from tests.support.postgres import DatabaseOpener
     from tests.support.serving import Serve
+
+__all__ = ["proxy", "stripe_mesh"]
 
 
 @pytest.fixture

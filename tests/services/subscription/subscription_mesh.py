@@ -56,6 +56,7 @@ class SubscriptionMesh:
 
     services: MeshForTests
     inbox_folder: Path
+    card_token: str = GOOD_CARD.card_token
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
@@ -79,8 +80,9 @@ class SubscriptionMesh:
 
     async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:
         """Subscribe a member and return the subscription; without `user_id`, create the member first."""
+        method = PaymentMethod(card_token=self.card_token)
         request = CreateSubscriptionRequest(
-            user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
+            user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=method, **fields
         )
         return (await self.subscriptions.CreateSubscription(request)).subscription
 
