@@ -26,7 +26,8 @@ GRANTS = "select payload from outbox where destination ~ 'GrantCredits' order by
 async def subscribe(fixture: SubscriptionFixture, plan_id: str, trial_days: int) -> Subscription:
     """Subscribe a new user."""
     async with fixture.store.transaction() as tx:
-        return await fixture.commands.subscribe(tx, uuid4(), UUID(plan_id), trial_days=trial_days)
+        order = await fixture.commands.order(tx, uuid4(), UUID(plan_id), trial_days=trial_days)
+        return await fixture.commands.subscribe(tx, order)
 
 
 async def renew(fixture: SubscriptionFixture, subscription: Subscription, period: Period) -> None:
