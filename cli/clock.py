@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.durations import parse_duration
+from cli.method_names import short_method_name
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
+from contracts.method import find_method
 from contracts.services import SERVICE_NAMES
 from local.advance import Advance, OpenWork, Step
 from local.movable_clock import only_mover_of, require_movable_clock
@@ -18,7 +21,7 @@ from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from mesh.clock import MovableClock
 
@@ -29,7 +32,10 @@ clock = typer.Typer(help="Show or move the time of a mesh started with `solo60 u
 def show(*, as_json: JsonFlag = False) -> None:
     """Show the time of the running mesh, and how far it is ahead of the system's clock."""
     found = require_movable_clock(load_settings())
-    facts = {"now": found.now().isoformat(timespec="seconds"), "ahead": str(found.offset)}
+    facts = {
+        "now": found.now().isoformat(timespec="seconds"),
+        "ahead": str(timedelta(seconds=round(found.offset.total_seconds()))),
+    }
     print_facts(facts, as_json=as_json)
 
 
@@ -78,8 +84,8 @@ def _moment(time: datetime) -> str:
 
 
 def _work_of(step: Step) -> str:
-    counts = {method.rpartition(".")[2]: count for method, count in step.delivered.items()}
-    return ", ".join([*(f"{count} {name}" for name, count in counts.items()), *step.timers])
+    counts = (f"{count} {short_method_name(find_method(f'/{name}'))}" for name, count in step.delivered.items())
+    return ", ".join([*counts, *step.timers])
 
 
 def _step_as_json(step: Step) -> dict[str, object]:

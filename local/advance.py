@@ -81,37 +81,33 @@ class Advance:
         target = self._clock.now() + by
         schedules = await self._finish_due_work(since=None)
         while self._clock.now() < target:
-            step_time = min([target, *_next_due_times(schedules)])
+            step_time, timers = _next_work(schedules, target)
             self._clock.advance(max(step_time - self._clock.now(), timedelta()))
             schedules = await self._finish_due_work(since=step_time)
+            self._report(step_time, schedules, timers)
         self.open.failed = {name: each.failed_count for name, each in schedules.items() if each.failed_count}
 
     async def _finish_due_work(self, since: datetime | None) -> dict[str, GetScheduleResponse]:
-        """Wait until no work is due, and report the step that began at `since`; return the last schedules.
+        """Wait until no work is due; return the last schedules, with the messages delivered since `since`.
 
         A message may move from one service to the next between two looks. So nothing is due only if two looks in a row
         find nothing, and no service has written a message between them.
         """
-        timers: set[str] = set()
         last_state, changed_at = None, time.monotonic()
         while True:
             looked_at = time.monotonic()
             schedules = await self._look(since)
             due = self._due_work(schedules)
-            timers |= {work for _, work in due if work != MESSAGES}
             state = (due, {name: each.last_sequence for name, each in schedules.items()})
             if state != last_state:
                 last_state, changed_at = state, looked_at
             elif not due:
-                break
+                return schedules
             elif looked_at - changed_at > PATIENCE_S:
                 self.open.stuck |= set(due)
             await asyncio.sleep(POLL_S)
             if any(each.failed_count for each in schedules.values()):
                 self._failing_s += time.monotonic() - looked_at
-        if since is not None:
-            self._report(since, schedules, timers)
-        return schedules
 
     async def _look(self, since: datetime | None) -> dict[str, GetScheduleResponse]:
         """Return the schedule of each service that answers."""
@@ -146,13 +142,19 @@ class Advance:
             due |= {(name, timer): 1 for timer in schedule.due_timers}
         return {work: count for work, count in due.items() if work not in self.open.stuck}
 
-    def _report(self, at: datetime, schedules: Mapping[str, GetScheduleResponse], timers: set[str]) -> None:
+    def _report(self, at: datetime, schedules: Mapping[str, GetScheduleResponse], timers: tuple[str, ...]) -> None:
         delivered: Counter[str] = Counter()
         for schedule in schedules.values():
             delivered.update({each.destination: each.count for each in schedule.delivered})
         if delivered or timers:
-            self._on_step(Step(at, dict(delivered), tuple(sorted(timers))))
+            self._on_step(Step(at, dict(delivered), timers))
 
 
-def _next_due_times(schedules: Mapping[str, GetScheduleResponse]) -> list[datetime]:
-    return [each.next_due_time.ToDatetime(UTC) for each in schedules.values() if each.HasField("next_due_time")]
+def _next_work(schedules: Mapping[str, GetScheduleResponse], target: datetime) -> tuple[datetime, tuple[str, ...]]:
+    """Return the time of the next work, at most `target`, and the timers of that time."""
+    times = {
+        name: each.next_due_time.ToDatetime(UTC) for name, each in schedules.items() if each.HasField("next_due_time")
+    }
+    step_time = min([target, *times.values()])
+    timers = {schedules[name].next_due_timer for name, due_time in times.items() if due_time == step_time} - {""}
+    return step_time, tuple(sorted(timers))
