@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,8 @@ from contracts.services import SERVICE_NAMES
 from local.advance import Advance, OpenWork, Step
 from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.config import load_settings
+from mesh.serving.channel import Channels
+from mesh.serving.keyring_file import own_key
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
@@ -72,8 +75,14 @@ def advance(
 
 
 async def _advance(moved: MovableClock, by: timedelta, on_step: Callable[[Step], None]) -> OpenWork:
-    async with operator_channels(operator_settings()) as channels:
-        outboxes = {name: channels.stub(OutboxServiceStub, at=name) for name in SERVICE_NAMES}
+    # Many looks at the schedules would fill the folder of spans.
+    settings = operator_settings().model_copy(update={"trace_sample_ratio": 0.0})
+    async with operator_channels(settings), AsyncExitStack() as stack:
+        outboxes = {}
+        for name in SERVICE_NAMES:
+            channels = Channels(settings, own_key(settings))
+            stack.push_async_callback(channels.close)
+            outboxes[name] = channels.stub(OutboxServiceStub, at=name)
         run = Advance(moved, outboxes, on_step)
         await run.run(by)
         return run.open

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mesh.clock import MovableClock
     from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
 
-POLL_S = 0.02
+# Pauses between looks at the same work: the first one, and the longest.
+FIRST_POLL_S = 0.01
+MAX_POLL_S = 0.2
 # Real time that work may take without any progress. Then the advance continues and reports the work as open.
 PATIENCE_S = 10.0
 MESSAGES = "messages"
@@ -64,7 +66,8 @@ class OpenWork:
 class Advance:
     """One advance of `clock`, which the services behind `outboxes` follow.
 
-    `on_step` is called after each step with work. `open` is the work that was not waited for.
+    `on_step` is called after each step with work. `open` is the work that was not waited for. Each stub needs a circuit
+    breaker of its own, because a breaker covers a method at all services.
     """
 
     def __init__(
@@ -93,19 +96,20 @@ class Advance:
         A message may move from one service to the next between two looks. So nothing is due only if two looks in a row
         find nothing, and no service has written a message between them.
         """
-        last_state, changed_at = None, time.monotonic()
+        last_state, changed_at, pause_s = None, time.monotonic(), FIRST_POLL_S
         while True:
             looked_at = time.monotonic()
             schedules = await self._look(since)
             due = self._due_work(schedules)
             state = (due, {name: each.last_sequence for name, each in schedules.items()})
             if state != last_state:
-                last_state, changed_at = state, looked_at
+                last_state, changed_at, pause_s = state, looked_at, FIRST_POLL_S
             elif not due:
                 return schedules
             elif looked_at - changed_at > PATIENCE_S:
                 self.open.stuck |= set(due)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_POLL_S)
             if any(each.failed_count for each in schedules.values()):
                 self._failing_s += time.monotonic() - looked_at
 
@@ -131,7 +135,7 @@ class Advance:
             except ServiceError:
                 if time.monotonic() > give_up_at:
                     return None
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(MAX_POLL_S)
 
     def _due_work(self, schedules: Mapping[str, GetScheduleResponse]) -> dict[tuple[str, str], int]:
         """Return the work to wait for: pairs of a service and its work, with the number of messages."""

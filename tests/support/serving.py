@@ -53,7 +53,7 @@ TEST_SETTINGS = {
 class Serve(Protocol):
     """Starter of services. Settings by field name override the defaults.
 
-    `extra_scopes` adds scopes, by caller, to those of the contracts.
+    `extra_scopes` adds scopes, by caller, to those of the contracts. `clock` is the clock of the services.
     """
 
     async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:
@@ -66,7 +66,13 @@ class MeshForTests:
     `clock` is the clock of all services. A test moves it with `mesh.clock.advance(timedelta(days=7))`.
     """
 
-    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        extra_scopes: Mapping[str, Iterable[str]] | None = None,
+        clock: MovableClock | None = None,
+        **settings: Any,
+    ) -> None:
         self._extra_scopes = extra_scopes or {}
         self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
         self.keyring_path = folder / "keyring.json"
@@ -82,7 +88,7 @@ class MeshForTests:
         self._channels: dict[str, Channels] = {}
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
-        self.clock = MovableClock()
+        self.clock = clock or MovableClock()
 
     def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
         """Return a stub with the key of `caller`: a service's key has its contract's scopes, the operator's has all.
