@@ -12,6 +12,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from local.mail_sink import read_mails
 from services.auth import app as auth
+from services.auth.stores import Stores
 from services.communication import app as communication
 from services.user import app as user
 from solo60.auth.v1.auth_pb2 import (
@@ -28,6 +29,7 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
@@ -48,18 +50,18 @@ HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
 class AuthClock:
-    """Clock of the auth service, a fixed distance ahead of the machine's clock."""
+    """Clock of the auth service that only the test advances."""
 
     def __init__(self) -> None:
-        self._ahead = timedelta()
+        self._now = datetime.now(UTC)
 
     def now(self) -> datetime:
         """Return the time of the auth service."""
-        return datetime.now(UTC) + self._ahead
+        return self._now
 
     def advance(self, by: timedelta) -> None:
         """Move the clock forward."""
-        self._ahead += by
+        self._now += by
 
 
 def auth_with(clock: AuthClock) -> Service:
@@ -81,6 +83,8 @@ class AuthMesh:
     services: MeshForTests
     inbox_folder: Path
     clock: AuthClock
+    served: Mapping[str, Service]
+    urls: Mapping[str, str]
 
     @property
     def auth(self) -> AuthServiceAsyncStub:
@@ -91,6 +95,11 @@ class AuthMesh:
     def users(self) -> UserServiceAsyncStub:
         """Stub of the user service."""
         return self.services.stub(UserServiceStub)
+
+    async def restart(self, name: str) -> None:
+        """Serve a stopped service again, on the same database."""
+        await self.services.start(self.served[name], self.urls[name])
+        await self.services.wait_until_connected(name)
 
     async def sign_up(self, email: str = EMAIL, password: str = PASSWORD) -> SignUpResponse:
         """Sign up a user called Ada."""
@@ -132,7 +141,11 @@ class AuthMesh:
 
     async def codes(self, subject: str) -> list[str]:
         """Return the codes in the mails with this subject, after every due mail has arrived."""
-        return [CODE.findall(mail.text)[0] for mail in await self.mails(subject)]
+        return [CODE.findall(mail.body)[0] for mail in await self.mails(subject)]
+
+    async def tidy(self) -> None:
+        """Delete everything that has expired, as the background task of the service does."""
+        await Stores.on(self.services.database("auth"), self.auth).tidy(self.clock.now())
 
     async def fetch(self, query: str, *values: object, service: str = "auth") -> list[Any]:
         """Query the database of a service."""

@@ -14,16 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from tests.support.postgres import DatabaseFactory
     from tests.support.serving import Serve
 
 
 @pytest.fixture
-async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[AuthMesh]:
+async def mesh(serve: Serve, database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[AuthMesh]:
     """Serve the auth service and those that it calls, with a mail server that stores its mails."""
     folder, clock = tmp_path / "inbox", AuthClock()
+    served = {service.name: service for service in (*OTHERS, auth_with(clock))}
+    urls = {name: await database_url(name) for name in served}
     async with MailSink(folder, port=0) as mail_sink:
         services = await serve(
-            *OTHERS, auth_with(clock), smtp_url=SecretStr(mail_sink.url), rate_limit_factor=1000.0
+            smtp_url=SecretStr(mail_sink.url), rate_limit_factor=1000.0, extra_scopes={"session": ["auth.verify"]}
         )
-        yield AuthMesh(services, folder, clock)
+        for name, service in served.items():
+            await services.start(service, urls[name])
+        yield AuthMesh(services, folder, clock, served, urls)
         await services.close()

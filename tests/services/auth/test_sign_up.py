@@ -7,7 +7,6 @@ import pytest
 
 from contracts.errors import EmailTaken, InvalidRequest, PasswordTooCommon, Unavailable
 from services.auth.passwords.common import COMMON_PASSWORDS
-from services.user import app as user
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 from tests.services.auth.auth_mesh import EMAIL, PASSWORD
@@ -98,7 +97,7 @@ async def test_sign_up_without_the_user_service_can_be_repeated(mesh: AuthMesh) 
         await mesh.auth.SignUp(request, metadata=key, timeout=3)
     assert await mesh.fetch("select from passwords") == []
 
-    await mesh.restart(user.SERVICE)
+    await mesh.restart("user")
 
     assert (await mesh.auth.SignUp(request, metadata=key, wait_for_ready=True)).user_id
 
