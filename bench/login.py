@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import random
+import socket
 import subprocess
 import sys
 import time
@@ -62,7 +63,12 @@ SAMPLES = 2_000
 PROBE_PAUSE_S = 0.001
 MS = 1000.0
 # No limit may reject a log-in of this benchmark.
-LIMITS = {"rate_limit_factor": 1000.0, "shed_queue_delay_s": 60.0, "shed_least_concurrency": 1000}
+LIMITS = {
+    "deadline_factor": 10.0,
+    "rate_limit_factor": 1000.0,
+    "shed_queue_delay_s": 60.0,
+    "shed_least_concurrency": 1000,
+}
 # A log-in of a separate address for each sample, so that no pause begins.
 KNOWN, UNKNOWN = "known-{}@members.example", "unknown-{}@members.example"
 
@@ -80,20 +86,24 @@ class LagProbe:
             self.lags_s.append(time.perf_counter() - due_s)
 
 
-def settings_in(folder: Path, key: str, database_url: str = "") -> Settings:
-    ports = {f"{name}_service_url": f"127.0.0.1:{41051 + index}" for index, name in enumerate(SERVICE_NAMES)}
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def settings_in(folder: Path, urls: dict[str, str], key: str, database_url: str = "") -> Settings:
     return load_settings(
         data_dir=folder,
         keyring_file=folder / "keyring.json",
         service_api_key=SecretStr(key),
         database_url=SecretStr(database_url) if database_url else None,
-        **ports,
+        **urls,
         **LIMITS,
     )
 
 
 def environment_of(settings: Settings) -> dict[str, str]:
-    urls = {f"{name}_service_url": settings.url_of(name) for name in SERVICE_NAMES}
     key, database_url = settings.service_api_key, settings.database_url
     return child_environment(
         data_dir=settings.data_dir,
@@ -101,7 +111,8 @@ def environment_of(settings: Settings) -> dict[str, str]:
         service_api_key=key.get_secret_value() if key else None,
         database_url=database_url.get_secret_value() if database_url else None,
         log_level="warning",
-        **urls,
+        auth_service_url=settings.url_of("auth"),
+        user_service_url=settings.url_of("user"),
         **LIMITS,
     )
 
@@ -143,13 +154,18 @@ async def measure(samples: int) -> None:
         records = [record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in keys.items()]
         (folder / "keyring.json").write_text(format_keyring(records), encoding="utf-8")
         async with EmbeddedPostgres(folder / "postgres") as postgres:
+            addresses = {f"{service}_service_url": f"127.0.0.1:{free_port()}" for service in ("auth", "user")}
             urls = {service: database_url_of(postgres.url, service) for service in ("auth", "user")}
             for service, url in urls.items():
                 await migrate(url, SERVICES_FOLDER / service / "migrations")
-            async with user_service(settings_in(folder, keys["user"], urls["user"])):
-                await add_users(settings_in(folder, keys[OPERATOR]), urls["auth"], AT_ONCE * ROUNDS + samples // 2)
+            async with user_service(settings_in(folder, addresses, keys["user"], urls["user"])):
+                await add_users(
+                    settings_in(folder, addresses, keys[OPERATOR]), urls["auth"], AT_ONCE * ROUNDS + samples // 2
+                )
                 await _measure_service(
-                    settings_in(folder, keys["auth"], urls["auth"]), settings_in(folder, keys[OPERATOR]), samples
+                    settings_in(folder, addresses, keys["auth"], urls["auth"]),
+                    settings_in(folder, addresses, keys[OPERATOR]),
+                    samples,
                 )
 
 
