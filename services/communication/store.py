@@ -24,6 +24,7 @@ _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
                           create_time, due_time, status, repeats_in_doubt, expire_time)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10)
+    on conflict (message_id) do nothing
 """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
@@ -93,7 +94,7 @@ class MessageStore:
         return Transaction.begin(self._database)
 
     async def add(self, tx: Transaction, new: NewMessage) -> None:
-        """Store a message that is due immediately."""
+        """Store a message that is due immediately; do nothing if a message with its id is stored."""
         await tx.connection.execute(
             _ADD,
             new.message_id,
