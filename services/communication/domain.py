@@ -41,7 +41,8 @@ class NewMessage:
     """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that stores it.
 
     `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
-    `expire_time`. None means that the message never expires.
+    `expire_time`. None means that the message never expires. `user_id` is the recipient's id, if the recipient has an
+    account.
     """
 
     message_id: UUID
@@ -54,6 +55,7 @@ class NewMessage:
     create_time: datetime
     repeats_in_doubt: bool
     expire_time: datetime | None = None
+    user_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

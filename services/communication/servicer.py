@@ -16,7 +16,7 @@ from mesh.data.pages import page_of
 from services.communication.domain import MessageStatus, NewMessage
 from services.communication.mail import compose, message_id_header
 from services.communication.sender import POLL_S
-from services.communication.wire import parse_recipient, render_message
+from services.communication.wire import parse_recipient, parse_user_id, render_message
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
@@ -61,7 +61,7 @@ class CommunicationServicer(CommunicationServiceServicer):
     async def SendEmail(
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
-        new = self._draft(request, parse_recipient(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient))
         response = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
         response = await self._store_once(request, new, response)
         await self._wait_until_sent(uuid.UUID(response.message_id))
@@ -72,7 +72,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.SendEmailAsyncRequest,
         context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
     ) -> pb.SendEmailAsyncResponse:
-        new = self._draft(request, parse_recipient(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient))
         return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
 
     async def SendSystemNotification(
@@ -115,7 +115,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         message = await self._store.requeue(tx, uuid.UUID(request.message_id), self._now())
         return pb.RetryMessageResponse(message=render_message(message))
 
-    def _draft(self, request: SendRequest, *recipients: Mailbox) -> NewMessage:
+    def _draft(self, request: SendRequest, *recipients: Mailbox, user_id: uuid.UUID | None = None) -> NewMessage:
         template = self._templates.find(request.template_key)
         text = template.fill(request.variables)
         message_id, now, call = uuid.uuid4(), self._now(), current_context()
@@ -138,6 +138,7 @@ class CommunicationServicer(CommunicationServiceServicer):
             create_time=now,
             repeats_in_doubt=template.repeats_in_doubt,
             expire_time=template.expire_time(now),
+            user_id=user_id,
         )
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:

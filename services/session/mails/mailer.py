@@ -73,9 +73,7 @@ class Mailer:
             )
             await self._communication.SendSystemNotification(notification, metadata=metadata)
             return
-        email, name = (mail.guest.email, mail.guest.name) if mail.guest else (user.email, user.display_name)
-        recipient = Recipient(email=email, display_name=name)
-        request = SendEmailAsyncRequest(recipient=recipient, template_key=mail.kind, variables=variables)
+        request = SendEmailAsyncRequest(recipient=recipient_of(mail, user), template_key=mail.kind, variables=variables)
         await self._communication.SendEmailAsync(request, metadata=metadata)
 
     async def _user(self, user_id: UUID) -> User:
@@ -85,6 +83,13 @@ class Mailer:
     async def _gym(self, gym_id: UUID) -> Gym:
         response = await self._gyms.GetGym(GetGymRequest(gym_id=str(gym_id)))
         return response.gym
+
+
+def recipient_of(mail: SessionMail, user: User) -> Recipient:
+    """Return the recipient of a mail that is not to the admins: the guest, or else the member with the user id."""
+    if mail.guest:
+        return Recipient(email=mail.guest.email, display_name=mail.guest.name)
+    return Recipient(email=user.email, display_name=user.display_name, user_id=user.user_id)
 
 
 def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:

@@ -12,9 +12,10 @@ from services.communication.app import TEMPLATES
 from services.communication.mail_template import Templates
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind, SessionMail
-from services.session.mails.mailer import format_price, variables_of
+from services.session.mails.mailer import format_price, recipient_of, variables_of
 from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, SessionStatus
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
+from solo60.communication.v1.communication_pb2 import Recipient
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
 
@@ -39,6 +40,18 @@ def test_every_mail_about_a_session_fills_its_template(kind: MailKind) -> None:
 
     assert "Field Street Gym" in text.subject
     assert "Ada" in text.body
+
+
+def test_only_a_member_is_a_recipient_with_a_user_id() -> None:
+    """A mail to a member names the member's user id. A guest has no account, so a mail to a guest names none."""
+    booked = session(PaymentMethod.CARD, 1250)
+    user = User(user_id=str(UUID(int=1)), email="ada@members.example", display_name="Ada")
+
+    to_member = recipient_of(SessionMail(MailKind.BOOKED, booked), user)
+    to_guest = recipient_of(SessionMail(MailKind.GUEST_INVITED, booked, GUEST), user)
+
+    assert to_member == Recipient(email=user.email, display_name="Ada", user_id=user.user_id)
+    assert to_guest == Recipient(email=GUEST.email, display_name=GUEST.name)
 
 
 @pytest.mark.parametrize(
