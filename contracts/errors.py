@@ -91,6 +91,10 @@ class UserNotActive(ServiceError, reason=ErrorReason.ERROR_REASON_USER_NOT_ACTIV
     """The user is suspended or deleted."""
 
 
+class UserErased(ServiceError, reason=ErrorReason.ERROR_REASON_USER_ERASED):
+    """The user is erased, and can never change again."""
+
+
 class GymNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_GYM_NOT_FOUND):
     """There is no gym with this id."""
 

@@ -42,7 +42,7 @@ class NewMessage:
 
     `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
     `expire_time`. None means that the message never expires. `user_id` is the recipient's id, if the recipient has an
-    account.
+    account, and `subject_user_id` the id of another user whom the text names.
     """
 
     message_id: UUID
@@ -56,6 +56,7 @@ class NewMessage:
     repeats_in_doubt: bool
     expire_time: datetime | None = None
     user_id: UUID | None = None
+    subject_user_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

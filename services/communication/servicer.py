@@ -14,6 +14,7 @@ from interceptors.deadline.interceptor import remaining_s
 from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
 from services.communication.domain import MessageStatus, NewMessage
+from services.communication.erasure import erase_address, erase_if_user_is_erased, erase_user
 from services.communication.mail import compose, message_id_header
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, parse_user_id, render_message
@@ -61,7 +62,7 @@ class CommunicationServicer(CommunicationServiceServicer):
     async def SendEmail(
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
-        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient.user_id))
         response = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
         response = await self._store_once(request, new, response)
         await self._wait_until_sent(uuid.UUID(response.message_id))
@@ -72,7 +73,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.SendEmailAsyncRequest,
         context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
     ) -> pb.SendEmailAsyncResponse:
-        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient.user_id))
         return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
 
     async def SendSystemNotification(
@@ -111,6 +112,24 @@ class CommunicationServicer(CommunicationServiceServicer):
         self._sender.wake()
         return response
 
+    async def OnUserErased(
+        self,
+        request: pb.OnUserErasedRequest,
+        context: grpc.aio.ServicerContext[pb.OnUserErasedRequest, pb.OnUserErasedResponse],
+    ) -> pb.OnUserErasedResponse:
+        async with self._store.transaction() as tx:
+            await erase_user(tx, uuid.UUID(request.event.user_id), self._now())
+        return pb.OnUserErasedResponse()
+
+    async def EraseAddress(
+        self,
+        request: pb.EraseAddressRequest,
+        context: grpc.aio.ServicerContext[pb.EraseAddressRequest, pb.EraseAddressResponse],
+    ) -> pb.EraseAddressResponse:
+        async with self._store.transaction() as tx:
+            await erase_address(tx, request.email)
+        return pb.EraseAddressResponse()
+
     async def _retry_message(self, tx: Transaction, request: pb.RetryMessageRequest) -> pb.RetryMessageResponse:
         message = await self._store.requeue(tx, uuid.UUID(request.message_id), self._now())
         return pb.RetryMessageResponse(message=render_message(message))
@@ -139,6 +158,7 @@ class CommunicationServicer(CommunicationServiceServicer):
             repeats_in_doubt=template.repeats_in_doubt,
             expire_time=template.expire_time(now),
             user_id=user_id,
+            subject_user_id=parse_user_id(request.subject_user_id),
         )
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
@@ -149,6 +169,7 @@ class CommunicationServicer(CommunicationServiceServicer):
 
     async def _add(self, tx: Transaction, new: NewMessage, response: Response) -> Response:
         await self._store.add(tx, new)
+        await erase_if_user_is_erased(tx, new)
         return response
 
     async def _wait_until_sent(self, message_id: uuid.UUID) -> None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
-                          create_time, due_time, status, repeats_in_doubt, expire_time, user_id)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10, $11)
+                          create_time, due_time, status, repeats_in_doubt, expire_time, user_id, subject_user_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10, $11, $12)
 """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
@@ -102,6 +102,7 @@ class MessageStore:
             new.repeats_in_doubt,
             new.expire_time,
             new.user_id,
+            new.subject_user_id,
         )
 
     async def find(self, message_id: UUID) -> Message:

@@ -39,6 +39,6 @@ def parse_recipient(recipient: pb.Recipient) -> Mailbox:
     return Mailbox.of(recipient.email, recipient.display_name)
 
 
-def parse_user_id(recipient: pb.Recipient) -> UUID | None:
-    """Return the recipient's user id, or None for a recipient without an account."""
-    return UUID(recipient.user_id) if recipient.user_id else None
+def parse_user_id(user_id: str) -> UUID | None:
+    """Return an optional user id of a request, or None if it is empty."""
+    return UUID(user_id) if user_id else None

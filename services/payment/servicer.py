@@ -10,6 +10,7 @@ from contracts.errors import PaymentNotFound
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from services.payment.domain import PaymentStatus
+from services.payment.erasure import erase_user
 from services.payment.wire import parse_order, render_payment
 from solo60.payment.v1.payment_pb2 import (
     REFUND_OUTCOME_REFUNDED,
@@ -26,6 +27,8 @@ from solo60.payment.v1.payment_pb2 import (
     GrantCreditsResponse,
     ListSessionPaymentsRequest,
     ListSessionPaymentsResponse,
+    OnUserErasedRequest,
+    OnUserErasedResponse,
     RefundSessionRequest,
     RefundSessionResponse,
 )
@@ -100,6 +103,14 @@ class PaymentServicer(PaymentServiceServicer):
     ) -> GrantCreditsResponse:
         async with self._store.transaction() as ledger:
             return await ledger.once(request, GrantCreditsResponse, partial(self._grant_credits, ledger, request))
+
+    @retried_on_conflict
+    async def OnUserErased(
+        self, request: OnUserErasedRequest, context: ServicerContext[OnUserErasedRequest, OnUserErasedResponse]
+    ) -> OnUserErasedResponse:
+        async with self._store.transaction() as tx:
+            await erase_user(tx, UUID(request.event.user_id))
+        return OnUserErasedResponse()
 
     async def _grant_credits(self, ledger: Ledger, request: GrantCreditsRequest) -> GrantCreditsResponse:
         balance = await self._cashier.grant(ledger, UUID(request.user_id), request.credits, request.reason)

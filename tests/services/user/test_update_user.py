@@ -35,6 +35,7 @@ async def test_only_the_fields_in_the_mask_change(users: UserServiceAsyncStub) -
     expected.CopyFrom(user)
     expected.display_name = "Countess"
     expected.update_time.CopyFrom(after.update_time)
+    expected.etag = after.etag
     assert after == expected
     assert after.update_time.ToNanoseconds() > user.update_time.ToNanoseconds()
     assert await get_user(users, user) == after
@@ -55,7 +56,8 @@ async def test_all_fields_can_change_at_once(users: UserServiceAsyncStub) -> Non
 
     after = await update_user(users, user, **new)
 
-    assert after == User(user_id=user.user_id, create_time=user.create_time, update_time=after.update_time, **new)
+    set_by_service = {"create_time": user.create_time, "update_time": after.update_time, "etag": after.etag}
+    assert after == User(user_id=user.user_id, **set_by_service, **new)
     assert await get_user(users, user) == after
 
 

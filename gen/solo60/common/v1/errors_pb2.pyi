@@ -77,6 +77,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another user has this email address."""
     ERROR_REASON_USER_NOT_ACTIVE: _ErrorReason.ValueType  # 102
     """The user is suspended or deleted."""
+    ERROR_REASON_USER_ERASED: _ErrorReason.ValueType  # 103
+    """The user is erased, and can never change again."""
     ERROR_REASON_GYM_NOT_FOUND: _ErrorReason.ValueType  # 200
     """Gyms.
 
@@ -231,6 +233,8 @@ ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 101
 """Another user has this email address."""
 ERROR_REASON_USER_NOT_ACTIVE: ErrorReason.ValueType  # 102
 """The user is suspended or deleted."""
+ERROR_REASON_USER_ERASED: ErrorReason.ValueType  # 103
+"""The user is erased, and can never change again."""
 ERROR_REASON_GYM_NOT_FOUND: ErrorReason.ValueType  # 200
 """Gyms.
 

@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,7 +42,7 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     again.
     """
     MESSAGE_STATUS_EXPIRED: _MessageStatus.ValueType  # 6
-    """Not sent before the template's expiry. Final. The recipient and the text are erased."""
+    """Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """Delivery status of a message."""
@@ -61,7 +62,7 @@ MESSAGE_STATUS_DEAD: MessageStatus.ValueType  # 5
 again.
 """
 MESSAGE_STATUS_EXPIRED: MessageStatus.ValueType  # 6
-"""Not sent before the template's expiry. Final. The recipient and the text are erased."""
+"""Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
 class _Audience:
@@ -213,8 +214,11 @@ class SendEmailRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     @_builtins.property
     def recipient(self) -> Global___Recipient:
         """Recipient of the email."""
@@ -231,10 +235,11 @@ class SendEmailRequest(_message.Message):
         recipient: Global___Recipient | None = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -295,8 +300,11 @@ class SendEmailAsyncRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     @_builtins.property
     def recipient(self) -> Global___Recipient:
         """Recipient of the email."""
@@ -313,10 +321,11 @@ class SendEmailAsyncRequest(_message.Message):
         recipient: Global___Recipient | None = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -373,10 +382,13 @@ class SendSystemNotificationRequest(_message.Message):
     AUDIENCE_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     audience: Global___Audience.ValueType
     """Recipients. Their addresses are in the configuration of the communication service."""
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Template variables: names in lower_snake_case, values already formatted for the reader. At most 50 variables of at
@@ -389,10 +401,11 @@ class SendSystemNotificationRequest(_message.Message):
         audience: Global___Audience.ValueType = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -567,3 +580,83 @@ class RetryMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryMessageResponse: _TypeAlias = RetryMessageResponse  # noqa: Y015
+
+@_typing.final
+class OnUserErasedRequest(_message.Message):
+    """Request for OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserErased:
+        """Published event."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserErased | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedRequest: _TypeAlias = OnUserErasedRequest  # noqa: Y015
+
+@_typing.final
+class OnUserErasedResponse(_message.Message):
+    """Response to OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
+
+@_typing.final
+class EraseAddressRequest(_message.Message):
+    """Request for EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """Email address of the person, in any case. Not checked as an address, so that any stored address can be erased."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressRequest: _TypeAlias = EraseAddressRequest  # noqa: Y015
+
+@_typing.final
+class EraseAddressResponse(_message.Message):
+    """Response to EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressResponse: _TypeAlias = EraseAddressResponse  # noqa: Y015

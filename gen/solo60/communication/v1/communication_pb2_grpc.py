@@ -74,6 +74,16 @@ class CommunicationServiceStub:
                 request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.SerializeToString,
                 response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/OnUserErased',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
+        self.EraseAddress = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/EraseAddress',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.FromString,
+                _registered_method=True)
 
 
 class CommunicationServiceServicer:
@@ -138,6 +148,21 @@ class CommunicationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+        on, new ones are stored as expired, without recipient and text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAddress(self, request, context):
+        """Erases the recipient and the text of each unsent message to this email address. Such messages expire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CommunicationServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -170,6 +195,16 @@ def add_CommunicationServiceServicer_to_server(servicer, server):
                     servicer.RetryMessage,
                     request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.FromString,
                     response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.SerializeToString,
+            ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'EraseAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAddress,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -344,6 +379,60 @@ class CommunicationService:
             '/solo60.communication.v1.CommunicationService/RetryMessage',
             solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.SerializeToString,
             solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/OnUserErased',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/EraseAddress',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,

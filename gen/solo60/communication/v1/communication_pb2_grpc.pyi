@@ -67,6 +67,12 @@ class CommunicationServiceStub:
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
     twice, with the same Message-ID.
     """
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]
+    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+    on, new ones are stored as expired, without recipient and text.
+    """
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]
+    """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
 
 @_typing.type_check_only
 class CommunicationServiceAsyncStub(CommunicationServiceStub):
@@ -107,6 +113,12 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
     twice, with the same Message-ID.
     """
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+    on, new ones are stored as expired, without recipient and text.
+    """
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
 
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
@@ -180,5 +192,23 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
         twice, with the same Message-ID.
         """
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _communication_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.OnUserErasedResponse, _abc.Awaitable[_communication_pb2.OnUserErasedResponse]]:
+        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+        on, new ones are stored as expired, without recipient and text.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _communication_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.EraseAddressResponse, _abc.Awaitable[_communication_pb2.EraseAddressResponse]]:
+        """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
 
 def add_CommunicationServiceServicer_to_server(servicer: CommunicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,9 +27,10 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from solo60.common.v1 import money_pb2 as solo60_dot_common_dot_v1_dot_money__pb2
 from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
+from solo60.user.v1 import events_pb2 as solo60_dot_user_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsolo60/payment/v1/payment.proto\x12\x11solo60.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\x0f\n\rCreditsMethod\"?\n\nCardMethod\x12\x31\n\ncard_token\x18\x01 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xff\x01\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tcardToken\"\x93\x01\n\rPaymentMethod\x12<\n\x07\x63redits\x18\x01 \x01(\x0b\x32 .solo60.payment.v1.CreditsMethodH\x00R\x07\x63redits\x12\x33\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x1d.solo60.payment.v1.CardMethodH\x00R\x04\x63\x61rdB\x0f\n\x06method\x12\x05\xbaH\x02\x08\x01\"\xda\x01\n\x06Refund\x12/\n\x05money\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyH\x00R\x05money\x12#\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00R\x07\x63redits\x12$\n\x06reason\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01R\x06reason\x12\x43\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTimeB\x0f\n\x06\x61mount\x12\x05\xbaH\x02\x08\x01\"\xe8\x03\n\x07Payment\x12\'\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tpaymentId\x12\'\n\nsession_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x44\n\x06status\x18\x04 \x01(\x0e\x32 .solo60.payment.v1.PaymentStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12/\n\x05money\x18\x05 \x01(\x0b\x32\x17.solo60.common.v1.MoneyH\x00R\x05money\x12#\n\x07\x63redits\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00R\x07\x63redits\x12\x31\n\x06refund\x18\x07 \x01(\x0b\x32\x19.solo60.payment.v1.RefundR\x06refund\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x43\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nupdateTimeB\x0f\n\x06\x61mount\x12\x05\xbaH\x02\x08\x01\"<\n\x11GetPaymentRequest\x12\'\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"\x98\x01\n\x1aListSessionPaymentsRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x95\x01\n\x1bListSessionPaymentsResponse\x12@\n\x08payments\x18\x01 \x03(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08payments\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"\xd7\x02\n\x14\x43hargeSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x7f\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyBP\xbaHM\xba\x01G\n\x0eprice.positive\x12\x1fprice must be greater than zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12O\n\x0epayment_method\x18\x05 \x01(\x0b\x32 .solo60.payment.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\"U\n\x15\x43hargeSessionResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"e\n\x14RefundSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12$\n\x06reason\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01R\x06reason\"\x95\x01\n\x15RefundSessionResponse\x12\x46\n\x07outcome\x18\x01 \x01(\x0e\x32 .solo60.payment.v1.RefundOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07outcome\x12\x34\n\x07payment\x18\x02 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentR\x07payment\"i\n\x18\x43reditBackSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12$\n\x06reason\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01R\x06reason\"Y\n\x19\x43reditBackSessionResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"6\n\x11GetBalanceRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"7\n\x12GetBalanceResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\x87\x01\n\x13GrantCreditsRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12%\n\x07\x63redits\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84= \x00R\x07\x63redits\x12&\n\x06reason\x18\x03 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xf4\x03\xe0\xa9\x1d\x01R\x06reason\"9\n\x14GrantCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits*\xbd\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1b\n\x17PAYMENT_STATUS_CAPTURED\x10\x02\x12\x1b\n\x17PAYMENT_STATUS_DECLINED\x10\x03\x12\x1b\n\x17PAYMENT_STATUS_REFUNDED\x10\x04\x12\x19\n\x15PAYMENT_STATUS_VOIDED\x10\x05*g\n\rRefundOutcome\x12\x1e\n\x1aREFUND_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFUND_OUTCOME_REFUNDED\x10\x01\x12\x19\n\x15REFUND_OUTCOME_VOIDED\x10\x02\x32\xdb\x07\n\x0ePaymentService\x12|\n\nGetPayment\x12$.solo60.payment.v1.GetPaymentRequest\x1a%.solo60.payment.v1.GetPaymentResponse\"!\x90\x02\x01\xe2\xa9\x1d\x1a\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.readJ\x02\x90\x03\x12\x93\x01\n\x13ListSessionPayments\x12-.solo60.payment.v1.ListSessionPaymentsRequest\x1a..solo60.payment.v1.ListSessionPaymentsResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.read\x12\x8f\x01\n\rChargeSession\x12\'.solo60.payment.v1.ChargeSessionRequest\x1a(.solo60.payment.v1.ChargeSessionResponse\"+\x90\x02\x02\xe2\xa9\x1d$\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.charge0\x03J\x08\x91\x03\x92\x03\x93\x03\x94\x03\x12\x85\x01\n\rRefundSession\x12\'.solo60.payment.v1.RefundSessionRequest\x1a(.solo60.payment.v1.RefundSessionResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.refund0\x03\x12\x95\x01\n\x11\x43reditBackSession\x12+.solo60.payment.v1.CreditBackSessionRequest\x1a,.solo60.payment.v1.CreditBackSessionResponse\"%\x90\x02\x02\xe2\xa9\x1d\x1e\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.refund0\x03J\x02\x90\x03\x12x\n\nGetBalance\x12$.solo60.payment.v1.GetBalanceRequest\x1a%.solo60.payment.v1.GetBalanceResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.read\x12\x80\x01\n\x0cGrantCredits\x12&.solo60.payment.v1.GrantCreditsRequest\x1a\'.solo60.payment.v1.GrantCreditsResponse\"\x1f\xe2\xa9\x1d\x1b\n\x02\x08\x05\x12\x02\x08\x03\"\rpayment.grant0\x03\x38\x01\x1a\x06\xf8\xa9\x1d\x87\x87\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fsolo60/payment/v1/payment.proto\x12\x11solo60.payment.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\x1a\x1bsolo60/user/v1/events.proto\"\x0f\n\rCreditsMethod\"?\n\nCardMethod\x12\x31\n\ncard_token\x18\x01 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xff\x01\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tcardToken\"\x93\x01\n\rPaymentMethod\x12<\n\x07\x63redits\x18\x01 \x01(\x0b\x32 .solo60.payment.v1.CreditsMethodH\x00R\x07\x63redits\x12\x33\n\x04\x63\x61rd\x18\x02 \x01(\x0b\x32\x1d.solo60.payment.v1.CardMethodH\x00R\x04\x63\x61rdB\x0f\n\x06method\x12\x05\xbaH\x02\x08\x01\"\xde\x01\n\x06Refund\x12/\n\x05money\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyH\x00R\x05money\x12#\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00R\x07\x63redits\x12(\n\x06reason\x18\x03 \x01(\tB\x10\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x06reason\x12\x43\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTimeB\x0f\n\x06\x61mount\x12\x05\xbaH\x02\x08\x01\"\xe8\x03\n\x07Payment\x12\'\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tpaymentId\x12\'\n\nsession_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x44\n\x06status\x18\x04 \x01(\x0e\x32 .solo60.payment.v1.PaymentStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12/\n\x05money\x18\x05 \x01(\x0b\x32\x17.solo60.common.v1.MoneyH\x00R\x05money\x12#\n\x07\x63redits\x18\x06 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00H\x00R\x07\x63redits\x12\x31\n\x06refund\x18\x07 \x01(\x0b\x32\x19.solo60.payment.v1.RefundR\x06refund\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x43\n\x0bupdate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nupdateTimeB\x0f\n\x06\x61mount\x12\x05\xbaH\x02\x08\x01\"<\n\x11GetPaymentRequest\x12\'\n\npayment_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tpaymentId\"R\n\x12GetPaymentResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"\x98\x01\n\x1aListSessionPaymentsRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12$\n\tpage_size\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x95\x01\n\x1bListSessionPaymentsResponse\x12@\n\x08payments\x18\x01 \x03(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08payments\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"\xd7\x02\n\x14\x43hargeSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x7f\n\x05price\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyBP\xbaHM\xba\x01G\n\x0eprice.positive\x12\x1fprice must be greater than zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12O\n\x0epayment_method\x18\x05 \x01(\x0b\x32 .solo60.payment.v1.PaymentMethodB\x06\xbaH\x03\xc8\x01\x01R\rpaymentMethod\"U\n\x15\x43hargeSessionResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"i\n\x14RefundSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12(\n\x06reason\x18\x02 \x01(\tB\x10\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x06reason\"\x95\x01\n\x15RefundSessionResponse\x12\x46\n\x07outcome\x18\x01 \x01(\x0e\x32 .solo60.payment.v1.RefundOutcomeB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x07outcome\x12\x34\n\x07payment\x18\x02 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentR\x07payment\"m\n\x18\x43reditBackSessionRequest\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12(\n\x06reason\x18\x02 \x01(\tB\x10\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x06reason\"Y\n\x19\x43reditBackSessionResponse\x12<\n\x07payment\x18\x01 \x01(\x0b\x32\x1a.solo60.payment.v1.PaymentB\x06\xbaH\x03\xc8\x01\x01R\x07payment\"6\n\x11GetBalanceRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"7\n\x12GetBalanceResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x07\x63redits\"\x8b\x01\n\x13GrantCreditsRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12%\n\x07\x63redits\x18\x02 \x01(\x03\x42\x0b\xbaH\x08\"\x06\x18\xc0\x84= \x00R\x07\x63redits\x12*\n\x06reason\x18\x03 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xf4\x03\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x06reason\"9\n\x14GrantCreditsResponse\x12!\n\x07\x63redits\x18\x01 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\"O\n\x13OnUserErasedRequest\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.solo60.user.v1.UserErasedB\x06\xbaH\x03\xc8\x01\x01R\x05\x65vent\"\x16\n\x14OnUserErasedResponse*\xbd\x01\n\rPaymentStatus\x12\x1e\n\x1aPAYMENT_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16PAYMENT_STATUS_PENDING\x10\x01\x12\x1b\n\x17PAYMENT_STATUS_CAPTURED\x10\x02\x12\x1b\n\x17PAYMENT_STATUS_DECLINED\x10\x03\x12\x1b\n\x17PAYMENT_STATUS_REFUNDED\x10\x04\x12\x19\n\x15PAYMENT_STATUS_VOIDED\x10\x05*g\n\rRefundOutcome\x12\x1e\n\x1aREFUND_OUTCOME_UNSPECIFIED\x10\x00\x12\x1b\n\x17REFUND_OUTCOME_REFUNDED\x10\x01\x12\x19\n\x15REFUND_OUTCOME_VOIDED\x10\x02\x32\xf4\x08\n\x0ePaymentService\x12|\n\nGetPayment\x12$.solo60.payment.v1.GetPaymentRequest\x1a%.solo60.payment.v1.GetPaymentResponse\"!\x90\x02\x01\xe2\xa9\x1d\x1a\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.readJ\x02\x90\x03\x12\x93\x01\n\x13ListSessionPayments\x12-.solo60.payment.v1.ListSessionPaymentsRequest\x1a..solo60.payment.v1.ListSessionPaymentsResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.read\x12\x8f\x01\n\rChargeSession\x12\'.solo60.payment.v1.ChargeSessionRequest\x1a(.solo60.payment.v1.ChargeSessionResponse\"+\x90\x02\x02\xe2\xa9\x1d$\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.charge0\x03J\x08\x91\x03\x92\x03\x93\x03\x94\x03\x12\x85\x01\n\rRefundSession\x12\'.solo60.payment.v1.RefundSessionRequest\x1a(.solo60.payment.v1.RefundSessionResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.refund0\x03\x12\x95\x01\n\x11\x43reditBackSession\x12+.solo60.payment.v1.CreditBackSessionRequest\x1a,.solo60.payment.v1.CreditBackSessionResponse\"%\x90\x02\x02\xe2\xa9\x1d\x1e\n\x02\x08\x05\x12\x02\x08\x03\"\x0epayment.refund0\x03J\x02\x90\x03\x12x\n\nGetBalance\x12$.solo60.payment.v1.GetBalanceRequest\x1a%.solo60.payment.v1.GetBalanceResponse\"\x1d\x90\x02\x01\xe2\xa9\x1d\x16\n\x02\x08\x01\x12\x02\x08\x03\"\x0cpayment.read\x12\x80\x01\n\x0cGrantCredits\x12&.solo60.payment.v1.GrantCreditsRequest\x1a\'.solo60.payment.v1.GrantCreditsResponse\"\x1f\xe2\xa9\x1d\x1b\n\x02\x08\x05\x12\x02\x08\x03\"\rpayment.grant0\x03\x38\x01\x12\x96\x01\n\x0cOnUserErased\x12&.solo60.payment.v1.OnUserErasedRequest\x1a\'.solo60.payment.v1.OnUserErasedResponse\"5\x90\x02\x02\xe2\xa9\x1d.\n\x02\x08\n\"\rpayment.reactj\x19solo60.user.v1.UserErased\x1a\x06\xf8\xa9\x1d\x87\x87\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -45,7 +46,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUND'].fields_by_name['credits']._loaded_options = None
   _globals['_REFUND'].fields_by_name['credits']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_REFUND'].fields_by_name['reason']._loaded_options = None
-  _globals['_REFUND'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001'
+  _globals['_REFUND'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001\350\251\035\001'
   _globals['_REFUND'].fields_by_name['create_time']._loaded_options = None
   _globals['_REFUND'].fields_by_name['create_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PAYMENT'].oneofs_by_name['amount']._loaded_options = None
@@ -93,13 +94,13 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFUNDSESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
   _globals['_REFUNDSESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_REFUNDSESSIONREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_REFUNDSESSIONREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001'
+  _globals['_REFUNDSESSIONREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001\350\251\035\001'
   _globals['_REFUNDSESSIONRESPONSE'].fields_by_name['outcome']._loaded_options = None
   _globals['_REFUNDSESSIONRESPONSE'].fields_by_name['outcome']._serialized_options = b'\272H\007\202\001\004\020\001 \000'
   _globals['_CREDITBACKSESSIONREQUEST'].fields_by_name['session_id']._loaded_options = None
   _globals['_CREDITBACKSESSIONREQUEST'].fields_by_name['session_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_CREDITBACKSESSIONREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_CREDITBACKSESSIONREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001'
+  _globals['_CREDITBACKSESSIONREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\tr\007\030\364\003\340\251\035\001\350\251\035\001'
   _globals['_CREDITBACKSESSIONRESPONSE'].fields_by_name['payment']._loaded_options = None
   _globals['_CREDITBACKSESSIONRESPONSE'].fields_by_name['payment']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETBALANCEREQUEST'].fields_by_name['user_id']._loaded_options = None
@@ -111,9 +112,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GRANTCREDITSREQUEST'].fields_by_name['credits']._loaded_options = None
   _globals['_GRANTCREDITSREQUEST'].fields_by_name['credits']._serialized_options = b'\272H\010\"\006\030\300\204= \000'
   _globals['_GRANTCREDITSREQUEST'].fields_by_name['reason']._loaded_options = None
-  _globals['_GRANTCREDITSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\013r\t\020\001\030\364\003\340\251\035\001'
+  _globals['_GRANTCREDITSREQUEST'].fields_by_name['reason']._serialized_options = b'\272H\013r\t\020\001\030\364\003\340\251\035\001\350\251\035\001'
   _globals['_GRANTCREDITSRESPONSE'].fields_by_name['credits']._loaded_options = None
   _globals['_GRANTCREDITSRESPONSE'].fields_by_name['credits']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_ONUSERERASEDREQUEST'].fields_by_name['event']._loaded_options = None
+  _globals['_ONUSERERASEDREQUEST'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
   _globals['_PAYMENTSERVICE']._loaded_options = None
   _globals['_PAYMENTSERVICE']._serialized_options = b'\370\251\035\207\207\003'
   _globals['_PAYMENTSERVICE'].methods_by_name['GetPayment']._loaded_options = None
@@ -130,48 +133,54 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PAYMENTSERVICE'].methods_by_name['GetBalance']._serialized_options = b'\220\002\001\342\251\035\026\n\002\010\001\022\002\010\003\"\014payment.read'
   _globals['_PAYMENTSERVICE'].methods_by_name['GrantCredits']._loaded_options = None
   _globals['_PAYMENTSERVICE'].methods_by_name['GrantCredits']._serialized_options = b'\342\251\035\033\n\002\010\005\022\002\010\003\"\rpayment.grant0\0038\001'
-  _globals['_PAYMENTSTATUS']._serialized_start=2798
-  _globals['_PAYMENTSTATUS']._serialized_end=2987
-  _globals['_REFUNDOUTCOME']._serialized_start=2989
-  _globals['_REFUNDOUTCOME']._serialized_end=3092
-  _globals['_CREDITSMETHOD']._serialized_start=204
-  _globals['_CREDITSMETHOD']._serialized_end=219
-  _globals['_CARDMETHOD']._serialized_start=221
-  _globals['_CARDMETHOD']._serialized_end=284
-  _globals['_PAYMENTMETHOD']._serialized_start=287
-  _globals['_PAYMENTMETHOD']._serialized_end=434
-  _globals['_REFUND']._serialized_start=437
-  _globals['_REFUND']._serialized_end=655
-  _globals['_PAYMENT']._serialized_start=658
-  _globals['_PAYMENT']._serialized_end=1146
-  _globals['_GETPAYMENTREQUEST']._serialized_start=1148
-  _globals['_GETPAYMENTREQUEST']._serialized_end=1208
-  _globals['_GETPAYMENTRESPONSE']._serialized_start=1210
-  _globals['_GETPAYMENTRESPONSE']._serialized_end=1292
-  _globals['_LISTSESSIONPAYMENTSREQUEST']._serialized_start=1295
-  _globals['_LISTSESSIONPAYMENTSREQUEST']._serialized_end=1447
-  _globals['_LISTSESSIONPAYMENTSRESPONSE']._serialized_start=1450
-  _globals['_LISTSESSIONPAYMENTSRESPONSE']._serialized_end=1599
-  _globals['_CHARGESESSIONREQUEST']._serialized_start=1602
-  _globals['_CHARGESESSIONREQUEST']._serialized_end=1945
-  _globals['_CHARGESESSIONRESPONSE']._serialized_start=1947
-  _globals['_CHARGESESSIONRESPONSE']._serialized_end=2032
-  _globals['_REFUNDSESSIONREQUEST']._serialized_start=2034
-  _globals['_REFUNDSESSIONREQUEST']._serialized_end=2135
-  _globals['_REFUNDSESSIONRESPONSE']._serialized_start=2138
-  _globals['_REFUNDSESSIONRESPONSE']._serialized_end=2287
-  _globals['_CREDITBACKSESSIONREQUEST']._serialized_start=2289
-  _globals['_CREDITBACKSESSIONREQUEST']._serialized_end=2394
-  _globals['_CREDITBACKSESSIONRESPONSE']._serialized_start=2396
-  _globals['_CREDITBACKSESSIONRESPONSE']._serialized_end=2485
-  _globals['_GETBALANCEREQUEST']._serialized_start=2487
-  _globals['_GETBALANCEREQUEST']._serialized_end=2541
-  _globals['_GETBALANCERESPONSE']._serialized_start=2543
-  _globals['_GETBALANCERESPONSE']._serialized_end=2598
-  _globals['_GRANTCREDITSREQUEST']._serialized_start=2601
-  _globals['_GRANTCREDITSREQUEST']._serialized_end=2736
-  _globals['_GRANTCREDITSRESPONSE']._serialized_start=2738
-  _globals['_GRANTCREDITSRESPONSE']._serialized_end=2795
-  _globals['_PAYMENTSERVICE']._serialized_start=3095
-  _globals['_PAYMENTSERVICE']._serialized_end=4082
+  _globals['_PAYMENTSERVICE'].methods_by_name['OnUserErased']._loaded_options = None
+  _globals['_PAYMENTSERVICE'].methods_by_name['OnUserErased']._serialized_options = b'\220\002\002\342\251\035.\n\002\010\n\"\rpayment.reactj\031solo60.user.v1.UserErased'
+  _globals['_PAYMENTSTATUS']._serialized_start=2948
+  _globals['_PAYMENTSTATUS']._serialized_end=3137
+  _globals['_REFUNDOUTCOME']._serialized_start=3139
+  _globals['_REFUNDOUTCOME']._serialized_end=3242
+  _globals['_CREDITSMETHOD']._serialized_start=233
+  _globals['_CREDITSMETHOD']._serialized_end=248
+  _globals['_CARDMETHOD']._serialized_start=250
+  _globals['_CARDMETHOD']._serialized_end=313
+  _globals['_PAYMENTMETHOD']._serialized_start=316
+  _globals['_PAYMENTMETHOD']._serialized_end=463
+  _globals['_REFUND']._serialized_start=466
+  _globals['_REFUND']._serialized_end=688
+  _globals['_PAYMENT']._serialized_start=691
+  _globals['_PAYMENT']._serialized_end=1179
+  _globals['_GETPAYMENTREQUEST']._serialized_start=1181
+  _globals['_GETPAYMENTREQUEST']._serialized_end=1241
+  _globals['_GETPAYMENTRESPONSE']._serialized_start=1243
+  _globals['_GETPAYMENTRESPONSE']._serialized_end=1325
+  _globals['_LISTSESSIONPAYMENTSREQUEST']._serialized_start=1328
+  _globals['_LISTSESSIONPAYMENTSREQUEST']._serialized_end=1480
+  _globals['_LISTSESSIONPAYMENTSRESPONSE']._serialized_start=1483
+  _globals['_LISTSESSIONPAYMENTSRESPONSE']._serialized_end=1632
+  _globals['_CHARGESESSIONREQUEST']._serialized_start=1635
+  _globals['_CHARGESESSIONREQUEST']._serialized_end=1978
+  _globals['_CHARGESESSIONRESPONSE']._serialized_start=1980
+  _globals['_CHARGESESSIONRESPONSE']._serialized_end=2065
+  _globals['_REFUNDSESSIONREQUEST']._serialized_start=2067
+  _globals['_REFUNDSESSIONREQUEST']._serialized_end=2172
+  _globals['_REFUNDSESSIONRESPONSE']._serialized_start=2175
+  _globals['_REFUNDSESSIONRESPONSE']._serialized_end=2324
+  _globals['_CREDITBACKSESSIONREQUEST']._serialized_start=2326
+  _globals['_CREDITBACKSESSIONREQUEST']._serialized_end=2435
+  _globals['_CREDITBACKSESSIONRESPONSE']._serialized_start=2437
+  _globals['_CREDITBACKSESSIONRESPONSE']._serialized_end=2526
+  _globals['_GETBALANCEREQUEST']._serialized_start=2528
+  _globals['_GETBALANCEREQUEST']._serialized_end=2582
+  _globals['_GETBALANCERESPONSE']._serialized_start=2584
+  _globals['_GETBALANCERESPONSE']._serialized_end=2639
+  _globals['_GRANTCREDITSREQUEST']._serialized_start=2642
+  _globals['_GRANTCREDITSREQUEST']._serialized_end=2781
+  _globals['_GRANTCREDITSRESPONSE']._serialized_start=2783
+  _globals['_GRANTCREDITSRESPONSE']._serialized_end=2840
+  _globals['_ONUSERERASEDREQUEST']._serialized_start=2842
+  _globals['_ONUSERERASEDREQUEST']._serialized_end=2921
+  _globals['_ONUSERERASEDRESPONSE']._serialized_start=2923
+  _globals['_ONUSERERASEDRESPONSE']._serialized_end=2945
+  _globals['_PAYMENTSERVICE']._serialized_start=3245
+  _globals['_PAYMENTSERVICE']._serialized_end=4385
 # @@protoc_insertion_point(module_scope)

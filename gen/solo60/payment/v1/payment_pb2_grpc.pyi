@@ -63,6 +63,8 @@ class PaymentServiceStub:
     """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
     """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]
+    """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -95,6 +97,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
     """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Charges and refunds sessions, and stores members' credits."""
@@ -166,5 +170,13 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GrantCreditsResponse, _abc.Awaitable[_payment_pb2.GrantCreditsResponse]]:
         """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _payment_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.OnUserErasedResponse, _abc.Awaitable[_payment_pb2.OnUserErasedResponse]]:
+        """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
