@@ -41,9 +41,9 @@ DUE = "select destination from outbox where status = 'pending' and deliver_time 
 DEAD = "select destination, last_error from outbox where status = 'dead' and correlation_id <> 'by-hand'"
 ADD_DEAD_LETTER = """
     insert into outbox
-        (message_id, destination, payload, correlation_id, traceparent, status, due_time, settle_time, last_error)
+        (message_id, destination, payload, correlation_id, traceparent, status, due_time, settle_time, deliver_time)
     values (gen_random_uuid(), 'solo60.communication.v1.CommunicationService/SendEmailAsync', $1, 'by-hand', '', $2,
-        case $2 when 'pending' then now() + interval '1 hour' end, case $2 when 'pending' then null else now() end, '')
+        case $2 when 'pending' then now() + interval '1 hour' end, case $2 when 'pending' then null else now() end, now() + interval '1 hour')
 """
 
 
