@@ -243,6 +243,10 @@ class PasswordTooCommon(ServiceError, reason=ErrorReason.ERROR_REASON_PASSWORD_T
     """The password is too common."""
 
 
+class TooManyAttempts(ServiceError, reason=ErrorReason.ERROR_REASON_TOO_MANY_ATTEMPTS):
+    """Too many wrong passwords for this address or from this source; google.rpc.RetryInfo says when to retry."""
+
+
 class OutboxMessageNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND):
     """The outbox of this service has no message with this id."""
 

@@ -1,1 +1,1 @@
-"""The auth service: user authentication by tokens that other services verify. Only the contract exists."""
+"""The auth service: passwords, log-ins with access and refresh tokens, and codes sent by mail."""

@@ -137,7 +137,7 @@ class CommunicationServicer(CommunicationServiceServicer):
     def _draft(self, request: SendRequest, *recipients: Mailbox, user_id: uuid.UUID | None = None) -> NewMessage:
         template = self._templates.find(request.template_key)
         text = template.fill(request.variables)
-        message_id, now, call = uuid.uuid4(), self._now(), current_context()
+        message_id, now, call = _message_id(request), self._now(), current_context()
         email_message_id = message_id_header(message_id, self._mail_from)
         mail = compose(
             text,
@@ -184,3 +184,9 @@ class CommunicationServicer(CommunicationServiceServicer):
                         await attempted.wait()
                 attempted.clear()
                 message = await self._store.find(message_id)
+
+
+def _message_id(request: SendRequest) -> uuid.UUID:
+    """Return the id that the caller has chosen, or a new one."""
+    chosen = request.message_id if isinstance(request, pb.SendEmailAsyncRequest) else ""
+    return uuid.UUID(chosen) if chosen else uuid.uuid4()

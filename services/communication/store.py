@@ -23,6 +23,7 @@ _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
                           create_time, due_time, status, repeats_in_doubt, expire_time, user_id, subject_user_id)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10, $11, $12)
+    on conflict (message_id) do nothing
 """
 _FIND = "select * from messages where message_id = $1"
 _LOCK = "select * from messages where message_id = $1 for update"
@@ -88,7 +89,7 @@ class MessageStore:
         return Transaction.begin(self._database)
 
     async def add(self, tx: Transaction, new: NewMessage) -> None:
-        """Store a message that is due immediately."""
+        """Store a message that is due immediately; do nothing if a message with its id is stored."""
         await tx.connection.execute(
             _ADD,
             new.message_id,

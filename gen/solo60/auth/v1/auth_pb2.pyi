@@ -8,6 +8,8 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -18,6 +20,42 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _AuthMail:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AuthMailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AuthMail.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    AUTH_MAIL_UNSPECIFIED: _AuthMail.ValueType  # 0
+    """Not set. Rejected."""
+    AUTH_MAIL_EMAIL_CONFIRMATION: _AuthMail.ValueType  # 1
+    """Code that confirms the email address."""
+    AUTH_MAIL_PASSWORD_RESET: _AuthMail.ValueType  # 2
+    """Code that sets a new password."""
+    AUTH_MAIL_PASSWORD_CHANGED: _AuthMail.ValueType  # 3
+    """The password was changed."""
+    AUTH_MAIL_ACCOUNT_VERIFICATION: _AuthMail.ValueType  # 4
+    """The account is verified."""
+    AUTH_MAIL_TOKEN_REUSED: _AuthMail.ValueType  # 5
+    """A refresh token was used twice, so the log-in was ended."""
+
+class AuthMail(_AuthMail, metaclass=_AuthMailEnumTypeWrapper):
+    """Kind of a mail about an account."""
+
+AUTH_MAIL_UNSPECIFIED: AuthMail.ValueType  # 0
+"""Not set. Rejected."""
+AUTH_MAIL_EMAIL_CONFIRMATION: AuthMail.ValueType  # 1
+"""Code that confirms the email address."""
+AUTH_MAIL_PASSWORD_RESET: AuthMail.ValueType  # 2
+"""Code that sets a new password."""
+AUTH_MAIL_PASSWORD_CHANGED: AuthMail.ValueType  # 3
+"""The password was changed."""
+AUTH_MAIL_ACCOUNT_VERIFICATION: AuthMail.ValueType  # 4
+"""The account is verified."""
+AUTH_MAIL_TOKEN_REUSED: AuthMail.ValueType  # 5
+"""A refresh token was used twice, so the log-in was ended."""
+Global___AuthMail: _TypeAlias = AuthMail  # noqa: Y015
 
 @_typing.final
 class Tokens(_message.Message):
@@ -30,9 +68,9 @@ class Tokens(_message.Message):
     REFRESH_TOKEN_FIELD_NUMBER: _builtins.int
     REFRESH_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
     access_token: _builtins.str
-    """Short-lived proof of identity: a signed JWT that VerifyToken checks."""
+    """Short-lived proof of identity: a JWT (RFC 9068) signed with Ed25519, valid for 10 minutes. VerifyToken checks it."""
     refresh_token: _builtins.str
-    """Token for one call of RefreshTokens. Opaque to all other services."""
+    """Token for RefreshTokens, valid for 30 days. Opaque to all other services."""
     @_builtins.property
     def access_expire_time(self) -> _timestamp_pb2.Timestamp:
         """Expiry of the access token."""
@@ -66,8 +104,11 @@ class Claims(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     ROLES_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    LOG_IN_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """Id of the token's user."""
+    log_in_id: _builtins.str
+    """Id of the log-in that the token belongs to, as in ListRevokedLogIns."""
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Roles of the user when the token was issued, such as "ADMIN"."""
@@ -82,14 +123,85 @@ class Claims(_message.Message):
         user_id: _builtins.str = ...,
         roles: _abc.Iterable[_builtins.str] | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        log_in_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "roles", b"roles", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time", "log_in_id", b"log_in_id", "roles", b"roles", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Claims: _TypeAlias = Claims  # noqa: Y015
+
+@_typing.final
+class JsonWebKey(_message.Message):
+    """Public key of a signing key (RFC 7517, RFC 8037). The JSON form of this message is a JSON Web Key."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KTY_FIELD_NUMBER: _builtins.int
+    CRV_FIELD_NUMBER: _builtins.int
+    ALG_FIELD_NUMBER: _builtins.int
+    USE_FIELD_NUMBER: _builtins.int
+    KID_FIELD_NUMBER: _builtins.int
+    X_FIELD_NUMBER: _builtins.int
+    kty: _builtins.str
+    """Key type: "OKP"."""
+    crv: _builtins.str
+    """Curve: "Ed25519"."""
+    alg: _builtins.str
+    """Algorithm: "Ed25519" (RFC 9864)."""
+    use: _builtins.str
+    """Purpose: "sig"."""
+    kid: _builtins.str
+    """Id of the key: its SHA-256 thumbprint (RFC 7638)."""
+    x: _builtins.str
+    """Public key: 32 bytes in base64url without padding."""
+    def __init__(
+        self,
+        *,
+        kty: _builtins.str = ...,
+        crv: _builtins.str = ...,
+        alg: _builtins.str = ...,
+        use: _builtins.str = ...,
+        kid: _builtins.str = ...,
+        x: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alg", b"alg", "crv", b"crv", "kid", b"kid", "kty", b"kty", "use", b"use", "x", b"x"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JsonWebKey: _TypeAlias = JsonWebKey  # noqa: Y015
+
+@_typing.final
+class RevokedLogIn(_message.Message):
+    """A log-in that was revoked before it expired."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_IN_ID_FIELD_NUMBER: _builtins.int
+    REVOKE_TIME_FIELD_NUMBER: _builtins.int
+    log_in_id: _builtins.str
+    """Id of the log-in: the claim `sid` of its access tokens."""
+    @_builtins.property
+    def revoke_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the revocation."""
+
+    def __init__(
+        self,
+        *,
+        log_in_id: _builtins.str = ...,
+        revoke_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["revoke_time", b"revoke_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_in_id", b"log_in_id", "revoke_time", b"revoke_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokedLogIn: _TypeAlias = RevokedLogIn  # noqa: Y015
 
 @_typing.final
 class SignUpRequest(_message.Message):
@@ -153,19 +265,23 @@ class LogInRequest(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
+    SOURCE_IP_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Address given at sign-up. Case-insensitive."""
     password: _builtins.str
     """Password of the account. A password that is too short is treated as a wrong password."""
+    source_ip: _builtins.str
+    """IP address of the person who logs in. If empty, wrong passwords are counted per address only."""
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         password: _builtins.str = ...,
+        source_ip: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email", "password", b"password", "source_ip", b"source_ip"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -285,6 +401,45 @@ class LogOutResponse(_message.Message):
 Global___LogOutResponse: _TypeAlias = LogOutResponse  # noqa: Y015
 
 @_typing.final
+class LogOutEverywhereRequest(_message.Message):
+    """Request for LogOutEverywhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogOutEverywhereRequest: _TypeAlias = LogOutEverywhereRequest  # noqa: Y015
+
+@_typing.final
+class LogOutEverywhereResponse(_message.Message):
+    """Response to LogOutEverywhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogOutEverywhereResponse: _TypeAlias = LogOutEverywhereResponse  # noqa: Y015
+
+@_typing.final
 class VerifyTokenRequest(_message.Message):
     """Request for VerifyToken."""
 
@@ -329,6 +484,109 @@ class VerifyTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VerifyTokenResponse: _TypeAlias = VerifyTokenResponse  # noqa: Y015
+
+@_typing.final
+class GetSigningKeysRequest(_message.Message):
+    """Request for GetSigningKeys."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSigningKeysRequest: _TypeAlias = GetSigningKeysRequest  # noqa: Y015
+
+@_typing.final
+class GetSigningKeysResponse(_message.Message):
+    """Response to GetSigningKeys. Its JSON form is a JSON Web Key Set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KEYS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___JsonWebKey]:
+        """All published keys."""
+
+    def __init__(
+        self,
+        *,
+        keys: _abc.Iterable[Global___JsonWebKey] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSigningKeysResponse: _TypeAlias = GetSigningKeysResponse  # noqa: Y015
+
+@_typing.final
+class ListRevokedLogInsRequest(_message.Message):
+    """Request for ListRevokedLogIns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SINCE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Maximum number of results to return. 0 means 50; values above 100 are treated as 100."""
+    page_token: _builtins.str
+    """Token from `next_page_token` of the previous page. All other fields except `page_size` must be unchanged. Empty for
+    the first page.
+    """
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Earliest revocation to return. Absent: all of the last 10 minutes."""
+
+    def __init__(
+        self,
+        *,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "since", b"since"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRevokedLogInsRequest: _TypeAlias = ListRevokedLogInsRequest  # noqa: Y015
+
+@_typing.final
+class ListRevokedLogInsResponse(_message.Message):
+    """Response to ListRevokedLogIns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOG_INS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page, to be sent as `page_token`. Empty on the last page."""
+    @_builtins.property
+    def log_ins(self) -> _containers.RepeatedCompositeFieldContainer[Global___RevokedLogIn]:
+        """Revoked log-ins, in the order of their revocation."""
+
+    def __init__(
+        self,
+        *,
+        log_ins: _abc.Iterable[Global___RevokedLogIn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["log_ins", b"log_ins", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRevokedLogInsResponse: _TypeAlias = ListRevokedLogInsResponse  # noqa: Y015
 
 @_typing.final
 class SendEmailConfirmationRequest(_message.Message):
@@ -543,3 +801,96 @@ class SendAccountVerificationResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SendAccountVerificationResponse: _TypeAlias = SendAccountVerificationResponse  # noqa: Y015
+
+@_typing.final
+class SendAuthMailRequest(_message.Message):
+    """Request for SendAuthMail. It contains no code, because requests rest in the outbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    MAIL_FIELD_NUMBER: _builtins.int
+    message_id: _builtins.str
+    """Id of the mail, for CommunicationService/GetMessage. One mail is sent for each id."""
+    user_id: _builtins.str
+    """Recipient, at the user's current address."""
+    mail: Global___AuthMail.ValueType
+    """Kind of the mail."""
+    def __init__(
+        self,
+        *,
+        message_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        mail: Global___AuthMail.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mail", b"mail", "message_id", b"message_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendAuthMailRequest: _TypeAlias = SendAuthMailRequest  # noqa: Y015
+
+@_typing.final
+class SendAuthMailResponse(_message.Message):
+    """Response to SendAuthMail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SENT_FIELD_NUMBER: _builtins.int
+    sent: _builtins.bool
+    """Whether the mail is queued. False if there is nothing to send any more."""
+    def __init__(
+        self,
+        *,
+        sent: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sent", b"sent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SendAuthMailResponse: _TypeAlias = SendAuthMailResponse  # noqa: Y015
+
+@_typing.final
+class OnUserLeftRequest(_message.Message):
+    """Request for OnUserLeft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserLeft:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserLeft | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftRequest: _TypeAlias = OnUserLeftRequest  # noqa: Y015
+
+@_typing.final
+class OnUserLeftResponse(_message.Message):
+    """Response to OnUserLeft."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserLeftResponse: _TypeAlias = OnUserLeftResponse  # noqa: Y015

@@ -29,6 +29,8 @@ class AuthServiceStub:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     def __init__(self, channel):
@@ -57,10 +59,25 @@ class AuthServiceStub:
                 request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutRequest.SerializeToString,
                 response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutResponse.FromString,
                 _registered_method=True)
+        self.LogOutEverywhere = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/LogOutEverywhere',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereResponse.FromString,
+                _registered_method=True)
         self.VerifyToken = channel.unary_unary(
                 '/solo60.auth.v1.AuthService/VerifyToken',
                 request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenRequest.SerializeToString,
                 response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenResponse.FromString,
+                _registered_method=True)
+        self.GetSigningKeys = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/GetSigningKeys',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysResponse.FromString,
+                _registered_method=True)
+        self.ListRevokedLogIns = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/ListRevokedLogIns',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsResponse.FromString,
                 _registered_method=True)
         self.SendEmailConfirmation = channel.unary_unary(
                 '/solo60.auth.v1.AuthService/SendEmailConfirmation',
@@ -87,16 +104,30 @@ class AuthServiceStub:
                 request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationRequest.SerializeToString,
                 response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationResponse.FromString,
                 _registered_method=True)
+        self.SendAuthMail = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/SendAuthMail',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailResponse.FromString,
+                _registered_method=True)
+        self.OnUserLeft = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/OnUserLeft',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     def SignUp(self, request, context):
-        """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION).
+        """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION). A repeated
+        call with the same idempotency key gets the first response, even if its password differs: no fast hash of a password
+        is stored to compare.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,15 +138,21 @@ class AuthServiceServicer:
         after the same time. Other account problems are reported only if the password is correct. The call takes no
         idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
         pair.
-        Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+
+        Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
+        during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
+        does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RefreshTokens(self, request, context):
-        """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token works once.
-        Reusing a token with a different idempotency key counts as theft and revokes all tokens of the same log-in.
+        """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
+        Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
+        are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
+        (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
+        tokens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,9 +165,33 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LogOutEverywhere(self, request, context):
+        """Revokes all tokens of all log-ins of a user. A user without log-ins is not an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def VerifyToken(self, request, context):
         """Verifies an access token and returns its claims. For services that serve people. Malformed, expired, revoked and
-        foreign tokens are rejected.
+        foreign tokens are rejected. With GetSigningKeys and ListRevokedLogIns, a service can verify tokens itself.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSigningKeys(self, request, context):
+        """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). A key is published before it
+        signs, and until its last token has expired.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRevokedLogIns(self, request, context):
+        """Lists the log-ins that were revoked since a time, oldest first. Access tokens of these log-ins are not valid, even
+        if they have not expired. Log-ins revoked more than 10 minutes ago are not listed, because all their access tokens
+        have expired.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -145,16 +206,17 @@ class AuthServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ConfirmEmail(self, request, context):
-        """Confirms an email address with the code that was sent to it. A code works once.
+        """Confirms an email address with the code that was sent to it. A code works once, for 24 hours, and only for the
+        address that it was sent to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RequestPasswordReset(self, request, context):
-        """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
-        does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
-        one call every 5 minutes.
+        """Emails a password reset code (template PASSWORD_RESET) and invalidates earlier codes. The response is always OK,
+        after the same time, so that it does not reveal whether an address has an account. Rate limit per address, known or
+        not: a burst of 3 calls, then one call every 5 minutes.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -162,7 +224,8 @@ class AuthServiceServicer:
 
     def ConfirmPasswordReset(self, request, context):
         """Sets a new password with a reset code, revokes all tokens of the user, and emails a notification (template
-        PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
+        PASSWORD_CHANGED). A code works once, for one hour; a rejected password does not use up the code. The code also
+        confirms the email address. A repeated call gets the first response, even if its password differs, as for SignUp.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +234,21 @@ class AuthServiceServicer:
     def SendAccountVerification(self, request, context):
         """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
         of 3 calls, then one call every 5 minutes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SendAuthMail(self, request, context):
+        """Sends a mail to a user, and creates its code if the mail has one. For the outbox of this service. A repeated call
+        sends no second mail. Nothing is sent if the user has left, or if a newer code has replaced the mail's code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserLeft(self, request, context):
+        """Deletes the password and the codes of a user who has left, and ends all log-ins.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -199,10 +277,25 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutRequest.FromString,
                     response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutResponse.SerializeToString,
             ),
+            'LogOutEverywhere': grpc.unary_unary_rpc_method_handler(
+                    servicer.LogOutEverywhere,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereResponse.SerializeToString,
+            ),
             'VerifyToken': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyToken,
                     request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenRequest.FromString,
                     response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenResponse.SerializeToString,
+            ),
+            'GetSigningKeys': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSigningKeys,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysResponse.SerializeToString,
+            ),
+            'ListRevokedLogIns': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRevokedLogIns,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsResponse.SerializeToString,
             ),
             'SendEmailConfirmation': grpc.unary_unary_rpc_method_handler(
                     servicer.SendEmailConfirmation,
@@ -229,6 +322,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationRequest.FromString,
                     response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationResponse.SerializeToString,
             ),
+            'SendAuthMail': grpc.unary_unary_rpc_method_handler(
+                    servicer.SendAuthMail,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailResponse.SerializeToString,
+            ),
+            'OnUserLeft': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserLeft,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'solo60.auth.v1.AuthService', rpc_method_handlers)
@@ -241,6 +344,8 @@ class AuthService:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     @staticmethod
@@ -352,6 +457,33 @@ class AuthService:
             _registered_method=True)
 
     @staticmethod
+    def LogOutEverywhere(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/LogOutEverywhere',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.LogOutEverywhereResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def VerifyToken(request,
             target,
             options=(),
@@ -368,6 +500,60 @@ class AuthService:
             '/solo60.auth.v1.AuthService/VerifyToken',
             solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenRequest.SerializeToString,
             solo60_dot_auth_dot_v1_dot_auth__pb2.VerifyTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSigningKeys(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/GetSigningKeys',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.GetSigningKeysResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRevokedLogIns(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/ListRevokedLogIns',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.ListRevokedLogInsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -503,6 +689,60 @@ class AuthService:
             '/solo60.auth.v1.AuthService/SendAccountVerification',
             solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationRequest.SerializeToString,
             solo60_dot_auth_dot_v1_dot_auth__pb2.SendAccountVerificationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SendAuthMail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/SendAuthMail',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.SendAuthMailResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserLeft(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/OnUserLeft',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.FromString,
             options,
             channel_credentials,
             insecure,

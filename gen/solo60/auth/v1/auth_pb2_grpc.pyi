@@ -30,6 +30,8 @@ class AuthServiceStub:
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     @_typing.overload
@@ -37,95 +39,157 @@ class AuthServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AuthServiceAsyncStub: ...
     SignUp: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SignUpRequest, _auth_pb2.SignUpResponse]
-    """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION)."""
+    """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION). A repeated
+    call with the same idempotency key gets the first response, even if its password differs: no fast hash of a password
+    is stored to compare.
+    """
     LogIn: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]
     """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
     after the same time. Other account problems are reported only if the password is correct. The call takes no
     idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
     pair.
-    Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+
+    Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
+    during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
+    does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
     """
     RefreshTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]
-    """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token works once.
-    Reusing a token with a different idempotency key counts as theft and revokes all tokens of the same log-in.
+    """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
+    Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
+    are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
+    (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
+    tokens.
     """
     LogOut: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogOutRequest, _auth_pb2.LogOutResponse]
     """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009)."""
+    LogOutEverywhere: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogOutEverywhereRequest, _auth_pb2.LogOutEverywhereResponse]
+    """Revokes all tokens of all log-ins of a user. A user without log-ins is not an error."""
     VerifyToken: _grpc.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]
     """Verifies an access token and returns its claims. For services that serve people. Malformed, expired, revoked and
-    foreign tokens are rejected.
+    foreign tokens are rejected. With GetSigningKeys and ListRevokedLogIns, a service can verify tokens itself.
+    """
+    GetSigningKeys: _grpc.UnaryUnaryMultiCallable[_auth_pb2.GetSigningKeysRequest, _auth_pb2.GetSigningKeysResponse]
+    """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). A key is published before it
+    signs, and until its last token has expired.
+    """
+    ListRevokedLogIns: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ListRevokedLogInsRequest, _auth_pb2.ListRevokedLogInsResponse]
+    """Lists the log-ins that were revoked since a time, oldest first. Access tokens of these log-ins are not valid, even
+    if they have not expired. Log-ins revoked more than 10 minutes ago are not listed, because all their access tokens
+    have expired.
     """
     SendEmailConfirmation: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SendEmailConfirmationRequest, _auth_pb2.SendEmailConfirmationResponse]
     """Emails a new confirmation code to a user (template EMAIL_CONFIRMATION) and invalidates earlier codes. Rate limit
     per user: a burst of 3 calls, then one call every 5 minutes.
     """
     ConfirmEmail: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ConfirmEmailRequest, _auth_pb2.ConfirmEmailResponse]
-    """Confirms an email address with the code that was sent to it. A code works once."""
+    """Confirms an email address with the code that was sent to it. A code works once, for 24 hours, and only for the
+    address that it was sent to.
+    """
     RequestPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RequestPasswordResetRequest, _auth_pb2.RequestPasswordResetResponse]
-    """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
-    does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
-    one call every 5 minutes.
+    """Emails a password reset code (template PASSWORD_RESET) and invalidates earlier codes. The response is always OK,
+    after the same time, so that it does not reveal whether an address has an account. Rate limit per address, known or
+    not: a burst of 3 calls, then one call every 5 minutes.
     """
     ConfirmPasswordReset: _grpc.UnaryUnaryMultiCallable[_auth_pb2.ConfirmPasswordResetRequest, _auth_pb2.ConfirmPasswordResetResponse]
     """Sets a new password with a reset code, revokes all tokens of the user, and emails a notification (template
-    PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
+    PASSWORD_CHANGED). A code works once, for one hour; a rejected password does not use up the code. The code also
+    confirms the email address. A repeated call gets the first response, even if its password differs, as for SignUp.
     """
     SendAccountVerification: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]
     """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
     of 3 calls, then one call every 5 minutes.
     """
+    SendAuthMail: _grpc.UnaryUnaryMultiCallable[_auth_pb2.SendAuthMailRequest, _auth_pb2.SendAuthMailResponse]
+    """Sends a mail to a user, and creates its code if the mail has one. For the outbox of this service. A repeated call
+    sends no second mail. Nothing is sent if the user has left, or if a newer code has replaced the mail's code.
+    """
+    OnUserLeft: _grpc.UnaryUnaryMultiCallable[_auth_pb2.OnUserLeftRequest, _auth_pb2.OnUserLeftResponse]
+    """Deletes the password and the codes of a user who has left, and ends all log-ins."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SignUp: _aio.UnaryUnaryMultiCallable[_auth_pb2.SignUpRequest, _auth_pb2.SignUpResponse]  # type: ignore[assignment]
-    """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION)."""
+    """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION). A repeated
+    call with the same idempotency key gets the first response, even if its password differs: no fast hash of a password
+    is stored to compare.
+    """
     LogIn: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogInRequest, _auth_pb2.LogInResponse]  # type: ignore[assignment]
     """Exchanges an email address and a password for tokens. An unknown address and a wrong password get the same error
     after the same time. Other account problems are reported only if the password is correct. The call takes no
     idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
     pair.
-    Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+
+    Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
+    during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
+    does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
     """
     RefreshTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]  # type: ignore[assignment]
-    """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token works once.
-    Reusing a token with a different idempotency key counts as theft and revokes all tokens of the same log-in.
+    """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
+    Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
+    are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
+    (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
+    tokens.
     """
     LogOut: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogOutRequest, _auth_pb2.LogOutResponse]  # type: ignore[assignment]
     """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009)."""
+    LogOutEverywhere: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogOutEverywhereRequest, _auth_pb2.LogOutEverywhereResponse]  # type: ignore[assignment]
+    """Revokes all tokens of all log-ins of a user. A user without log-ins is not an error."""
     VerifyToken: _aio.UnaryUnaryMultiCallable[_auth_pb2.VerifyTokenRequest, _auth_pb2.VerifyTokenResponse]  # type: ignore[assignment]
     """Verifies an access token and returns its claims. For services that serve people. Malformed, expired, revoked and
-    foreign tokens are rejected.
+    foreign tokens are rejected. With GetSigningKeys and ListRevokedLogIns, a service can verify tokens itself.
+    """
+    GetSigningKeys: _aio.UnaryUnaryMultiCallable[_auth_pb2.GetSigningKeysRequest, _auth_pb2.GetSigningKeysResponse]  # type: ignore[assignment]
+    """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). A key is published before it
+    signs, and until its last token has expired.
+    """
+    ListRevokedLogIns: _aio.UnaryUnaryMultiCallable[_auth_pb2.ListRevokedLogInsRequest, _auth_pb2.ListRevokedLogInsResponse]  # type: ignore[assignment]
+    """Lists the log-ins that were revoked since a time, oldest first. Access tokens of these log-ins are not valid, even
+    if they have not expired. Log-ins revoked more than 10 minutes ago are not listed, because all their access tokens
+    have expired.
     """
     SendEmailConfirmation: _aio.UnaryUnaryMultiCallable[_auth_pb2.SendEmailConfirmationRequest, _auth_pb2.SendEmailConfirmationResponse]  # type: ignore[assignment]
     """Emails a new confirmation code to a user (template EMAIL_CONFIRMATION) and invalidates earlier codes. Rate limit
     per user: a burst of 3 calls, then one call every 5 minutes.
     """
     ConfirmEmail: _aio.UnaryUnaryMultiCallable[_auth_pb2.ConfirmEmailRequest, _auth_pb2.ConfirmEmailResponse]  # type: ignore[assignment]
-    """Confirms an email address with the code that was sent to it. A code works once."""
+    """Confirms an email address with the code that was sent to it. A code works once, for 24 hours, and only for the
+    address that it was sent to.
+    """
     RequestPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_pb2.RequestPasswordResetRequest, _auth_pb2.RequestPasswordResetResponse]  # type: ignore[assignment]
-    """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
-    does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
-    one call every 5 minutes.
+    """Emails a password reset code (template PASSWORD_RESET) and invalidates earlier codes. The response is always OK,
+    after the same time, so that it does not reveal whether an address has an account. Rate limit per address, known or
+    not: a burst of 3 calls, then one call every 5 minutes.
     """
     ConfirmPasswordReset: _aio.UnaryUnaryMultiCallable[_auth_pb2.ConfirmPasswordResetRequest, _auth_pb2.ConfirmPasswordResetResponse]  # type: ignore[assignment]
     """Sets a new password with a reset code, revokes all tokens of the user, and emails a notification (template
-    PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
+    PASSWORD_CHANGED). A code works once, for one hour; a rejected password does not use up the code. The code also
+    confirms the email address. A repeated call gets the first response, even if its password differs, as for SignUp.
     """
     SendAccountVerification: _aio.UnaryUnaryMultiCallable[_auth_pb2.SendAccountVerificationRequest, _auth_pb2.SendAccountVerificationResponse]  # type: ignore[assignment]
     """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
     of 3 calls, then one call every 5 minutes.
     """
+    SendAuthMail: _aio.UnaryUnaryMultiCallable[_auth_pb2.SendAuthMailRequest, _auth_pb2.SendAuthMailResponse]  # type: ignore[assignment]
+    """Sends a mail to a user, and creates its code if the mail has one. For the outbox of this service. A repeated call
+    sends no second mail. Nothing is sent if the user has left, or if a newer code has replaced the mail's code.
+    """
+    OnUserLeft: _aio.UnaryUnaryMultiCallable[_auth_pb2.OnUserLeftRequest, _auth_pb2.OnUserLeftResponse]  # type: ignore[assignment]
+    """Deletes the password and the codes of a user who has left, and ends all log-ins."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
     hashes. All other user data belongs to solo60.user.v1.UserService. Tokens are for people only: services authenticate
     to each other with API keys.
+
+    A mail is sent after the response, through the outbox. A code is created when its mail is sent.
     """
 
     @_abc_1.abstractmethod
@@ -134,7 +198,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.SignUpRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.SignUpResponse, _abc.Awaitable[_auth_pb2.SignUpResponse]]:
-        """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION)."""
+        """Creates a user with a password and emails a code that confirms the address (template EMAIL_CONFIRMATION). A repeated
+        call with the same idempotency key gets the first response, even if its password differs: no fast hash of a password
+        is stored to compare.
+        """
 
     @_abc_1.abstractmethod
     def LogIn(
@@ -146,7 +213,10 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         after the same time. Other account problems are reported only if the password is correct. The call takes no
         idempotency key, because a stored response would be a stored pair of tokens: repeating the call creates another
         pair.
-        Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+
+        Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
+        during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
+        does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
         """
 
     @_abc_1.abstractmethod
@@ -155,8 +225,11 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RefreshTokensRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RefreshTokensResponse, _abc.Awaitable[_auth_pb2.RefreshTokensResponse]]:
-        """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token works once.
-        Reusing a token with a different idempotency key counts as theft and revokes all tokens of the same log-in.
+        """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
+        Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
+        are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
+        (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
+        tokens.
         """
 
     @_abc_1.abstractmethod
@@ -168,13 +241,42 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009)."""
 
     @_abc_1.abstractmethod
+    def LogOutEverywhere(
+        self,
+        request: _auth_pb2.LogOutEverywhereRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.LogOutEverywhereResponse, _abc.Awaitable[_auth_pb2.LogOutEverywhereResponse]]:
+        """Revokes all tokens of all log-ins of a user. A user without log-ins is not an error."""
+
+    @_abc_1.abstractmethod
     def VerifyToken(
         self,
         request: _auth_pb2.VerifyTokenRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.VerifyTokenResponse, _abc.Awaitable[_auth_pb2.VerifyTokenResponse]]:
         """Verifies an access token and returns its claims. For services that serve people. Malformed, expired, revoked and
-        foreign tokens are rejected.
+        foreign tokens are rejected. With GetSigningKeys and ListRevokedLogIns, a service can verify tokens itself.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSigningKeys(
+        self,
+        request: _auth_pb2.GetSigningKeysRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.GetSigningKeysResponse, _abc.Awaitable[_auth_pb2.GetSigningKeysResponse]]:
+        """Returns the public keys that verify access tokens, as a JSON Web Key Set (RFC 7517). A key is published before it
+        signs, and until its last token has expired.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRevokedLogIns(
+        self,
+        request: _auth_pb2.ListRevokedLogInsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.ListRevokedLogInsResponse, _abc.Awaitable[_auth_pb2.ListRevokedLogInsResponse]]:
+        """Lists the log-ins that were revoked since a time, oldest first. Access tokens of these log-ins are not valid, even
+        if they have not expired. Log-ins revoked more than 10 minutes ago are not listed, because all their access tokens
+        have expired.
         """
 
     @_abc_1.abstractmethod
@@ -193,7 +295,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.ConfirmEmailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ConfirmEmailResponse, _abc.Awaitable[_auth_pb2.ConfirmEmailResponse]]:
-        """Confirms an email address with the code that was sent to it. A code works once."""
+        """Confirms an email address with the code that was sent to it. A code works once, for 24 hours, and only for the
+        address that it was sent to.
+        """
 
     @_abc_1.abstractmethod
     def RequestPasswordReset(
@@ -201,9 +305,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _auth_pb2.RequestPasswordResetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.RequestPasswordResetResponse, _abc.Awaitable[_auth_pb2.RequestPasswordResetResponse]]:
-        """Emails a password reset code (template PASSWORD_RESET). The response is always OK, after the same time, so that it
-        does not reveal whether an address has an account. Rate limit per address, known or not: a burst of 3 calls, then
-        one call every 5 minutes.
+        """Emails a password reset code (template PASSWORD_RESET) and invalidates earlier codes. The response is always OK,
+        after the same time, so that it does not reveal whether an address has an account. Rate limit per address, known or
+        not: a burst of 3 calls, then one call every 5 minutes.
         """
 
     @_abc_1.abstractmethod
@@ -213,7 +317,8 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.ConfirmPasswordResetResponse, _abc.Awaitable[_auth_pb2.ConfirmPasswordResetResponse]]:
         """Sets a new password with a reset code, revokes all tokens of the user, and emails a notification (template
-        PASSWORD_CHANGED). A code works once; a rejected password does not use up the code.
+        PASSWORD_CHANGED). A code works once, for one hour; a rejected password does not use up the code. The code also
+        confirms the email address. A repeated call gets the first response, even if its password differs, as for SignUp.
         """
 
     @_abc_1.abstractmethod
@@ -225,5 +330,23 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         """Notifies a user by email that the account is verified (template ACCOUNT_VERIFICATION). Rate limit per user: a burst
         of 3 calls, then one call every 5 minutes.
         """
+
+    @_abc_1.abstractmethod
+    def SendAuthMail(
+        self,
+        request: _auth_pb2.SendAuthMailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.SendAuthMailResponse, _abc.Awaitable[_auth_pb2.SendAuthMailResponse]]:
+        """Sends a mail to a user, and creates its code if the mail has one. For the outbox of this service. A repeated call
+        sends no second mail. Nothing is sent if the user has left, or if a newer code has replaced the mail's code.
+        """
+
+    @_abc_1.abstractmethod
+    def OnUserLeft(
+        self,
+        request: _auth_pb2.OnUserLeftRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.OnUserLeftResponse, _abc.Awaitable[_auth_pb2.OnUserLeftResponse]]:
+        """Deletes the password and the codes of a user who has left, and ends all log-ins."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -171,6 +171,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The confirmation or reset code is wrong, used or expired."""
     ERROR_REASON_PASSWORD_TOO_COMMON: _ErrorReason.ValueType  # 704
     """The password is too common."""
+    ERROR_REASON_TOO_MANY_ATTEMPTS: _ErrorReason.ValueType  # 705
+    """Too many wrong passwords for this address or from this source; google.rpc.RetryInfo says when to retry."""
     ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: _ErrorReason.ValueType  # 800
     """Outboxes.
 
@@ -327,6 +329,8 @@ ERROR_REASON_CODE_INVALID: ErrorReason.ValueType  # 703
 """The confirmation or reset code is wrong, used or expired."""
 ERROR_REASON_PASSWORD_TOO_COMMON: ErrorReason.ValueType  # 704
 """The password is too common."""
+ERROR_REASON_TOO_MANY_ATTEMPTS: ErrorReason.ValueType  # 705
+"""Too many wrong passwords for this address or from this source; google.rpc.RetryInfo says when to retry."""
 ERROR_REASON_OUTBOX_MESSAGE_NOT_FOUND: ErrorReason.ValueType  # 800
 """Outboxes.
 

@@ -301,10 +301,15 @@ class SendEmailAsyncRequest(_message.Message):
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
     SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
     subject_user_id: _builtins.str
     """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
+    message_id: _builtins.str
+    """Id for the message, such as a UUID that the caller has given to its own caller already. If a message with this id is
+    stored, the call stores no other one. If empty, the service assigns an id.
+    """
     @_builtins.property
     def recipient(self) -> Global___Recipient:
         """Recipient of the email."""
@@ -322,10 +327,11 @@ class SendEmailAsyncRequest(_message.Message):
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         subject_user_id: _builtins.str = ...,
+        message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,1 @@
+"""Sign-up, confirmation of email addresses, and departure of users."""

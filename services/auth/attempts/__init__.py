@@ -1,0 +1,1 @@
+"""Failed log-in attempts, and the pauses that they cause."""

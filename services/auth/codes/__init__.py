@@ -1,0 +1,1 @@
+"""Codes that prove the ownership of an email address."""

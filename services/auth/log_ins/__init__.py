@@ -1,0 +1,1 @@
+"""Log-ins, each with its chain of refresh tokens."""

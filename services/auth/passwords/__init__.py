@@ -1,0 +1,1 @@
+"""Passwords: their hashes, the most common ones, and the RPC handlers that set them."""
