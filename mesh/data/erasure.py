@@ -6,11 +6,14 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from contracts.services import all_methods
+from mesh.data.idempotency import fingerprint_of
 from mesh.data.personal_data import may_hold_personal_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
+
+    from google.protobuf.message import Message
 
     from mesh.data.database import Connection
 
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
 # request has an empty hash.
 _ERASE_KEYS = """
     update idempotency_keys set request_sha256 = '', response = '', subject_ids = null where subject_ids && $1::uuid[]
+"""
+_ERASE_KEYS_OF_REQUEST = """
+    update idempotency_keys set request_sha256 = '', response = '', subject_ids = null
+    where request_type = $1 and request_sha256 = $2
 """
 _DELETE_MESSAGES = """
     delete from outbox where destination = any($2::text[]) and position(convert_to($1, 'UTF8') in payload) > 0
@@ -27,6 +34,11 @@ _DELETE_MESSAGES = """
 async def erase_keys(connection: Connection, ids: Iterable[UUID]) -> None:
     """Erase the stored responses and request hashes with personal data that contain one of `ids`, in a transaction."""
     await connection.execute(_ERASE_KEYS, list(ids))
+
+
+async def erase_keys_of_request(connection: Connection, request: Message) -> None:
+    """Erase the stored responses and the hashes of one request, which contains no id, in a transaction."""
+    await connection.execute(_ERASE_KEYS_OF_REQUEST, request.DESCRIPTOR.full_name, fingerprint_of(request))
 
 
 async def delete_messages_about(connection: Connection, user_id: UUID) -> None:

@@ -10,6 +10,7 @@ from mesh.serving.service import Service
 from services.user.erasure import Erasure
 from services.user.servicer import UserServicer
 from services.user.store import UserStore
+from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
@@ -29,6 +30,7 @@ async def open_user(runtime: Runtime) -> AsyncIterator[UserServicer]:
     erasure = Erasure(
         store,
         users=runtime.channels.stub(UserServiceStub),
+        auth=runtime.channels.stub(AuthServiceStub),
         sessions=runtime.channels.stub(SessionServiceStub),
         subscriptions=runtime.channels.stub(SubscriptionServiceStub),
         communication=runtime.channels.stub(CommunicationServiceStub),

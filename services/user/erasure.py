@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import UserNotFound
 from mesh.data.erasure import delete_messages_about, erase_keys
+from solo60.auth.v1.auth_pb2 import EraseAddressRequest as EraseFromAuth
 from solo60.communication.v1.communication_pb2 import EraseAddressRequest as EraseFromCommunication
 from solo60.session.v1.session_pb2 import EraseAddressRequest as EraseFromSession
 from solo60.subscription.v1.subscription_pb2 import EraseAddressRequest as EraseFromSubscription
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from services.user.domain import User
     from services.user.store import UserStore
+    from solo60.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
@@ -37,6 +39,7 @@ class Erasure:
 
     store: UserStore
     users: UserServiceAsyncStub
+    auth: AuthServiceAsyncStub
     sessions: SessionServiceAsyncStub
     subscriptions: SubscriptionServiceAsyncStub
     communication: CommunicationServiceAsyncStub
@@ -78,6 +81,7 @@ class Erasure:
         # Sessions first: no mail to the address leaves the session service after its answer.
         await self.sessions.EraseAddress(EraseFromSession(email=email))
         await asyncio.gather(
+            self.auth.EraseAddress(EraseFromAuth(email=email)),
             self.subscriptions.EraseAddress(EraseFromSubscription(email=email)),
             self.communication.EraseAddress(EraseFromCommunication(email=email)),
         )

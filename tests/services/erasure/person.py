@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING
 import orjson
 import pytest
 
-from contracts.errors import InvalidRequest
+from contracts.errors import CredentialsInvalid, InvalidRequest
 from mesh.data.idempotency import fingerprint_of
+from services.auth import app as auth
+from services.auth.attempts.domain import Subjects
+from services.auth.wire import request_of_reset
 from services.communication import app as communication
 from services.gym import app as gym
 from services.payment import app as payment
 from services.session import app as session
 from services.subscription import app as subscription
 from services.user import app as user
+from solo60.auth.v1.auth_pb2 import LogInRequest, RequestPasswordResetRequest, SignUpRequest
+from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.payment.v1.payment_pb2 import CreditBackSessionRequest, GrantCreditsRequest, RefundSessionRequest
 from solo60.session.v1.session_pb2 import (
@@ -41,7 +46,9 @@ if TYPE_CHECKING:
     from solo60.session.v1.session_pb2 import Session
     from tests.support.serving import MeshForTests
 
-SERVICES = {each.SERVICE.name: each.SERVICE for each in (user, gym, payment, communication, session, subscription)}
+SERVICES = {
+    each.SERVICE.name: each.SERVICE for each in (auth, user, gym, payment, communication, session, subscription)
+}
 DAY = timedelta(days=1)
 EMAIL, NAME, EARLIER_NAME = "Ada.Zwicky@lovelace.example", "Ada Zwicky-Lovelace", "Augusta Qvist"
 GUEST_EMAIL, GUEST_NAME = "babbage.qx@guests.example", "Karl Wubbage"
@@ -84,14 +91,24 @@ class Life:
         return self.person
 
     async def _sign_up(self) -> None:
-        create = CreateUserRequest(email=EMAIL, display_name=EARLIER_NAME, time_zone="Europe/Oslo")
-        self.person.user_id = (await self._booking.users.CreateUser(create)).user.user_id
+        accounts = self._mesh.stub(AuthServiceStub)
+        sign_up = SignUpRequest(email=EMAIL, display_name=EARLIER_NAME, password="a parrot named Ludwig")  # noqa: S106
+        self.person.user_id = (await accounts.SignUp(sign_up)).user_id
+        with pytest.raises(CredentialsInvalid):
+            await accounts.LogIn(LogInRequest(email=AS_GUEST, password="parrot", source_ip="203.0.113.7"))  # noqa: S106
+        await accounts.RequestPasswordReset(RequestPasswordResetRequest(email=AS_GUEST))
         rename = UpdateUserRequest(user=User(user_id=self.person.user_id, display_name=NAME))
         rename.update_mask.FromJsonString("displayName")
         await self._booking.users.UpdateUser(rename)
         grant = GrantCreditsRequest(user_id=self.person.user_id, credits=100, reason=GRANT_REASON)
         await self._booking.payments.GrantCredits(grant)
-        self.person.hashes += [fingerprint_of(create), fingerprint_of(grant)]
+        self.person.hashes += [
+            fingerprint_of(CreateUserRequest(email=EMAIL, display_name=EARLIER_NAME)),
+            fingerprint_of(SignUpRequest(email=EMAIL, display_name=EARLIER_NAME)),
+            fingerprint_of(grant),
+            fingerprint_of(request_of_reset(EMAIL)),
+            Subjects.of(EMAIL, "").address,
+        ]
 
     async def _book(self, host_id: str) -> None:
         gym_id, strict_gym_id = await self._booking.create_gym(), await self._booking.create_gym(requires_approval=True)
