@@ -46,9 +46,8 @@ if TYPE_CHECKING:
     from solo60.session.v1.session_pb2 import Session
     from tests.support.serving import MeshForTests
 
-SERVICES = {
-    each.SERVICE.name: each.SERVICE for each in (auth, user, gym, payment, communication, session, subscription)
-}
+_APPS = (auth, user, gym, payment, communication, session, subscription)
+SERVICES = {each.SERVICE.name: each.SERVICE for each in _APPS}
 DAY = timedelta(days=1)
 EMAIL, NAME, EARLIER_NAME = "Ada.Zwicky@lovelace.example", "Ada Zwicky-Lovelace", "Augusta Qvist"
 GUEST_EMAIL, GUEST_NAME = "babbage.qx@guests.example", "Karl Wubbage"

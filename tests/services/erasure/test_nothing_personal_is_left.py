@@ -43,7 +43,8 @@ ADD_DEAD_LETTER = """
     insert into outbox
         (message_id, destination, payload, correlation_id, traceparent, status, due_time, settle_time, deliver_time)
     values (gen_random_uuid(), 'solo60.communication.v1.CommunicationService/SendEmailAsync', $1, 'by-hand', '', $2,
-        case $2 when 'pending' then now() + interval '1 hour' end, case $2 when 'pending' then null else now() end, now() + interval '1 hour')
+        case $2 when 'pending' then now() + interval '1 hour' end, case $2 when 'pending' then null else now() end,
+        now() + interval '1 hour')
 """
 
 

@@ -36,13 +36,15 @@ FILL = """
         array[case when n % 20000 = 7 then 'ROLE_ADMIN' else 'ROLE_MEMBER' end],
         case when n % 10000 = 3 then 'USER_STATE_SUSPENDED' else 'USER_STATE_ACTIVE' end, true, 'UTC', now(), now()
     from generate_series(1, $1::int) as n,
-        lateral (select (array['ada', 'grace', 'alan', 'edsger', 'barbara', 'donald', 'hedy', 'ken'])[1 + n % 8] as first,
+        lateral (select
+            (array['ada', 'grace', 'alan', 'edsger', 'barbara', 'donald', 'hedy', 'ken'])[1 + n % 8] as first,
             substr(md5((n % 5000)::text), 1, 7) as last,
             case when n % 3 = 0 then 'members.example' else 'example.org' end as domain) as parts
 """
 RARE_ONE = """
     insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
-    values ('q.zwicky@rare.example', 'Quentin Zwicky', array['ROLE_OWNER'], 'USER_STATE_ACTIVE', true, 'UTC', now(), now())
+    values ('q.zwicky@rare.example', 'Quentin Zwicky', array['ROLE_OWNER'], 'USER_STATE_ACTIVE', true, 'UTC', now(),
+        now())
 """
 
 
@@ -78,7 +80,7 @@ async def test_one_or_two_characters_find_the_beginning_of_a_word(users: UserSer
 
 @pytest.mark.parametrize("query", ["%da", "a_a", "a\\da", "%", "_"])
 async def test_wildcards_of_sql_have_no_meaning(users: UserServiceAsyncStub, query: str) -> None:
-    """The characters %, _ and \\ in a query stand for themselves."""
+    """The wildcards and the escape character of LIKE stand for themselves in a query."""
     await add_user(users, display_name="Ada")
     assert await found(users, query) == []
 
