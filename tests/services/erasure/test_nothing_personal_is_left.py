@@ -3,9 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import pytest
-from pydantic import SecretStr
-
 from solo60.user.v1.user_pb2 import USER_STATE_DELETED, EraseUserRequest, GetUserRequest, User
 from tests.services.erasure.database_dump import Hit, find_texts
 from tests.services.erasure.person import (
@@ -26,15 +23,13 @@ from tests.services.erasure.person import (
     dead_letter,
 )
 from tests.services.session.booking_mesh import BookingMesh
-from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.services.subscription.subscription_mesh import SubscriptionMesh
 from tests.support.eventually import eventually
-from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.support.serving import MeshForTests, Serve
+    from tests.support.serving import MeshForTests
 
 HOST_EMAIL, HOST_NAME = "bob@hosts.example", "Bob Hostmann"
 DUE = "select destination from outbox where status = 'pending' and deliver_time <= now()"
@@ -46,18 +41,6 @@ ADD_DEAD_LETTER = """
         case $2 when 'pending' then now() + interval '1 hour' end, case $2 when 'pending' then null else now() end,
         now() + interval '1 hour')
 """
-
-
-@pytest.fixture
-async def mesh(serve: Serve) -> MeshForTests:
-    """Serve everything. Nothing listens at the mail server's address, so that every mail fails and is stored."""
-    (port,) = free_ports(1)
-    return await serve(
-        *SERVICES.values(),
-        smtp_url=SecretStr(f"smtp://127.0.0.1:{port}"),
-        webhook_secrets=SecretStr(STANDARD_SECRET),
-        card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
-    )
 
 
 async def wait_until_delivered(mesh: MeshForTests) -> None:
