@@ -34,6 +34,7 @@ VERBS = {
     "migrate": "cli.migrate:migrate",
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
+    "erase": "cli.erase:erase",
     "demo": "cli.demo:demo",
     "keys": "cli.keys:keys",
     "messages": "cli.messages:messages",
