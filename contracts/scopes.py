@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 # one method requires each.
 EXTERNAL_SCOPES = frozenset(
     {
-        "auth.verify",
         "communication.read",
         "gym.write",
         "subscription.allocate",

@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from cli import methods
 from cli.method_names import short_method_name
+from contracts.method import find_method
 from contracts.services import all_methods
 from tests.support.terminal import solo60_in_terminal
 
@@ -22,7 +24,7 @@ def test_methods_are_listed_for_people_and_for_scripts(solo60: Solo60) -> None:
     assert [line.split()[0] for line in shown.splitlines()[1:]] == [each["name"] for each in read]
     assert [each["name"] for each in gym] == [each["name"] for each in read if each["name"].startswith("gym.")]
     assert {each["name"] for each in read if each["response_streaming"]} == {"session.WatchAvailability"}
-    assert all(each["contract_only"] for each in read if each["name"].startswith("auth."))
+    assert not any(each["contract_only"] for each in read)
 
 
 def test_methods_of_an_unknown_service_are_rejected(solo60: Solo60) -> None:
@@ -77,9 +79,14 @@ def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60)
     assert len(session_mail["rules"]) == 2
 
 
-def test_a_contract_only_method_is_described_as_such(solo60: Solo60) -> None:
-    """`describe` says of a contract-only method that no service implements it yet."""
-    assert "Contract only, not implemented." in solo60("describe", "auth.LogIn").out
+def test_a_contract_only_method_is_described_as_such(capsys: pytest.CaptureFixture[str]) -> None:
+    """The description of a contract-only method says that no service implements it yet."""
+    method = find_method("/solo60.example.v1.EchoService/Promise")
+
+    methods._print(method, {})
+
+    assert "Contract only, not implemented." in capsys.readouterr().out
+    assert methods._description(method, {})["contract_only"] is True
 
 
 @pytest.mark.requirement("C4")

@@ -149,15 +149,6 @@ def test_a_call_prints_its_ledger(local_mesh: LocalMesh) -> None:
     assert any(line.startswith("  solo60.") and " took " in line for line in lines)
 
 
-@pytest.mark.requirement("C1")
-def test_a_contract_only_method_is_reported(local_mesh: LocalMesh) -> None:
-    """`call` of a contract-only method exits with 1, names the method, and says that no service implements it yet."""
-    done = local_mesh.solo60("call", "auth.LogIn")
-
-    assert done.returncode == 1
-    assert "solo60.auth.v1.AuthService/LogIn is in the contract, but no service implements it yet." in done.stderr
-
-
 @pytest.mark.requirement("C2")
 def test_a_stream_prints_one_object_per_line_until_its_deadline(local_mesh: LocalMesh) -> None:
     """`call` prints each message of a stream on its own line, until DEADLINE_EXCEEDED ends the call."""

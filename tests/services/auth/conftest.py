@@ -26,7 +26,10 @@ async def mesh(serve: Serve, database_url: DatabaseFactory, tmp_path: Path) -> A
     urls = {name: await database_url(name) for name in served}
     async with MailSink(folder, port=0) as mail_sink:
         services = await serve(
-            smtp_url=SecretStr(mail_sink.url), rate_limit_factor=1000.0, extra_scopes={"session": ["auth.verify"]}
+            smtp_url=SecretStr(mail_sink.url),
+            rate_limit_factor=1000.0,
+            database_connections=10,
+            extra_scopes={"session": ["auth.verify"]},
         )
         for name, service in served.items():
             await services.start(service, urls[name])

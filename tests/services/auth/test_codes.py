@@ -243,20 +243,16 @@ async def test_message_ids_find_the_mails(mesh: AuthMesh) -> None:
     """SendEmailConfirmation and SendAccountVerification return the ids of their mails, the same for the same key."""
     user_id = await mesh.join()
     metadata = (("idempotency-key", "mail"),)
-    sent = [
-        await method(request, metadata=metadata)
-        for method, request in (
-            (mesh.auth.SendEmailConfirmation, pb.SendEmailConfirmationRequest(user_id=user_id)),
-            (mesh.auth.SendAccountVerification, pb.SendAccountVerificationRequest(user_id=user_id)),
-            (mesh.auth.SendAccountVerification, pb.SendAccountVerificationRequest(user_id=user_id)),
-        )
-    ]
+    confirmation = pb.SendEmailConfirmationRequest(user_id=user_id)
+    verification = pb.SendAccountVerificationRequest(user_id=user_id)
+    first = await mesh.auth.SendEmailConfirmation(confirmation, metadata=metadata)
+    second, third = [await mesh.auth.SendAccountVerification(verification, metadata=metadata) for _ in range(2)]
     assert len(await mesh.mails(VERIFIED)) == 1
 
-    assert sent[1].message_id == sent[2].message_id
+    assert second == third
     stub = mesh.services.stub(CommunicationServiceStub)
-    for each in sent:
-        message = (await stub.GetMessage(GetMessageRequest(message_id=each.message_id))).message
+    for message_id in (first.message_id, second.message_id):
+        message = (await stub.GetMessage(GetMessageRequest(message_id=message_id))).message
         assert message.status == MESSAGE_STATUS_SENT
 
 

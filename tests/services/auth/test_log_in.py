@@ -47,7 +47,7 @@ async def test_a_log_in_returns_tokens_with_the_users_current_roles(mesh: AuthMe
     claims = await mesh.verify(tokens)
 
     assert (claims.user_id, list(claims.roles)) == (user_id, ["ADMIN", "MEMBER"])
-    assert UUID(claims.log_in_id)
+    assert str(UUID(claims.log_in_id)) == claims.log_in_id
     assert claims.expire_time == tokens.access_expire_time
     seconds = timedelta(seconds=2)
     assert abs(tokens.access_expire_time.ToDatetime(UTC) - now - timedelta(minutes=10)) < seconds

@@ -39,6 +39,7 @@ VARIABLES = {
     "PASSWORD_RESET": {"member_name", "code"},
     "PASSWORD_CHANGED": {"member_name"},
     "ACCOUNT_VERIFICATION": {"member_name"},
+    "TOKEN_REUSED": {"member_name"},
 }
 
 
