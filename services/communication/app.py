@@ -17,7 +17,7 @@ from mesh.serving.service import Service
 from services.communication.domain import RETENTION
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.servicer import CommunicationServicer
@@ -36,7 +36,6 @@ BACKLOG_INTERVAL_S = 5.0
 # Health entry while there are dead messages that an operator can retry.
 DEAD_MAIL_TROUBLE = "some mail could not be sent (see: solo60 messages list)"
 FOLDER = Path(__file__).parent
-TEMPLATES = FOLDER / "templates"
 
 
 @asynccontextmanager

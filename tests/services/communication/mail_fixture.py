@@ -75,7 +75,7 @@ class MailFixture:
         message_id = uuid.uuid4()
         mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
         header = message_id_header(message_id, SENDER)
-        text = Text("Hello", "Dear Ada Lovelace\n")
+        text = Text("Hello", "Dear Ada Lovelace\n", "<p>Dear Ada Lovelace</p>\n")
         mail = compose(text, sender=SENDER, recipients=mailboxes, email_message_id=header, create_time=self.clock.now())
         emails = tuple(each.email for each in mailboxes)
         new = NewMessage(
