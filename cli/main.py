@@ -36,6 +36,7 @@ VERBS = {
     "explain": "cli.explain:explain_method",
     "demo": "cli.demo:demo",
     "keys": "cli.keys:keys",
+    "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
     "new": "cli.new:new",
