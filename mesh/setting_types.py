@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from contracts.services import MAX_PORT
+from mesh.port_offset import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,6 +178,27 @@ def _processor_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
+def _card_processor_key(value: SecretStr) -> SecretStr:
+    """Accept a secret or restricted key of Stripe. Its publishable key, "pk_...", cannot charge cards."""
+    if not re.fullmatch(r"(sk|rk)_[A-Za-z0-9_]{3,250}", value.get_secret_value()):
+        raise ValueError('must be a secret key of Stripe, "sk_..." or "rk_..."')
+    return value
+
+
+def _card_processor_url(value: str) -> str:
+    """Accept "https://host", and "http://host:port" on loopback, where no network carries the key."""
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError('must be "https://host" or "https://host:port", without a path')
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must begin with https://, because the key is sent to it; http:// is for this machine only")
+    return value.rstrip("/")
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -217,6 +239,8 @@ ProcessorSecrets = Annotated[SecretStr, AfterValidator(_processor_secrets)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]
+CardProcessorKey = Annotated[SecretStr, AfterValidator(_card_processor_key)]
+CardProcessorUrl = Annotated[str, AfterValidator(_card_processor_url)]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)]
 EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_lower_case)]
 TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_lower_case)]

@@ -30,8 +30,8 @@ from solo60.subscription.v1.subscription_pb2 import (
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.services.subscription.signing import processor_signature, standard_signature
 from tests.support.eventually import eventually
+from tests.support.webhook_signing import processor_signature, standard_signature
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +60,11 @@ class SubscriptionMesh:
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
         """Stub of the subscription service, which is under test."""
         return self.services.stub(SubscriptionServiceStub)
+
+    @property
+    def http_url(self) -> str:
+        """URL of the subscription service's HTTP listener."""
+        return f"http://{self.services.settings.http_address}"
 
     @property
     def users(self) -> UserServiceAsyncStub:

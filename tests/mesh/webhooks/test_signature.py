@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import WebhookSignatureInvalid
-from services.subscription.webhook_signature import verify_card_processor, verify_standard
-from tests.services.subscription.signing import (
+from mesh.webhooks.signature import verify_card_processor, verify_standard
+from tests.support.webhook_signing import (
     PROCESSOR_KEY,
     STANDARD_KEY,
     processor_signature,

@@ -4,7 +4,7 @@ import base64
 
 from pydantic import SecretStr
 
-from services.subscription.webhook_secrets import processor_keys, standard_keys
+from mesh.webhooks.secrets import processor_keys, standard_keys
 
 
 def secret_of(size: int) -> str:
