@@ -80,6 +80,9 @@ def compose(
     mail["To"] = ",\n ".join(map(str, recipients))
     mail["Subject"] = _encoded(text.subject)
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents automatic replies
+    if text.unsubscribe_link is not None:
+        mail["List-Unsubscribe"] = f"<{text.unsubscribe_link}>"  # RFC 2369
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058
     return mail.as_bytes(policy=_WIRE)
 
 

@@ -30,11 +30,15 @@ PARTS = ("subject.txt", "body.txt", "body.html")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Filled template: a subject of one line, and a body in plain text and in HTML."""
+    """Filled template: a subject of one line, and a body in plain text and in HTML.
+
+    `unsubscribe_link` switches off the category of the mail, if it can be switched off. Both bodies contain the link.
+    """
 
     subject: str
     body: str
     html: str
+    unsubscribe_link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,7 @@ class MailTemplate:
         """Return the expiry of a mail created at `create_time`; None if it never expires."""
         return None if self.settings.lifetime is None else create_time + self.settings.lifetime
 
-    def fill(self, variables: Mapping[str, str]) -> Text:
+    def fill(self, variables: Mapping[str, str], unsubscribe_link: str | None = None) -> Text:
         """Return the filled template; raise TemplateVariableMissing with the names of all missing variables."""
         missing = sorted(self.variables - variables.keys())
         if missing:
@@ -67,7 +71,12 @@ class MailTemplate:
             )
         used = {name: variables[name] for name in self.variables}
         subject = one_line(self.subject.render(used))
-        return Text(subject, self.body.render(used), self.html.render({**used, "subject": subject}))
+        body, frame = self.body.render(used), {"subject": subject, "unsubscribe_link": None}
+        if unsubscribe_link is not None:
+            label = self.settings.category.label
+            body += f"\n--\nUnsubscribe from {label}: {unsubscribe_link}\n"
+            frame |= {"unsubscribe_link": AsWritten(unsubscribe_link), "unsubscribe_label": label}
+        return Text(subject, body, self.html.render(used | frame), unsubscribe_link)
 
 
 class Templates:

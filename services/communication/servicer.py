@@ -9,16 +9,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
-from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
-from services.communication.domain import MessageStatus, NewMessage
-from services.communication.mail import compose, message_id_header
+from services.communication.domain import MessageStatus
+from services.communication.preferences.servicer import PreferenceServicer
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, parse_user_id, render_message
 from solo60.communication.v1 import communication_pb2 as pb
-from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +24,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message as ProtoMessage
 
     from mesh.transaction import Transaction
+    from services.communication.domain import NewMessage
+    from services.communication.drafts import Drafts
     from services.communication.mail import Mailbox
-    from services.communication.mail_template import Templates
+    from services.communication.preferences.links import UnsubscribeLinks
+    from services.communication.preferences.store import PreferenceStore
     from services.communication.sender import Sender
     from services.communication.store import MessageStore
 
@@ -38,24 +38,26 @@ if TYPE_CHECKING:
 Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
 
-class CommunicationServicer(CommunicationServiceServicer):
-    """RPC handlers that fill templates, store messages and wake the sender. `now` returns the current time in UTC."""
+class CommunicationServicer(PreferenceServicer):
+    """RPC handlers that store messages and wake the sender. `now` returns the current time in UTC."""
 
     def __init__(
         self,
         store: MessageStore,
+        preferences: PreferenceStore,
         sender: Sender,
-        templates: Templates,
+        drafts: Drafts,
         *,
-        mail_from: Mailbox,
         audiences: Audiences,
+        links: UnsubscribeLinks,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._preferences = preferences
         self._sender = sender
-        self._templates = templates
-        self._mail_from = mail_from
+        self._drafts = drafts
         self._audiences = audiences
+        self._links = links
         self._now = now
 
     async def SendEmail(
@@ -116,30 +118,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         return pb.RetryMessageResponse(message=render_message(message))
 
     def _draft(self, request: SendRequest, *recipients: Mailbox, user_id: uuid.UUID | None = None) -> NewMessage:
-        template = self._templates.find(request.template_key)
-        text = template.fill(request.variables)
-        message_id, now, call = uuid.uuid4(), self._now(), current_context()
-        email_message_id = message_id_header(message_id, self._mail_from)
-        mail = compose(
-            text,
-            sender=self._mail_from,
-            recipients=recipients,
-            email_message_id=email_message_id,
-            create_time=now,
-        )
-        return NewMessage(
-            message_id=message_id,
-            template_key=request.template_key,
-            recipients=tuple(each.email for each in recipients),
-            mail=mail,
-            email_message_id=email_message_id,
-            correlation_id=call.correlation_id if call else "",
-            traceparent=current_traceparent(),
-            create_time=now,
-            repeats_in_doubt=template.repeats_in_doubt,
-            expire_time=template.expire_time(now),
-            user_id=user_id,
-        )
+        return self._drafts.write(request.template_key, request.variables, recipients, user_id=user_id, now=self._now())
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
         async with self._store.transaction() as tx:

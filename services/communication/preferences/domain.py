@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TYPE_CHECKING, Self
+
+from contracts.errors import EtagMismatch
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
 
 
 class Category(StrEnum):
@@ -16,5 +26,37 @@ class Category(StrEnum):
 
     @property
     def is_switchable(self) -> bool:
-        """Whether a user can switch the category off. Mail about a contract, money or access always arrives."""
-        return self in (Category.REMINDERS, Category.WAITING_LIST)
+        """Whether a user can switch the category off. Mail about a booking, money or an account always arrives."""
+        return self in LABELS
+
+    @property
+    def label(self) -> str:
+        """Name of a switchable category for users, as in "unsubscribe from reminders"."""
+        return LABELS[self]
+
+
+LABELS = {Category.REMINDERS: "reminders", Category.WAITING_LIST: "mails about free slots"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """Categories of mail that a user has switched off. `update_time` is None if they have never been changed."""
+
+    user_id: UUID
+    switched_off: frozenset[Category] = frozenset()
+    update_time: datetime | None = None
+
+    @property
+    def etag(self) -> str:
+        """Version of the preferences (AIP-154): equal for equal preferences."""
+        return hashlib.sha256(",".join(sorted(self.switched_off)).encode()).hexdigest()[:16]
+
+    def require_etag(self, etag: str) -> None:
+        """Raise EtagMismatch if `etag` is the etag of other preferences. An empty one is always accepted."""
+        if etag and etag != self.etag:
+            raise EtagMismatch
+
+    def with_changes(self, changes: Mapping[Category, bool], now: datetime) -> Self:
+        """Return the preferences after switching categories on (True) and off (False)."""
+        on, off = ({category for category, is_on in changes.items() if is_on is wanted} for wanted in (True, False))
+        return replace(self, switched_off=self.switched_off - on | off, update_time=now)
