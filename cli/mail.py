@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from services.communication.mail_template import MailTemplate, Text
 
+EXAMPLE_LINK = "https://mail.solo60.example/unsubscribe/EXAMPLE"
 INDEX = Environment(autoescape=True, trim_blocks=True).from_string("""\
 <!DOCTYPE html>
 <html lang="en">
@@ -65,7 +66,7 @@ def preview(
     """Show a mail with example values, or list all templates. No mesh needs to run."""
     templates = Templates(TEMPLATES)
     chosen = list(templates) if key is None else [templates.find(key)]
-    mails = [(template, template.fill(template.settings.example)) for template in chosen]
+    mails = [(template, _example_of(template)) for template in chosen]
     if folder is not None or is_opened:
         page = _write(mails, folder or Path(mkdtemp(prefix="solo60-mail-")))
         err.print(f"Written: {page}", markup=False)
@@ -76,6 +77,11 @@ def preview(
     else:
         ((_, text),) = mails
         typer.echo(text.html if html else f"Subject: {text.subject}\n\n{text.body}", nl=False)
+
+
+def _example_of(template: MailTemplate) -> Text:
+    link = EXAMPLE_LINK if template.settings.category.is_switchable else None
+    return template.fill(template.settings.example, link)
 
 
 def _write(mails: list[tuple[MailTemplate, Text]], folder: Path) -> Path:

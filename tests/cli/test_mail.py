@@ -37,6 +37,13 @@ def test_a_mail_is_shown_as_text_or_as_html(solo60: Solo60) -> None:
     assert (text.exit_code, html.exit_code) == (0, 0)
 
 
+def test_a_mail_that_can_be_switched_off_has_an_example_of_its_link(solo60: Solo60) -> None:
+    """Text and HTML of a reminder contain an example of the unsubscribe link. A mail about a booking contains none."""
+    for form in ("--text", "--html"):
+        assert "https://mail.solo60.example/unsubscribe/EXAMPLE" in solo60("mail", "preview", "TRIAL_ENDING", form).out
+        assert "nsubscribe" not in solo60("mail", "preview", "SESSION_BOOKED", form).out
+
+
 def test_an_unknown_template_is_an_error(solo60: Solo60) -> None:
     """An unknown key ends the command with exit code 1 and a message that names the key."""
     result = solo60("mail", "preview", "SESSION_BOKED")

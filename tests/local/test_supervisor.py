@@ -94,7 +94,7 @@ def test_explicit_unsubscribe_links_are_not_replaced(stopped: LocalMesh) -> None
 
 
 def test_a_mesh_without_http_on_this_machine_has_no_unsubscribe_links(stopped: LocalMesh) -> None:
-    """A communication service that listens beyond this machine gets no links, because their addresses would be wrong."""
+    """A communication service that listens beyond this machine gets no links, because it has no known address."""
     (port,) = free_ports(1)
     settings = stopped.settings_with(listen_address=f"0.0.0.0:{port}")
 

@@ -34,7 +34,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in ("meta", "br"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -101,6 +101,17 @@ def test_a_hostile_value_adds_no_markup(key: str) -> None:
     if not {"code", "noise_policy"} & TEMPLATE_SET.find(key).variables:
         assert "https://evil" not in hostile.text
         assert "evil.example" not in hostile.text
+
+
+@pytest.mark.parametrize("key", [each.key for each in TEMPLATE_SET if each.settings.category.is_switchable])
+def test_the_only_link_is_the_one_to_unsubscribe(key: str) -> None:
+    """With an unsubscribe link, the HTML has this link and no other."""
+    template = TEMPLATE_SET.find(key)
+    link = "https://mail.solo60.example/unsubscribe/AbC-_9"
+    page = Page(template.fill(template.settings.example, link).html)
+
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "a"] == [link]
+    assert f"Unsubscribe from {template.settings.category.label}" in page.words
 
 
 def test_the_rules_of_a_gym_have_their_line_breaks() -> None:
