@@ -37,6 +37,7 @@ VERBS = {
     "erase": "cli.erase:erase",
     "demo": "cli.demo:demo",
     "keys": "cli.keys:keys",
+    "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
     "new": "cli.new:new",

@@ -223,6 +223,10 @@ class MessageRefused(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_REFUS
     """The mail server permanently rejected the message, or the message expired before it was sent."""
 
 
+class UnsubscribeTokenInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID):
+    """The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
+
+
 class CredentialsInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CREDENTIALS_INVALID):
     """The email address or the password is wrong."""
 

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from contracts.method import FOREIGN_POLICY, methods_of
-from contracts.services import MESH_SERVICES, SERVICES, all_methods, short_service_name
+from contracts.services import MESH_SERVICES, SERVICES, all_methods, http_calls_of, short_service_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,18 +14,9 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 
-# Scopes for callers outside the mesh: the public API, webhook senders and operators. No service needs them, and only
+# Scopes for callers outside the mesh: the public API and operators. No service needs them, and only
 # one method requires each.
-EXTERNAL_SCOPES = frozenset(
-    {
-        "communication.read",
-        "gym.write",
-        "subscription.allocate",
-        "subscription.webhook",
-        "user.erase",
-        "user.search",
-    }
-)
+EXTERNAL_SCOPES = frozenset({"gym.write", "subscription.allocate", "user.erase", "user.search"})
 
 
 def all_scopes() -> frozenset[str]:
@@ -43,9 +34,9 @@ def scopes_of_caller(name: str) -> frozenset[str]:
 def calls_of(name: str) -> frozenset[str]:
     """Return the methods, by full name, that the service `name` may call.
 
-    The result contains the methods that its contract lists in `calls` and `calls_later`, and the subscribers of its
-    events. It also contains its own methods that other services call through an outbox: a message for such a method may
-    arrive over a message broker, and the service then calls itself.
+    The result contains the methods that its contract lists in `calls`, `calls_later` and `http_calls`, and the
+    subscribers of its events. It also contains its own methods that other services call through an outbox: a message
+    for such a method may arrive over a message broker, and the service then calls itself.
     """
     own = SERVICES[name]
     package = own.file.package
@@ -56,7 +47,7 @@ def calls_of(name: str) -> frozenset[str]:
         if method.policy.subscribes_to.rpartition(".")[0] == package
     }
     received = {call for call in outbox_calls() if call.partition("/")[0] == own.full_name}
-    return frozenset(calls | subscribers | received)
+    return frozenset(calls | subscribers | received | set(http_calls_of(own)))
 
 
 def outbox_calls() -> Iterator[str]:

@@ -33,6 +33,11 @@ def default_port_of(service: ServiceDescriptor) -> int:
     return int(service.GetOptions().Extensions[policy_pb2.default_port])
 
 
+def http_calls_of(service: ServiceDescriptor) -> tuple[str, ...]:
+    """Return the full names of the methods that the HTTP endpoint of a service calls."""
+    return tuple(service.GetOptions().Extensions[policy_pb2.http_calls])
+
+
 @cache
 def our_files() -> tuple[FileDescriptor, ...]:
     """Return the descriptor of every contract under gen/solo60."""
@@ -51,7 +56,10 @@ def our_services() -> list[ServiceDescriptor]:
 
 
 def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]:
-    """Yield one sentence for each service without a `default_port`, or with the port or the name of another service."""
+    """Yield one sentence for each service without a `default_port`, or with the port or the name of another service.
+
+    Also yields one for each of `http_calls` that is not a method of its service.
+    """
     known: dict[str | int, str] = {}
     for service in services:
         if service.file.package in PACKAGES_WITHOUT_PROCESS:
@@ -60,10 +68,18 @@ def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]
         if not 1 <= port <= MAX_PORT:
             yield f"{service.full_name}: default_port must be 1 to {MAX_PORT}."
             continue
+        yield from _problems_of_http_calls(service)
         for option, value in (("default_port", port), ("package", short_service_name(service.full_name))):
             other = known.setdefault(value, service.full_name)
             if other != service.full_name:
                 yield f"{service.full_name}: {option}: {value} belongs to {other}."
+
+
+def _problems_of_http_calls(service: ServiceDescriptor) -> Iterator[str]:
+    own_methods = {f"{service.full_name}/{method.name}" for method in service.methods}
+    for call in http_calls_of(service):
+        if call not in own_methods:
+            yield f"{service.full_name}: http_calls: {call} is not a method of this service."
 
 
 # In the order of their ports.

@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from contracts.services import MAX_PORT, SERVICE_NAMES
 from local.held_ports import is_free
+from local.keys import ensure_link_secret
 from local.mail_sink import HOST as MAIL_SINK_HOST
 from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
@@ -22,12 +23,21 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 LOOPBACK = (MAIL_SINK_HOST, "localhost")
-PER_PROCESS_SETTINGS = ("listen_address", "log_fd", "metrics_address", "service_api_key", "service_api_key_file")
+PER_PROCESS_SETTINGS = (
+    "http_address",
+    "listen_address",
+    "log_fd",
+    "metrics_address",
+    "service_api_key",
+    "service_api_key_file",
+)
 # By default, every service listens on the address that its callers use.
 NO_LISTEN_ADDRESSES: Mapping[str, str] = MappingProxyType({})
 # Distance of a service's metrics port from its own port. A multiple of 1,000 would collide with the ports of a second
 # mesh with PORT_OFFSET=1000.
 METRICS_PORT_DISTANCE = 500
+# The same for the port of a service's plain HTTP.
+HTTP_PORT_DISTANCE = 600
 # Defaults for development that reveal more than those of a deployment. Explicit settings override them.
 SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_contracts": True}
 # All services, a database and their callers share one machine. Calls wait longer there than on a server without an
@@ -53,8 +63,8 @@ async def hold_ports(
 ) -> None:
     """Hold every port that a mesh listens on; raise SettingsError for the first unavailable port and name its user.
 
-    Without this check, a foreign service on such a port could be mistaken for a service of the mesh. A metrics port
-    that is taken is not an error: its service then has no metrics endpoint.
+    Without this check, a foreign service on such a port could be mistaken for a service of the mesh. A port for metrics
+    or HTTP that is taken is not an error: its service then lacks that endpoint.
     """
     for name in SERVICE_NAMES:
         own = settings_of_service(settings, name, listen_addresses)
@@ -64,11 +74,14 @@ async def hold_ports(
     if mail_port is not None:
         await ports.hold("SMTP_URL", MAIL_SINK_HOST, mail_port)
     for name in SERVICE_NAMES:
-        address = metrics_address_of(settings, name)
-        if address is not None:
-            host, _, port = address.rpartition(":")
-            with suppress(SettingsError):  # taken meanwhile: `metrics_address_of` detects that before the start
-                await ports.hold("METRICS_ADDRESS", host, int(port))
+        for setting, address in (
+            ("METRICS_ADDRESS", metrics_address_of(settings, name)),
+            ("HTTP_ADDRESS", http_address_of(settings, name)),
+        ):
+            if address is not None:
+                host, _, port = address.rpartition(":")
+                with suppress(SettingsError):  # taken meanwhile: `_address_above` detects that before the start
+                    await ports.hold(setting, host, int(port))
 
 
 def mail_sink_port(settings: Settings) -> int | None:
@@ -88,15 +101,34 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
         "service_api_key_file": settings.key_path_of(name),
         "span_dir": settings.local_span_dir,
         "metrics_address": metrics_address_of(settings, name),
+        "http_address": http_address_of(settings, name),
         "stop_with_parent": True,
     }
-    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **given, **own})
+    links = _link_settings(settings) if name == "communication" else {}
+    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own})
+
+
+def _link_settings(settings: Settings) -> dict[str, object]:
+    """Return the settings for unsubscribe links that work on this machine; none if the service has no HTTP there."""
+    address = http_address_of(settings, "communication")
+    if address is None or address.rpartition(":")[0] not in LOOPBACK:
+        return {}
+    return {"unsubscribe_url": f"http://{address}/unsubscribe", "unsubscribe_secrets": ensure_link_secret(settings)}
 
 
 def metrics_address_of(settings: Settings, name: str) -> str | None:
     """Return the metrics address of a service in a local mesh (its port plus 500), or None if that port is taken."""
+    return _address_above(settings, name, METRICS_PORT_DISTANCE)
+
+
+def http_address_of(settings: Settings, name: str) -> str | None:
+    """Return the HTTP address of a service in a local mesh (its port plus 600), or None if that port is taken."""
+    return _address_above(settings, name, HTTP_PORT_DISTANCE)
+
+
+def _address_above(settings: Settings, name: str, distance: int) -> str | None:
     host, _, port = settings.listen_address_of(name).rpartition(":")
-    number = int(port) + METRICS_PORT_DISTANCE
+    number = int(port) + distance
     address = f"{host}:{number}"
     if number > MAX_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
         return None

@@ -23,10 +23,14 @@ from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
 from mesh.service_urls import ServiceUrls, url_field
 from mesh.setting_types import (
     BrokerUrl,
+    CardProcessorKey,
+    CardProcessorUrl,
     Collector,
     DatabaseUrl,
     EngineName,
     Level,
+    LinkSecrets,
+    LinkUrl,
     ListenAddress,
     Mailboxes,
     MailServerUrl,
@@ -40,10 +44,17 @@ from mesh.setting_types import (
 )
 
 ENV_FILE = Path(".env")
-# The settings that only one service reads, and that service.
+# The settings that only some services read, and those services.
 READ_BY = {
-    **dict.fromkeys(("smtp_url", "mail_from", "admins_email", "operators_email"), "communication"),
-    **dict.fromkeys(("webhook_secrets", "card_processor_webhook_secrets"), "subscription"),
+    **dict.fromkeys(
+        ("smtp_url", "mail_from", "admins_email", "operators_email", "unsubscribe_url", "unsubscribe_secrets"),
+        "the communication service reads",
+    ),
+    "webhook_secrets": "the subscription service reads",
+    **dict.fromkeys(
+        ("card_processor_webhook_secrets", "stripe_api_key", "stripe_api_url"),
+        "the payment and subscription services read",
+    ),
 }
 
 
@@ -85,7 +96,7 @@ class Settings(ServiceUrls):
     # the contract's `calls`, and errors that are not in `errors`. A local mesh is strict.
     strict_contracts: bool = False
 
-    # Whether gRPC connections use the proxy in http_proxy, https_proxy or grpc_proxy.
+    # Whether gRPC connections, and calls of the card processor, use the proxy in http_proxy, https_proxy or grpc_proxy.
     calls_through_proxy: bool = False
 
     # The server engine: gRPC's own core, or one in Rust that is several times as fast but has fewer features.
@@ -125,10 +136,24 @@ class Settings(ServiceUrls):
     admins_email: Mailboxes = "admins@solo60.example"
     operators_email: Mailboxes = "operators@solo60.example"
 
+    # Public address of the page behind unsubscribe links, such as "https://mail.solo60.example/unsubscribe". A proxy
+    # passes its requests to HTTP_ADDRESS of the communication service. If unset, mails have no such links. The secrets
+    # sign the links, the first one those of new mails. Links of every listed secret are valid.
+    unsubscribe_url: LinkUrl | None = None
+    unsubscribe_secrets: LinkSecrets | None = Field(default=None, validate_default=True)
+
     # Signing secrets of webhooks: of Standard Webhooks, and of the card processor's own scheme. Several secrets,
     # separated by commas, are valid at once. Without a secret, all webhooks of that scheme are rejected.
     webhook_secrets: StandardSecrets | None = None
     card_processor_webhook_secrets: ProcessorSecrets | None = None
+
+    # Listen address for the plain HTTP of a service that has some, such as the endpoint for webhooks. Encryption is the
+    # job of a proxy in front of it. If unset, there is no listener; a local mesh sets it.
+    http_address: ListenAddress | None = None
+    # The secret key of the account at the card processor, Stripe, and the address of its API. Without a key, cards are
+    # in test mode: no card is charged.
+    stripe_api_key: CardProcessorKey | None = None
+    stripe_api_url: CardProcessorUrl = "https://api.stripe.com"
 
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
     metrics_address: ListenAddress | None = None
@@ -158,6 +183,13 @@ class Settings(ServiceUrls):
     def _require_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("outbox_transport") == "nats":
             raise ValueError("must be set if OUTBOX_TRANSPORT is nats")
+        return value
+
+    @field_validator("unsubscribe_secrets")
+    @classmethod
+    def _require_secrets(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("unsubscribe_url") is not None:
+            raise ValueError("must be set if UNSUBSCRIBE_URL is set")
         return value
 
     @field_validator("otel_exporter_otlp_protocol")
@@ -264,7 +296,7 @@ def _sentence(field: str, kind: str, message: str) -> str:
     if kind == "bool_parsing":
         message = "must be true or false"
     reason = message.removeprefix("Value error, ").replace("Input should be", "must be").partition(", unable to")[0]
-    reader = f"; the {READ_BY[field]} service reads it" if field in READ_BY else ""
+    reader = f"; {READ_BY[field]} it" if field in READ_BY else ""
     return f"{name}: {reason}{reader}."
 
 

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from contracts.services import MAX_PORT
+from mesh.port_offset import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -177,6 +178,46 @@ def _processor_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
+def _card_processor_key(value: SecretStr) -> SecretStr:
+    """Accept a secret or restricted key of Stripe. Its publishable key, "pk_...", cannot charge cards."""
+    if not re.fullmatch(r"(sk|rk)_[A-Za-z0-9_]{3,250}", value.get_secret_value()):
+        raise ValueError('must be a secret key of Stripe, "sk_..." or "rk_..."')
+    return value
+
+
+def _card_processor_url(value: str) -> str:
+    """Accept "https://host", and "http://host:port" on loopback, where no network carries the key."""
+    try:
+        parts = urlsplit(value)
+        is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_url = False
+    if not is_url or parts.username or parts.path.strip("/") or parts.query or parts.fragment:
+        raise ValueError('must be "https://host" or "https://host:port", without a path')
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must begin with https://, because the key is sent to it; http:// is for this machine only")
+    return value.rstrip("/")
+
+
+def _link_url(value: str) -> str:
+    """Accept an "https://" URL without user, query and fragment, or "http://" on loopback; drop a "/" at the end."""
+    form = r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~-]+)*/?"
+    url = re.fullmatch(form, value)
+    if url is None or not _is_port(url[3] or "443"):
+        raise ValueError('must be a URL such as "https://mail.solo60.example/unsubscribe"')
+    if url[1] == "http" and url[2].strip("[]") not in LOOPBACK_HOSTS:
+        raise ValueError("must begin with https://, as RFC 8058 requires; http:// is for this machine only")
+    return value.rstrip("/")
+
+
+def _link_secrets(value: SecretStr) -> SecretStr:
+    """Accept secrets of at least 32 characters, separated by commas."""
+    form = re.compile(r"[A-Za-z0-9+/=_-]{32,200}")
+    if not all(map(form.fullmatch, _parts(value.get_secret_value()))):
+        raise ValueError("must be secrets of 32 or more letters, digits, +, /, =, _ and -, separated by commas")
+    return value
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -214,9 +255,13 @@ MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
 Mailboxes = Annotated[str, AfterValidator(_mailboxes)]
 StandardSecrets = Annotated[SecretStr, AfterValidator(_standard_secrets)]
 ProcessorSecrets = Annotated[SecretStr, AfterValidator(_processor_secrets)]
+LinkUrl = Annotated[str, AfterValidator(_link_url)]
+LinkSecrets = Annotated[SecretStr, AfterValidator(_link_secrets)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]
+CardProcessorKey = Annotated[SecretStr, AfterValidator(_card_processor_key)]
+CardProcessorUrl = Annotated[str, AfterValidator(_card_processor_url)]
 Level = Annotated[Literal["debug", "info", "warning", "error", "critical"], BeforeValidator(_level)]
 EngineName = Annotated[Literal["grpcio", "native"], BeforeValidator(_lower_case)]
 TransportName = Annotated[Literal["grpc", "nats"], BeforeValidator(_lower_case)]

@@ -27,6 +27,7 @@ from tests.support.postgres import (
 )
 from tests.support.scheduling import GroupScheduling, slowest_first
 from tests.support.serving import serve, serve_module
+from tests.support.stripe_server import running_stripe_server, stripe_server
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -43,8 +44,10 @@ __all__ = [
     "open_database",
     "postgres",
     "reachable_folder",
+    "running_stripe_server",
     "serve",
     "serve_module",
+    "stripe_server",
 ]
 
 # Tests call servers on this machine, so they must bypass any proxy in the environment.

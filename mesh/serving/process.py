@@ -113,8 +113,8 @@ def _stop_without_parent(stopping: asyncio.Event) -> None:
 async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
     """Serve `service` at `address` while the context is open, then drain.
 
-    Draining has these steps: report NOT_SERVING, wait until callers have noticed, close the port, end endless streams,
-    let running calls finish, stop background work, close channels and database.
+    Draining has these steps: let running HTTP requests finish, report NOT_SERVING, wait until callers have noticed,
+    close the port, end endless streams, let running calls finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
         runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
@@ -136,8 +136,23 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         stack.push_async_callback(server.stop, settings.drain_grace_s)
         stack.push_async_callback(_announce_stop, health, settings.drain_wait_s, runtime.stopping)
         await stack.enter_async_context(health.polling(lambda: runtime.database.is_reachable(HEALTH_TIMEOUT_S)))
+        # Last, so that it ends first: HTTP requests become calls of this service, which must still be SERVING.
+        await stack.enter_async_context(_serve_http(service, runtime))
         _log.info("serving", address=address, pid=os.getpid())
         yield server
+
+
+@asynccontextmanager
+async def _serve_http(service: Service, runtime: Runtime) -> AsyncIterator[None]:
+    """Serve the service's HTTP part at HTTP_ADDRESS while the context is open, if it has both."""
+    address = runtime.settings.http_address
+    if service.http is None or address is None:
+        yield
+        return
+    from mesh.serving.http import serve_http  # noqa: PLC0415 - costs memory that most services do not need
+
+    async with serve_http(service.http(runtime), address, runtime.settings.drain_grace_s):
+        yield
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from google.protobuf.descriptor import ServiceDescriptor
     from grpc_interceptor import AsyncServerInterceptor
+    from starlette.types import ASGIApp
 
     from mesh.config import Settings
     from mesh.data.database import Database
@@ -51,7 +52,8 @@ class Service:
 
     `open` yields the servicer. Background work that `open` starts must end with its context. `interceptors` are the
     service's own, outermost first, written for the grpc-interceptor package. The mesh's interceptors run outside of
-    them.
+    them. `http` returns the application that is served at HTTP_ADDRESS, if the service has one: a
+    `starlette.routing.Router`.
     """
 
     name: str
@@ -60,3 +62,4 @@ class Service:
     open: Callable[[Runtime], AbstractAsyncContextManager[Any]]
     migrations: Path
     interceptors: tuple[AsyncServerInterceptor, ...] = ()
+    http: Callable[[Runtime], ASGIApp] | None = None

@@ -5,21 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
-from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
-from services.communication.domain import MessageStatus, NewMessage
+from services.communication.domain import MessageStatus
 from services.communication.erasure import erase_address, erase_if_user_is_erased, erase_user
-from services.communication.mail import compose, message_id_header
+from services.communication.preferences.servicer import PreferenceServicer
 from services.communication.sender import POLL_S
 from services.communication.wire import parse_recipient, parse_user_id, render_message
 from solo60.communication.v1 import communication_pb2 as pb
-from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,8 +26,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message as ProtoMessage
 
     from mesh.transaction import Transaction
+    from services.communication.domain import NewMessage
+    from services.communication.drafts import Drafts
     from services.communication.mail import Mailbox
-    from services.communication.mail_template import Templates
+    from services.communication.preferences.links import UnsubscribeLinks
+    from services.communication.preferences.store import PreferenceStore
     from services.communication.sender import Sender
     from services.communication.store import MessageStore
 
@@ -39,24 +40,26 @@ if TYPE_CHECKING:
 Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
 
-class CommunicationServicer(CommunicationServiceServicer):
-    """RPC handlers that fill templates, store messages and wake the sender. `now` returns the current time in UTC."""
+class CommunicationServicer(PreferenceServicer):
+    """RPC handlers that store messages and wake the sender. `now` returns the current time in UTC."""
 
     def __init__(
         self,
         store: MessageStore,
+        preferences: PreferenceStore,
         sender: Sender,
-        templates: Templates,
+        drafts: Drafts,
         *,
-        mail_from: Mailbox,
         audiences: Audiences,
+        links: UnsubscribeLinks,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._preferences = preferences
         self._sender = sender
-        self._templates = templates
-        self._mail_from = mail_from
+        self._drafts = drafts
         self._audiences = audiences
+        self._links = links
         self._now = now
 
     async def SendEmail(
@@ -135,31 +138,15 @@ class CommunicationServicer(CommunicationServiceServicer):
         return pb.RetryMessageResponse(message=render_message(message))
 
     def _draft(self, request: SendRequest, *recipients: Mailbox, user_id: uuid.UUID | None = None) -> NewMessage:
-        template = self._templates.find(request.template_key)
-        text = template.fill(request.variables)
-        message_id, now, call = _message_id(request), self._now(), current_context()
-        email_message_id = message_id_header(message_id, self._mail_from)
-        mail = compose(
-            text,
-            sender=self._mail_from,
-            recipients=recipients,
-            email_message_id=email_message_id,
-            create_time=now,
-        )
-        return NewMessage(
-            message_id=message_id,
-            template_key=request.template_key,
-            recipients=tuple(each.email for each in recipients),
-            mail=mail,
-            email_message_id=email_message_id,
-            correlation_id=call.correlation_id if call else "",
-            traceparent=current_traceparent(),
-            create_time=now,
-            repeats_in_doubt=template.repeats_in_doubt,
-            expire_time=template.expire_time(now),
+        draft = self._drafts.write(
+            request.template_key,
+            request.variables,
+            recipients,
+            message_id=_message_id(request),
             user_id=user_id,
-            subject_user_id=parse_user_id(request.subject_user_id),
+            now=self._now(),
         )
+        return replace(draft, subject_user_id=parse_user_id(request.subject_user_id))
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
         async with self._store.transaction() as tx:

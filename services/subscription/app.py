@@ -12,16 +12,17 @@ from prometheus_client import REGISTRY
 from interceptors.metrics.registry import metrics_of
 from mesh.periodic import repeating
 from mesh.serving.service import Service
+from mesh.webhooks.secrets import processor_keys, standard_keys
+from mesh.webhooks.signature import WebhookKeys
 from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
 from services.subscription.follow_ups import FollowUps
+from services.subscription.http import http_app
 from services.subscription.mails import Mailer
 from services.subscription.metrics import WebhookMetrics
 from services.subscription.servicer import SubscriptionServicer
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_handler import WebhookHandler
 from services.subscription.webhook_inbox import WebhookInbox
-from services.subscription.webhook_secrets import processor_keys, standard_keys
-from services.subscription.webhook_signature import WebhookKeys
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.subscription.v1.subscription_pb2 import DESCRIPTOR
@@ -75,4 +76,5 @@ SERVICE = Service(
     add_to_server=add_SubscriptionServiceServicer_to_server,
     open=open_subscription,
     migrations=Path(__file__).parent / "migrations",
+    http=http_app,
 )

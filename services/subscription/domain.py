@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import SubscriptionNotActive, SubscriptionNotCancelled
 from services.subscription.deadlines import deadlines_after
-from services.subscription.months import add_month
+from services.subscription.months import add_months
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def new_subscription(
     The first period is a trial of `trial_days`, by default those of the plan, or a paid month if the trial has 0 days.
     """
     days = plan.trial_days if trial_days is None else trial_days
-    first = Period(now, now + timedelta(days=days) if days else add_month(now))
+    first = Period(now, now + timedelta(days=days) if days else add_months(now, 1))
     paid = None if days else first
     return Subscription(
         subscription_id,

@@ -17,22 +17,22 @@ import structlog
 from contracts.errors import InvalidRequest, ServiceError, SubscriptionNotFound
 from interceptors.context import detached_work
 from mesh.data.conflicts import retried_on_conflict
+from mesh.webhooks.signature import verify_card_processor, verify_standard
 from services.subscription.reports import Ended, PaymentFailed, Renewed, TrialEnding
 from services.subscription.webhook_inbox import Event, HoldReason, Scheme, WebhookRef
 from services.subscription.webhook_payload import parse_card_processor, parse_event_id, parse_standard
-from services.subscription.webhook_signature import verify_card_processor, verify_standard
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
     from uuid import UUID
 
+    from mesh.webhooks.signature import WebhookKeys
     from services.subscription.commands import SubscriptionCommands
     from services.subscription.metrics import WebhookMetrics
     from services.subscription.store import SubscriptionStore, SubscriptionTransaction
     from services.subscription.webhook_inbox import HeldWebhook, WebhookInbox
     from services.subscription.webhook_payload import ParsedWebhook
-    from services.subscription.webhook_signature import WebhookKeys
 
 # A younger webhook may still be processed by the call that stored it.
 MIN_RETRY_AGE = timedelta(minutes=1)

@@ -157,7 +157,12 @@ class BreakableMesh:
             await self._links[name].lose_answers(for_s)
 
     def _start_relay(self, name: str) -> None:
-        environment = {**self.mesh.environment_of(name), "METRICS_ADDRESS": "", "LISTEN_ADDRESS": ""}
+        environment = {
+            **self.mesh.environment_of(name),
+            "METRICS_ADDRESS": "",
+            "HTTP_ADDRESS": "",
+            "LISTEN_ADDRESS": "",
+        }
         log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
         relay = Child(name, environment, log, ["cli", "relay", name])
         self._relays[name] = relay

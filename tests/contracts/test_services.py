@@ -64,3 +64,19 @@ def test_two_services_with_one_name_are_reported() -> None:
     assert problems_of(TRAINER, ("solo60.trainer.v2", "TrainerService", 50061)) == [
         "solo60.trainer.v2.TrainerService: package: trainer belongs to solo60.trainer.v1.TrainerService."
     ]
+
+
+def test_http_calls_name_methods_of_the_service() -> None:
+    """The linter rejects a name in `http_calls` that is not a method of the service."""
+    file = descriptor_pb2.FileDescriptorProto(name="spa.proto", package="solo60.spa.v1", syntax="proto3")
+    file.message_type.add(name="Message")
+    service = file.service.add(name="SpaService")
+    service.method.add(name="Book", input_type=".solo60.spa.v1.Message", output_type=".solo60.spa.v1.Message")
+    service.options.Extensions[policy_pb2.default_port] = 50061
+    service.options.Extensions[policy_pb2.http_calls].extend(["solo60.spa.v1.SpaService/Book", "Book"])
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+
+    assert list(problems_of_services([pool.FindServiceByName("solo60.spa.v1.SpaService")])) == [
+        "solo60.spa.v1.SpaService: http_calls: Book is not a method of this service."
+    ]

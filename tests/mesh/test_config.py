@@ -78,6 +78,7 @@ COMMON_SPELLINGS = [
     ("GYM_SERVICE_URL", "[fd00::7]:50053,[fd00::8]:50053", "ipv6:[fd00::7]:50053,[fd00::8]:50053"),
     ("LISTEN_ADDRESS", ":50051", "0.0.0.0:50051"),
     ("METRICS_ADDRESS", "*:9090", "0.0.0.0:9090"),
+    ("HTTP_ADDRESS", ":8080", "0.0.0.0:8080"),
     ("DATABASE_URL", "postgres://ada:pw@db/solo60", "postgres://ada:pw@db/solo60"),
     ("DATABASE_URL", "postgresql+asyncpg://ada:pw@db:5432/solo60", "postgresql://ada:pw@db:5432/solo60"),
     ("DATABASE_URL", "postgresql:///solo60?host=/run/postgresql", "postgresql:///solo60?host=/run/postgresql"),
@@ -170,6 +171,7 @@ def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyP
         ("LISTEN_ADDRESS", "hunter2:"),
         ("LISTEN_ADDRESS", "dns:///hunter2:50051"),
         ("METRICS_ADDRESS", "http://hunter2:9090/metrics"),
+        ("HTTP_ADDRESS", "http://hunter2:8080/webhooks"),
         ("DATABASE_URL", "hunter2"),
         ("DATABASE_URL", "mysql://ada:hunter2@db/solo60"),
         ("DATABASE_URL", "jdbc:postgresql://ada:hunter2@db/solo60"),
@@ -184,11 +186,27 @@ def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyP
         ("ADMINS_EMAIL", "ann@solo60.example, hunter2"),
         ("OPERATORS_EMAIL", "hunter2@"),
         ("DATA_DIR", "~hunter2/solo60"),
+        ("UNSUBSCRIBE_URL", "hunter2"),
+        ("UNSUBSCRIBE_URL", "http://hunter2.example/unsubscribe"),
+        ("UNSUBSCRIBE_URL", "https://ada:hunter2@solo60.example"),
+        ("UNSUBSCRIBE_URL", "https://solo60.example/?hunter2"),
+        ("UNSUBSCRIBE_URL", "https://solo60.example/hunter2>,<https://evil.example"),
+        ("UNSUBSCRIBE_URL", "https://hunter2.example:0"),
+        ("UNSUBSCRIBE_SECRETS", "hunter2"),
+        ("UNSUBSCRIBE_SECRETS", "0123456789abcdef0123456789abcdef,hunter2"),
         ("WEBHOOK_SECRETS", "hunter2"),
         ("WEBHOOK_SECRETS", "whsec_hunter2"),
         ("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2"),
         ("CARD_PROCESSOR_WEBHOOK_SECRETS", "hunter2"),
         ("CARD_PROCESSOR_WEBHOOK_SECRETS", "whsec_hunter2"),
+        ("STRIPE_API_KEY", "hunter2"),
+        ("STRIPE_API_KEY", "pk_test_hunter2"),
+        ("STRIPE_API_KEY", "sk_test hunter2"),
+        ("STRIPE_API_URL", "hunter2"),
+        ("STRIPE_API_URL", "http://hunter2"),
+        ("STRIPE_API_URL", "https://ada:hunter2@stripe.example"),
+        ("STRIPE_API_URL", "https://stripe.example/hunter2"),
+        ("STRIPE_API_URL", "https://hunter2:port"),
         ("DATABASE_CONNECTIONS", "hunter2"),
         ("DATABASE_CONNECTIONS", "0"),
         ("DRAIN_WAIT_S", "-1"),
@@ -332,11 +350,67 @@ def test_a_malformed_webhook_secret_is_rejected_without_being_repeated(
     )
 
 
+@pytest.mark.parametrize("url", ["https://api.stripe.com/", "http://127.0.0.1:8420", "http://[::1]:8420"])
+def test_the_card_processor_may_be_anywhere_by_https_and_on_this_machine_by_http(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """STRIPE_API_URL is an https:// address, or an http:// address of this machine; a final slash is dropped."""
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_hunter2")
+    monkeypatch.setenv("STRIPE_API_URL", url)
+
+    settings = load_settings()
+
+    assert settings.stripe_api_url == url.rstrip("/")
+    assert settings.stripe_api_key is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://mail.solo60.example",
+        "https://solo60.example:8443/mail/unsubscribe/",
+        "http://127.0.0.1:50657/unsubscribe",
+    ],
+)
+def test_unsubscribe_links_lead_to_https_or_to_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """UNSUBSCRIBE_URL is an https:// address, or an http:// address of this machine; a final slash is dropped."""
+    monkeypatch.setenv("UNSUBSCRIBE_URL", url)
+    monkeypatch.setenv("UNSUBSCRIBE_SECRETS", f"{'a' * 32}, {'b' * 200}")
+
+    assert load_settings().unsubscribe_url == url.rstrip("/")
+
+
+def test_unsubscribe_links_need_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UNSUBSCRIBE_URL without UNSUBSCRIBE_SECRETS prevents the start with an error that names both."""
+    monkeypatch.setenv("UNSUBSCRIBE_URL", "https://mail.solo60.example/unsubscribe")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value) == (
+        "UNSUBSCRIBE_SECRETS: must be set if UNSUBSCRIBE_URL is set; the communication service reads it."
+    )
+
+
+def test_a_publishable_key_is_no_key_of_the_card_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error for a wrong STRIPE_API_KEY names the right form and both services that read the setting."""
+    monkeypatch.setenv("STRIPE_API_KEY", "pk_test_hunter2")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value) == (
+        'STRIPE_API_KEY: must be a secret key of Stripe, "sk_..." or "rk_..."; '
+        "the payment and subscription services read it."
+    )
+
+
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """Secrets do not appear in the repr of the settings."""
     for name, scheme in (("DATABASE_URL", "postgresql"), ("SERVICE_API_KEY", "smtp"), ("SMTP_URL", "smtp")):
         monkeypatch.setenv(name, f"{scheme}://hunter2")
     monkeypatch.setenv("NATS_URL", "nats://ada:hunter2@broker:4222")
+    monkeypatch.setenv("STRIPE_API_KEY", "sk_test_hunter2")
 
     assert "hunter2" not in repr(load_settings())
 

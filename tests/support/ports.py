@@ -8,14 +8,14 @@ import socket
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from local.supervised_settings import METRICS_PORT_DISTANCE
+from local.supervised_settings import HTTP_PORT_DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Below the ephemeral ports, so that no outgoing connection takes one before the test's server listens. The excluded
-# blocks are the metrics ports of `solo60 up`, which are METRICS_PORT_DISTANCE above the ports of its services.
-PORTS = [port for port in range(10_000, 32_000) if port // METRICS_PORT_DISTANCE % 2 == 0]
+# Below the ephemeral ports, so that no outgoing connection takes one before the test's server listens. The last 600
+# ports of each thousand are for metrics and HTTP of `solo60 up`, 500 and 600 above the ports of its services.
+PORTS = [port for port in range(10_000, 32_000) if port % 1_000 < 1_000 - HTTP_PORT_DISTANCE]
 
 
 def free_ports(count: int) -> list[int]:

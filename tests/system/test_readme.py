@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from contracts.services import SERVICES, default_port_of
-from local.supervised_settings import METRICS_PORT_DISTANCE
+from local.supervised_settings import HTTP_PORT_DISTANCE, METRICS_PORT_DISTANCE
 from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
@@ -69,7 +69,11 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     copy_sources(folder)
     documented = [INBOX_PORT, *map(default_port_of, SERVICES.values())]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
-    metrics_ports = {port + METRICS_PORT_DISTANCE: ports[port] + METRICS_PORT_DISTANCE for port in documented[1:]}
+    above = {
+        port + distance: ports[port] + distance
+        for port in documented[1:]
+        for distance in (METRICS_PORT_DISTANCE, HTTP_PORT_DISTANCE)
+    }
     environment = {
         **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
@@ -90,7 +94,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         start_new_session=True,
     ) as running:
         try:
-            yield Clone(folder, environment, ports | metrics_ports, read_until(running, "Ctrl-C"))
+            yield Clone(folder, environment, ports | above, read_until(running, "Ctrl-C"))
             os.killpg(running.pid, signal.SIGINT)
             running.communicate(timeout=60)
         finally:

@@ -8,9 +8,10 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import MailSink
-from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
+from tests.support.ports import free_ports
+from tests.support.webhook_signing import PROCESSOR_SECRET, STANDARD_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +29,7 @@ async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
         services = await serve(
             *SERVICES.values(),
             smtp_url=SecretStr(mail_sink.url),
+            http_address=f"127.0.0.1:{free_ports(1)[0]}",
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
         )

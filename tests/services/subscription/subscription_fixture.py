@@ -8,18 +8,18 @@ from uuid import UUID, uuid4
 
 from prometheus_client import CollectorRegistry
 
+from mesh.webhooks.signature import WebhookKeys
 from services.subscription.commands import SubscriptionCommands
 from services.subscription.follow_ups import FollowUps
 from services.subscription.metrics import WebhookMetrics
 from services.subscription.store import SubscriptionStore
 from services.subscription.webhook_handler import WebhookHandler
 from services.subscription.webhook_inbox import WebhookInbox
-from services.subscription.webhook_signature import WebhookKeys
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
-from tests.services.subscription.signing import STANDARD_KEY
 from tests.services.subscription.subscription_mesh import FOUR_HOURS
 from tests.support.offline_stub import offline_stub
+from tests.support.webhook_signing import STANDARD_KEY
 
 if TYPE_CHECKING:
     from mesh.data.database import Database

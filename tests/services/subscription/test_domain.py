@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
 from contracts.errors import CardDeclined, SubscriptionNotActive
 from services.subscription.cards import require_accepted_card
 from services.subscription.domain import MailKind, Reminder, Subscription, SubscriptionStatus
-from services.subscription.months import add_month
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
     DAY,
@@ -23,23 +22,6 @@ from tests.services.subscription.examples import (
 
 PAID = merged(TRIAL, Renewed(month(0)))
 PAST_DUE = merged(PAID, failure(1))
-
-
-@pytest.mark.parametrize(
-    ("start", "end"),
-    [
-        ("2026-01-31", "2026-02-28"),
-        ("2028-01-31", "2028-02-29"),
-        ("2026-02-28", "2026-03-28"),
-        ("2026-12-15", "2027-01-15"),
-        ("2026-08-31", "2026-09-30"),
-    ],
-)
-def test_a_month_ends_on_the_same_day_or_on_the_last(start: str, end: str) -> None:
-    """A month ends on the same day of the next month, or on that month's last day if it is shorter."""
-    midnight = datetime.fromisoformat(start).replace(tzinfo=UTC)
-
-    assert add_month(midnight) == datetime.fromisoformat(end).replace(tzinfo=UTC)
 
 
 @pytest.mark.requirement("J4")

@@ -158,6 +158,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The message has not failed, so there is nothing to retry."""
     ERROR_REASON_MESSAGE_REFUSED: _ErrorReason.ValueType  # 604
     """The mail server permanently rejected the message, or the message expired before it was sent."""
+    ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: _ErrorReason.ValueType  # 605
+    """The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 700
     """Identity.
 
@@ -316,6 +318,8 @@ ERROR_REASON_MESSAGE_NOT_RETRYABLE: ErrorReason.ValueType  # 603
 """The message has not failed, so there is nothing to retry."""
 ERROR_REASON_MESSAGE_REFUSED: ErrorReason.ValueType  # 604
 """The mail server permanently rejected the message, or the message expired before it was sent."""
+ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: ErrorReason.ValueType  # 605
+"""The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 700
 """Identity.
 

@@ -5,6 +5,7 @@ Communication: email from templates, sent synchronously or in the background."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -43,6 +44,8 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     """
     MESSAGE_STATUS_EXPIRED: _MessageStatus.ValueType  # 6
     """Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
+    MESSAGE_STATUS_SUPPRESSED: _MessageStatus.ValueType  # 7
+    """Not sent, because the user has switched off the category of the mail. Final. The recipient and the text are erased."""
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """Delivery status of a message."""
@@ -63,6 +66,8 @@ again.
 """
 MESSAGE_STATUS_EXPIRED: MessageStatus.ValueType  # 6
 """Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
+MESSAGE_STATUS_SUPPRESSED: MessageStatus.ValueType  # 7
+"""Not sent, because the user has switched off the category of the mail. Final. The recipient and the text are erased."""
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
 class _Audience:
@@ -103,7 +108,9 @@ class Recipient(_message.Message):
     display_name: _builtins.str
     """Name shown next to the address, without control characters. If empty, only the address is shown."""
     user_id: _builtins.str
-    """Id of the recipient at the user service. Empty for a person without an account, such as a guest."""
+    """Id of the recipient at the user service, whose notification preferences apply. Empty for a person without an
+    account, such as a guest.
+    """
     def __init__(
         self,
         *,
@@ -247,7 +254,7 @@ Global___SendEmailRequest: _TypeAlias = SendEmailRequest  # noqa: Y015
 
 @_typing.final
 class SendEmailResponse(_message.Message):
-    """Response to SendEmail. The mail server accepted the email."""
+    """Response to SendEmail. The mail server accepted the email, or the user has switched off its category."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -339,7 +346,7 @@ Global___SendEmailAsyncRequest: _TypeAlias = SendEmailAsyncRequest  # noqa: Y015
 
 @_typing.final
 class SendEmailAsyncResponse(_message.Message):
-    """Response to SendEmailAsync. The email is stored and will be sent."""
+    """Response to SendEmailAsync. The email is stored and will be sent, unless the user has switched off its category."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -666,3 +673,184 @@ class EraseAddressResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EraseAddressResponse: _TypeAlias = EraseAddressResponse  # noqa: Y015
+
+@_typing.final
+class NotificationPreferences(_message.Message):
+    """Categories of mail that a user gets. All others are always sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REMINDERS_FIELD_NUMBER: _builtins.int
+    WAITING_LIST_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    reminders: _builtins.bool
+    """Whether the user gets reminders, such as RENEWAL_REMINDER and TRIAL_ENDING."""
+    waiting_list: _builtins.bool
+    """Whether the user gets mails about free slots, such as SPOT_AVAILABLE."""
+    etag: _builtins.str
+    """Version of the preferences, for UpdateNotificationPreferences (AIP-154). Changes with the preferences."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the last change. Absent if the preferences have never been changed."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        reminders: _builtins.bool = ...,
+        waiting_list: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reminders", b"reminders", "update_time", b"update_time", "user_id", b"user_id", "waiting_list", b"waiting_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationPreferences: _TypeAlias = NotificationPreferences  # noqa: Y015
+
+@_typing.final
+class GetNotificationPreferencesRequest(_message.Message):
+    """Request for GetNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationPreferencesRequest: _TypeAlias = GetNotificationPreferencesRequest  # noqa: Y015
+
+@_typing.final
+class GetNotificationPreferencesResponse(_message.Message):
+    """Response to GetNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """Preferences of the user."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationPreferencesResponse: _TypeAlias = GetNotificationPreferencesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationPreferencesRequest(_message.Message):
+    """Request for UpdateNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """User (`user_id`), with the new values of the fields in the mask. If `etag` is set, the update is rejected with
+        ETAG_MISMATCH unless the preferences still have this etag.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update: one or both of reminders and waiting_list."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationPreferencesRequest: _TypeAlias = UpdateNotificationPreferencesRequest  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationPreferencesResponse(_message.Message):
+    """Response to UpdateNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """Preferences after the update."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationPreferencesResponse: _TypeAlias = UpdateNotificationPreferencesResponse  # noqa: Y015
+
+@_typing.final
+class UnsubscribeRequest(_message.Message):
+    """Request for Unsubscribe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Last part of the path of an unsubscribe link."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeRequest: _TypeAlias = UnsubscribeRequest  # noqa: Y015
+
+@_typing.final
+class UnsubscribeResponse(_message.Message):
+    """Response to Unsubscribe. The category is switched off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeResponse: _TypeAlias = UnsubscribeResponse  # noqa: Y015

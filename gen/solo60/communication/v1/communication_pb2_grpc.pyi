@@ -33,6 +33,9 @@ class CommunicationServiceStub:
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
     SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
@@ -45,12 +48,14 @@ class CommunicationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CommunicationServiceAsyncStub: ...
     SendEmail: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]
     """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-    cannot be reached. Repeating the call with the same idempotency key creates no second message.
+    cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+    has switched off is not sent, and the call succeeds.
     """
     SendEmailAsync: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]
     """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
     increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-    status. Missing templates and variables are reported by this call.
+    status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+    sent.
     """
     SendSystemNotification: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendSystemNotificationRequest, _communication_pb2.SendSystemNotificationResponse]
     """Sends an email to Solo60's staff, at the addresses configured for the audience. The email is stored, and sent in
@@ -73,6 +78,18 @@ class CommunicationServiceStub:
     """
     EraseAddress: _grpc.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]
     """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+    GetNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_communication_pb2.GetNotificationPreferencesRequest, _communication_pb2.GetNotificationPreferencesResponse]
+    """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+    is not asked, so an unknown id is not an error.
+    """
+    UpdateNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_communication_pb2.UpdateNotificationPreferencesRequest, _communication_pb2.UpdateNotificationPreferencesResponse]
+    """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+    before each attempt to send.
+    """
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_communication_pb2.UnsubscribeRequest, _communication_pb2.UnsubscribeResponse]
+    """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+    so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
+    """
 
 @_typing.type_check_only
 class CommunicationServiceAsyncStub(CommunicationServiceStub):
@@ -81,6 +98,9 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
+
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -91,12 +111,14 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendEmail: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]  # type: ignore[assignment]
     """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-    cannot be reached. Repeating the call with the same idempotency key creates no second message.
+    cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+    has switched off is not sent, and the call succeeds.
     """
     SendEmailAsync: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]  # type: ignore[assignment]
     """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
     increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-    status. Missing templates and variables are reported by this call.
+    status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+    sent.
     """
     SendSystemNotification: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendSystemNotificationRequest, _communication_pb2.SendSystemNotificationResponse]  # type: ignore[assignment]
     """Sends an email to Solo60's staff, at the addresses configured for the audience. The email is stored, and sent in
@@ -119,6 +141,18 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     """
     EraseAddress: _aio.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]  # type: ignore[assignment]
     """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+    GetNotificationPreferences: _aio.UnaryUnaryMultiCallable[_communication_pb2.GetNotificationPreferencesRequest, _communication_pb2.GetNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+    is not asked, so an unknown id is not an error.
+    """
+    UpdateNotificationPreferences: _aio.UnaryUnaryMultiCallable[_communication_pb2.UpdateNotificationPreferencesRequest, _communication_pb2.UpdateNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+    before each attempt to send.
+    """
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_communication_pb2.UnsubscribeRequest, _communication_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+    so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
+    """
 
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
@@ -126,6 +160,9 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     mail server's reply is lost, it is unknown whether the server accepted the message (RFC 1047). The message is then
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
+
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
 
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, GUEST_INVITED, GUEST_SESSION_CANCELLED, SPOT_AVAILABLE, SUBSCRIPTION_ACTIVATED,
@@ -140,7 +177,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.SendEmailResponse, _abc.Awaitable[_communication_pb2.SendEmailResponse]]:
         """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-        cannot be reached. Repeating the call with the same idempotency key creates no second message.
+        cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+        has switched off is not sent, and the call succeeds.
         """
 
     @_abc_1.abstractmethod
@@ -151,7 +189,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_communication_pb2.SendEmailAsyncResponse, _abc.Awaitable[_communication_pb2.SendEmailAsyncResponse]]:
         """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
         increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-        status. Missing templates and variables are reported by this call.
+        status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+        sent.
         """
 
     @_abc_1.abstractmethod
@@ -210,5 +249,35 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.EraseAddressResponse, _abc.Awaitable[_communication_pb2.EraseAddressResponse]]:
         """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+
+    @_abc_1.abstractmethod
+    def GetNotificationPreferences(
+        self,
+        request: _communication_pb2.GetNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.GetNotificationPreferencesResponse, _abc.Awaitable[_communication_pb2.GetNotificationPreferencesResponse]]:
+        """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+        is not asked, so an unknown id is not an error.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateNotificationPreferences(
+        self,
+        request: _communication_pb2.UpdateNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.UpdateNotificationPreferencesResponse, _abc.Awaitable[_communication_pb2.UpdateNotificationPreferencesResponse]]:
+        """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+        before each attempt to send.
+        """
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _communication_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.UnsubscribeResponse, _abc.Awaitable[_communication_pb2.UnsubscribeResponse]]:
+        """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+        so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
+        """
 
 def add_CommunicationServiceServicer_to_server(servicer: CommunicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

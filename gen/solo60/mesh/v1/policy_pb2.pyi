@@ -355,6 +355,7 @@ class Deprecation(_message.Message):
 Global___Deprecation: _TypeAlias = Deprecation  # noqa: Y015
 
 DEFAULT_PORT_FIELD_NUMBER: _builtins.int
+HTTP_CALLS_FIELD_NUMBER: _builtins.int
 POLICY_FIELD_NUMBER: _builtins.int
 PII_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
@@ -362,6 +363,10 @@ default_port: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceO
 """Port of the service unless `<NAME>_SERVICE_URL` names another address. <NAME> is the second part of the package:
 GYM for solo60.gym.v1. The option makes the contract a service of the mesh, with its own processes, database and
 API key. Required, except in solo60.mesh.v1 and solo60.example.v1; unique; 1 to 65535.
+"""
+http_calls: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""Own methods, such as "solo60.subscription.v1.SubscriptionService/ProcessWebhook", that the HTTP endpoint of the
+service calls with the service's own API key. The key gets the scopes of these methods.
 """
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """Policy for all calls of this method. If one method of a service declares a policy, each of its methods must. A

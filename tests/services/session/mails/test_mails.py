@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from mesh.formatting import format_time
-from services.communication.app import TEMPLATES
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind, SessionMail
 from services.session.mails.mailer import format_price, recipient_of, variables_of
@@ -36,7 +34,7 @@ def test_every_mail_about_a_session_fills_its_template(kind: MailKind) -> None:
     mail = SessionMail(kind, session(PaymentMethod.CARD, 1250), GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(display_name="Ada"), Gym(name="Field Street Gym", time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
+    text = Templates(TEMPLATES).find(kind).fill(variables_of(mail, user, gym))
 
     assert "Field Street Gym" in text.subject
     assert "Ada" in text.body
@@ -92,11 +90,11 @@ def test_mails_distinguish_the_repeated_hour_of_a_clock_change(kind: MailKind) -
     mail = SessionMail(kind, booked, GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(time_zone="Europe/London"), Gym(time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
+    text = Templates(TEMPLATES).find(kind).fill(variables_of(mail, user, gym))
 
     assert "01:30 (Europe/London, UTC+01:00)" in text.subject + text.body
     assert "01:30 (Europe/London)" not in text.subject + text.body
-    if "end_time" in Templates(Path(TEMPLATES)).find(kind).variables:
+    if "end_time" in Templates(TEMPLATES).find(kind).variables:
         assert "01:30 (Europe/London, UTC+00:00)" in text.body
 
 

@@ -1,0 +1,1 @@
+"""Webhooks: signature verification and signing secrets."""
