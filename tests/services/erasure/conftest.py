@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from tests.services.erasure.person import SERVICES
-from tests.services.subscription.signing import PROCESSOR_SECRET, STANDARD_SECRET
+from tests.support.webhook_signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
