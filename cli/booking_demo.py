@@ -6,7 +6,7 @@ import asyncio
 import time
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 import grpc.aio
@@ -18,6 +18,7 @@ from contracts.errors import GymNameTaken, ServiceError, SlotTaken, Unauthentica
 from interceptors.errors.status import error_of_call
 from interceptors.tracing.span_attributes import tracer_of
 from local.mail_sink import Mail, read_mails
+from local.movable_clock import clock_of_mesh
 from local.supervised_settings import mail_sink_port
 from mesh.connection import connection_options
 from mesh.telemetry.spans import StoredSpan, read_trace
@@ -41,6 +42,7 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from datetime import datetime
 
     from mesh.config import Settings
     from mesh.serving.channel import Channels
@@ -146,7 +148,8 @@ class BookingDemo:
 
     async def _free_hour(self, gym: Gym) -> Period:
         """Return the first free full hour that starts at least one hour from now."""
-        first = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) + 2 * HOUR
+        now = clock_of_mesh(self._settings).now()
+        first = now.replace(minute=0, second=0, microsecond=0) + 2 * HOUR
         window = CheckConflictsRequest(gym_id=gym.gym_id, period=period(first, first + WINDOW))
         booked = (await self._sessions.CheckConflicts(window)).conflicting_periods
         start = first

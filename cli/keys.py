@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Column, Table
 
+from cli.durations import parse_duration
 from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
 from contracts.scopes import all_scopes
 from interceptors.keys.keyring import is_caller_name
 from local.keys import default_scopes, write_key
+from local.movable_clock import clock_of_mesh
 from mesh.config import load_settings
 from mesh.serving.key_uses import KeyUses
 from mesh.serving.keyring_file import KeyringFile
 from mesh.serving.watched_file import RELOAD_INTERVAL_S
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
-
-UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_args_is_help=True)
 
@@ -60,9 +61,9 @@ def issue(
 @keys.command(name="list")
 def list_keys(*, as_json: JsonFlag = False) -> None:
     """List all issued keys by id. The keys themselves are not stored."""
-    path = load_settings().keyring_path
+    settings = load_settings()
+    path, now = settings.keyring_path, clock_of_mesh(settings).now()
     records, last_uses = KeyringFile(path).records(), KeyUses(path).last_uses()
-    now = datetime.now(UTC)
     if as_json:
         print_json([_as_json(record, now, last_uses.get(record.key_id)) for record in records])
         return
@@ -91,7 +92,8 @@ def rotate(
     """Replace a caller's keys with a new key for the same scopes. Services of the local mesh load it automatically."""
     settings = load_settings()
     try:
-        key = KeyringFile(settings.keyring_path).rotate(caller, _duration(overlap))
+        keyring = KeyringFile(settings.keyring_path, clock_of_mesh(settings))
+        key = keyring.rotate(caller, parse_duration("--overlap", overlap))
     except KeyError:
         raise CommandError(f'"{caller}" has no valid key. Issue one with `solo60 keys issue {caller}`.') from None
     if _is_of_local_mesh(settings, caller):
@@ -128,13 +130,6 @@ def _reject_unknown(scopes: frozenset[str]) -> None:
     for unknown in sorted(scopes - all_scopes()):
         near = get_close_matches(unknown, all_scopes()) or sorted(all_scopes())
         raise CommandError(f'--scope: no method requires "{unknown}". Use one of {", ".join(near)}.')
-
-
-def _duration(text: str) -> timedelta:
-    match = re.fullmatch(r"(\d{1,6})([smhd])", text)
-    if match is None:
-        raise CommandError(f'--overlap: "{text}" is not a duration such as 30m, 24h or 7d.')
-    return timedelta(seconds=int(match[1]) * UNITS_S[match[2]])
 
 
 def _state(record: KeyRecord, now: datetime) -> str:

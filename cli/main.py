@@ -25,6 +25,7 @@ VERBS = {
     "relay": "cli.relay:relay",
     "health": "cli.health:health",
     "call": "cli.call:call",
+    "clock": "cli.clock:clock",
     "inbox": "cli.inbox:inbox",
     "trace": "cli.trace:trace",
     "logs": "cli.logs:logs",

@@ -20,6 +20,7 @@ from cli.terminal import CommandError, err, out, print_service_error
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
 from local.monitor import Monitor, Tone
+from local.movable_clock import is_ahead, with_movable_clock
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
@@ -39,10 +40,20 @@ Try in another shell, after `. .venv/bin/activate`:
   solo60 inbox
 Logs are in %s. Metrics are at /metrics on each service's port plus %d. Ctrl-C stops everything."""
 
+CLOCK_STEP = """
+The time of this mesh can be moved, for example by a week: solo60 clock advance 7d"""
+EARLIER_CLOCK = (
+    "The clock of this mesh was moved before. `solo60 up --clock` continues with that time; `make reset` deletes the "
+    "mesh's data."
+)
+
 
 def up(
     *,
     demo: Annotated[bool, typer.Option("--demo", help="Book a session once the mesh is up.")] = False,
+    clock: Annotated[
+        bool, typer.Option("--clock", help="Let `solo60 clock advance` move the time of this mesh.")
+    ] = False,
     no_restart: Annotated[
         bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, without restarting them.")
     ] = False,
@@ -51,7 +62,12 @@ def up(
 
     A part that exits unexpectedly is reported and restarted, after a pause that grows with each exit.
     """
-    raise typer.Exit(asyncio.run(_run_until_signal(load_settings(), demo=demo, restarts=not no_restart)))
+    settings = load_settings()
+    if clock:
+        settings = with_movable_clock(settings)
+    elif settings.clock_file is None and is_ahead(settings):
+        err.print(EARLIER_CLOCK, style="yellow", markup=False)
+    raise typer.Exit(asyncio.run(_run_until_signal(settings, demo=demo, restarts=not no_restart)))
 
 
 async def _run_until_signal(settings: Settings, *, demo: bool, restarts: bool) -> int:
@@ -104,6 +120,8 @@ class _Run:
             for name in self._mesh.without_metrics():
                 err.print(self._why_no_metrics(name), style="yellow", markup=False)
             self.exit_code = await self._run_demo() if self._demo else 0
+            if self._settings.clock_file is not None:
+                out.print(CLOCK_STEP, markup=False)
             out.print(NEXT_STEPS % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
             await self._monitor.run()
         except asyncio.CancelledError:

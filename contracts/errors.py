@@ -171,6 +171,26 @@ class PaymentVoided(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_VOIDED
     """The payment is refunded or voided, so the session cannot be charged."""
 
 
+class RefundAbovePayment(ServiceError, reason=ErrorReason.ERROR_REASON_REFUND_ABOVE_PAYMENT):
+    """The refund is above the rest of the payment, or in another currency or method."""
+
+
+class PaymentNotCaptured(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_NOT_CAPTURED):
+    """The payment is not captured, or is refunded as a whole, so no part of it can be refunded."""
+
+
+class RefundRejected(ServiceError, reason=ErrorReason.ERROR_REASON_REFUND_REJECTED):
+    """The card processor rejects the refund. Nothing was refunded."""
+
+
+class RefundIdReused(ServiceError, reason=ErrorReason.ERROR_REASON_REFUND_ID_REUSED):
+    """The refund id belongs to another refund."""
+
+
+class PaymentDisputed(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_DISPUTED):
+    """The member disputes the payment at the bank, so no part of it can be refunded."""
+
+
 class SubscriptionNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_SUBSCRIPTION_NOT_FOUND):
     """There is no subscription with this id, or none for this user."""
 

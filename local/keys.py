@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
 from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.disk import with_path
+from mesh.clock import SYSTEM_CLOCK, FileClock
 from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ def ensure_local_keys(settings: Settings) -> None:
     """
     keyring = KeyringFile(settings.keyring_path)
     known = Keyring(keyring.records())
+    now = (SYSTEM_CLOCK if settings.clock_file is None else FileClock(settings.clock_file)).now()
     for caller in (*SERVICE_NAMES, OPERATOR):
         scopes = default_scopes(caller) or frozenset()
         path = settings.key_path_of(caller)
-        record = known.find(_key_in(path), datetime.now(UTC))
+        record = known.find(_key_in(path), now)
         if record is not None and (record.caller, record.scopes) == (caller, scopes):
             continue
         write_key(path, keyring.issue(caller, scopes))

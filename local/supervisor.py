@@ -17,6 +17,7 @@ from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
 from local.mail_sink import MailSink
+from local.movable_clock import CLOCK_FACT, ensure_clock_file
 from local.orphans import without_orphans
 from local.parts import (
     MAIL_SINK,
@@ -181,6 +182,8 @@ class Mesh:
         lock = self._stack.enter_context(lock_folder(settings.data_dir))
         reject_unusable_settings(settings)
         reject_full_disk(settings)
+        if settings.clock_file is not None:
+            ensure_clock_file(settings.clock_file)
         self._services_lock = await self._stack.enter_async_context(
             without_orphans(
                 settings.data_dir,
@@ -217,7 +220,9 @@ class Mesh:
     async def _serve_commands(self, lock: FolderLock) -> None:
         address = await self._stack.enter_async_context(serve_commands(partial(handle_command, self)))
         database = {} if self._postgres is None else {"database_url": self._postgres.url}
-        lock.publish(**database, **address.as_facts())
+        clock_file = self.settings.clock_file
+        clock = {} if clock_file is None else {CLOCK_FACT: str(clock_file.absolute())}
+        lock.publish(**database, **clock, **address.as_facts())
 
     async def _start_mail_sink(self) -> None:
         port = mail_sink_port(self.settings)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
+# The version of Stripe's API whose parameters and fields the services use. The SDK has the types of the newest one.
+API_VERSION = "2024-06-20"
 # Below the deadline of the contracts' methods that use cards, 5 s, so that a slow card processor is reported as such.
 MAX_WAIT_S = 4.0
 # Time that the caller of the processor has left to record an outcome, or to answer that it is unknown.
@@ -148,6 +150,7 @@ async def open_card_processor(settings: Settings, troubles: set[str]) -> AsyncIt
             stripe.StripeClient(
                 key.get_secret_value(),
                 base_addresses={"api": settings.stripe_api_url},
+                stripe_version=API_VERSION,
                 max_network_retries=0,
                 http_client=transport,
             ),

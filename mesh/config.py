@@ -78,6 +78,8 @@ class Settings(ServiceUrls):
 
     # The data folder of a local mesh: database, keys, logs, spans, mail.
     data_dir: PathSetting = Path(".data")
+    # File with the offset of a movable clock, which `solo60 up --clock` sets. If unset, nothing can move the clock.
+    clock_file: PathSetting | None = None
     # The PostgreSQL server to use. If unset, `solo60 up` starts its own.
     database_url: DatabaseUrl | None = None
     # Largest number of open connections per process.

@@ -21,12 +21,18 @@ _log = structlog.stdlib.get_logger("solo60.upkeep")
 
 
 @asynccontextmanager
-async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s: float) -> AsyncIterator[None]:
+async def repeating(
+    what: str,
+    work: Callable[[], Awaitable[object]],
+    interval_s: float,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> AsyncIterator[None]:
     """Run `work` at once and again after each pause of `interval_s` seconds while the context is open.
 
-    Exceptions are logged with the name `what`, and `work` runs again after the next pause.
+    Exceptions are logged with the name `what`, and `work` runs again after the next pause. Pass the `sleep` of the
+    process's clock if `work` depends on business time.
     """
-    repeated = asyncio.create_task(_repeat(what, work, interval_s))
+    repeated = asyncio.create_task(_repeat(what, work, interval_s, sleep))
     try:
         yield
     finally:
@@ -35,7 +41,12 @@ async def repeating(what: str, work: Callable[[], Awaitable[object]], interval_s
             await asyncio.wait([repeated], timeout=CANCEL_AGAIN_S)
 
 
-async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: float) -> None:
+async def _repeat(
+    what: str,
+    work: Callable[[], Awaitable[object]],
+    interval_s: float,
+    sleep: Callable[[float], Awaitable[None]],
+) -> None:
     while True:
         try:
             await work()
@@ -43,4 +54,4 @@ async def _repeat(what: str, work: Callable[[], Awaitable[object]], interval_s: 
             _log.warning("upkeep failed", what=what, error=repr(error))
         except Exception:  # noqa: BLE001 - no failure may end the loop
             _log.exception("upkeep failed", what=what)
-        await asyncio.sleep(interval_s)
+        await sleep(interval_s)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from google.protobuf.message import Message
 
 from contracts.events import aggregate_key_of
-from mesh.data.idempotency import KeyedRequest, claim, mark_replayed, store_response
+from mesh.clock import SYSTEM_CLOCK
+from mesh.data.idempotency import KeyedRequest, claim, find_response, mark_replayed, store_response
 from mesh.outbox.writer import add_messages, calls_to_subscribers, delete_messages, repeatable_call
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from grpc.aio import UnaryUnaryMultiCallable
 
+    from mesh.clock import Clock
     from mesh.data.database import Connection, Database
 
 Request = TypeVar("Request", bound=Message)
@@ -32,13 +34,14 @@ Response = TypeVar("Response", bound=Message)
 class Transaction:
     """Database transaction that runs a call once per idempotency key and writes to the outbox.
 
-    `connection` runs the SQL of stores.
+    `connection` runs the SQL of stores. `clock` is that of the database.
 
     A store may yield a subclass with methods for its own tables.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
+        self.clock: Clock = SYSTEM_CLOCK
         # Keys that were claimed, but have no response yet.
         self._open_keys = 0
 
@@ -52,6 +55,7 @@ class Transaction:
         """
         async with database.transaction() as connection:
             tx = cls(connection)
+            tx.clock = database.clock
             yield tx
             if tx._open_keys:
                 raise RuntimeError("the work of `once` has failed, so its transaction cannot be committed")
@@ -71,7 +75,7 @@ class Transaction:
         key.
         """
         keyed = KeyedRequest.of(request)
-        stored = await claim(self.connection, keyed)
+        stored = await claim(self.connection, keyed, self.clock.offset)
         if stored is not None:
             mark_replayed()
             return response_type.FromString(stored)
@@ -81,6 +85,18 @@ class Transaction:
         self._open_keys -= 1
         return response
 
+    async def find_response(self, request: Message, response_type: type[Response]) -> Response | None:
+        """Return the response that `once` has stored for the same request and key, or None.
+
+        A method that calls a remote system before `once` asks this first, so that a repetition has no second effect
+        there. Raises IdempotencyKeyReused if the key came with another request before.
+        """
+        stored = await find_response(self.connection, KeyedRequest.of(request))
+        if stored is None:
+            return None
+        mark_replayed()
+        return response_type.FromString(stored)
+
     async def publish(self, event: Message) -> None:
         """Send `event` to each subscriber in a separate message, after the transaction commits.
 
@@ -88,7 +104,8 @@ class Transaction:
         to be an event.
         """
         name, aggregate_key = event.DESCRIPTOR.full_name, aggregate_key_of(event)
-        await add_messages(self.connection, calls_to_subscribers(event), event=name, aggregate_key=aggregate_key)
+        calls, offset = calls_to_subscribers(event), self.clock.offset
+        await add_messages(self.connection, calls, offset, event=name, aggregate_key=aggregate_key)
 
     async def call_later(
         self,
@@ -111,7 +128,8 @@ class Transaction:
         call = repeatable_call(method, request)
         if at is not None and aggregate_key is not None:
             raise ValueError("A call cannot have both `at` and `aggregate_key`.")
-        await add_messages(self.connection, [call], aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
+        offset = self.clock.offset
+        await add_messages(self.connection, [call], offset, aggregate_key=aggregate_key, at=at, cancel_key=cancel_key)
 
     async def cancel_later(self, cancel_key: str) -> int:
         """Delete every pending message with this key when the transaction commits, and return their number.

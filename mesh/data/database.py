@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, TypeAlias
 import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
+from mesh.clock import SYSTEM_CLOCK
 from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS, reason_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from mesh.clock import Clock
 
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
@@ -71,10 +74,13 @@ class Database:
     then, and waits for a lock at most half of it. A slower statement raises asyncpg's QueryCanceledError or
     LockNotAvailableError inside the connection's context, and DatabaseTooSlow outside of it. The server rolls back a
     transaction that is idle for 30 s and closes its connection. `timestamptz` is returned as an aware datetime, and
-    `tstzrange` as an asyncpg.Range of two.
+    `tstzrange` as an asyncpg.Range of two. SQL adds `clock.offset` to the server's `now()`.
     """
 
-    def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None]) -> None:
+    def __init__(
+        self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None], clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self.clock = clock
         self._pool = pool
         self._probes = probes
         self._remaining_s = remaining_s
@@ -88,6 +94,7 @@ class Database:
         *,
         max_connections: int = 10,
         remaining_s: Callable[[], float | None] = lambda: None,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> Database:
         """Open the pool; raise DatabaseUnavailable if the server cannot be reached, ValueError for a bad URL."""
         pool = _pool(url, min_size=1, max_size=max_connections)
@@ -99,7 +106,7 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s.") from error
         except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}.") from error
-        return cls(pool, probes, remaining_s)
+        return cls(pool, probes, remaining_s, clock)
 
     async def close(self) -> None:
         """Close the pool once its connections are released, after 10 s at the latest."""

@@ -6,10 +6,10 @@ the effect again.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Self
 
 import asyncpg
@@ -32,12 +32,15 @@ if TYPE_CHECKING:
 # A week, because payments use these keys. The IETF draft and Stripe store keys for at least a day.
 RETENTION = timedelta(days=7)
 DELETE_INTERVAL_S = 3600.0
+# Real time in which a call and its retries end. Their keys must not expire because the clock is moved meanwhile.
+LONGEST_CALL_S = 60.0
 # Estimated time until the earlier call with the same key has finished.
 IN_PROGRESS_RETRY_S = 0.5
 
 # If two calls use the same key, the later one waits here for the transaction of the earlier one.
 _CLAIM = """
-    insert into idempotency_keys (caller, request_type, key, request_sha256) values ($1, $2, $3, $4)
+    insert into idempotency_keys (caller, request_type, key, request_sha256, create_time)
+    values ($1, $2, $3, $4, now() + $5::interval)
     on conflict do nothing returning true
 """
 _FIND = "select request_sha256, response from idempotency_keys where caller = $1 and request_type = $2 and key = $3"
@@ -98,22 +101,35 @@ class KeyedRequest:
         return cls(call.caller, call.idempotency_key, request, fingerprint_of(request))
 
 
-async def claim(connection: Connection, keyed: KeyedRequest) -> bytes | None:
+async def claim(connection: Connection, keyed: KeyedRequest, offset: timedelta) -> bytes | None:
     """Claim the key of a request in a transaction; return the stored response, or None if the key is new.
+
+    `offset` is that of the clock.
 
     Waits for an earlier transaction with the same key. Raises IdempotencyKeyReused if the key came with another request
     before, and RequestInProgress if the earlier transaction is still running after the lock timeout.
     """
     identity = (keyed.caller, keyed.request_type, keyed.key)
     try:
-        is_first = await connection.fetchval(_CLAIM, *identity, keyed.sha256)
+        is_first = await connection.fetchval(_CLAIM, *identity, keyed.sha256, offset)
     except asyncpg.LockNotAvailableError as error:
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S) from error
     if is_first:
         return None
-    earlier = await connection.fetchrow(_FIND, *identity)
-    if earlier is None:  # deleted since the claim because of its age: the next attempt starts anew
+    stored = await find_response(connection, keyed)
+    if stored is None:  # deleted since the claim because of its age: the next attempt starts anew
         raise RequestInProgress(retry_after_s=IN_PROGRESS_RETRY_S)
+    return stored
+
+
+async def find_response(connection: Connection, keyed: KeyedRequest) -> bytes | None:
+    """Return the stored response of an earlier call with the same key, or None if there is none.
+
+    Raises IdempotencyKeyReused if the key came with another request before.
+    """
+    earlier = await connection.fetchrow(_FIND, keyed.caller, keyed.request_type, keyed.key)
+    if earlier is None:
+        return None
     if earlier["request_sha256"] != keyed.sha256:
         raise IdempotencyKeyReused
     stored: bytes | None = earlier["response"]
@@ -129,11 +145,29 @@ async def store_response(connection: Connection, keyed: KeyedRequest, response: 
     await connection.execute(_STORE_RESPONSE, *identity, serialized, keyed.subject_ids(response))
 
 
-async def delete_old_keys(database: Database, older_than: timedelta = RETENTION) -> int:
-    """Delete keys older than `older_than`, and return their number; keys in use by a transaction are skipped."""
-    return await delete_in_batches(database, _DELETE_OLD, older_than)
+async def delete_old_keys(database: Database, offset: timedelta | None = None) -> int:
+    """Delete keys older than RETENTION, and return their number; keys in use by a transaction are skipped.
+
+    `offset` is that of the clock, by default its current one.
+    """
+    age = RETENTION - (database.clock.offset if offset is None else offset)
+    return await delete_in_batches(database, _DELETE_OLD, age)
 
 
 def deleting_old_keys(database: Database) -> AbstractAsyncContextManager[None]:
-    """Delete old keys at once and every hour while the context is open."""
-    return repeating("deleting old idempotency keys", partial(delete_old_keys, database), DELETE_INTERVAL_S)
+    """Delete old keys at once and every hour while the context is open.
+
+    After a move of the clock, the keys of calls that began before it remain for LONGEST_CALL_S.
+    """
+    offset = database.clock.offset
+
+    async def delete() -> None:
+        await delete_old_keys(database, offset)
+
+    async def sleep(seconds: float) -> None:
+        nonlocal offset
+        await database.clock.sleep(seconds)
+        offset = database.clock.offset
+        await asyncio.sleep(LONGEST_CALL_S)
+
+    return repeating("deleting old idempotency keys", delete, DELETE_INTERVAL_S, sleep)

@@ -25,16 +25,18 @@ _LOCK = "select * from outbox where message_id = $1 for update"
 # A dead letter gets a new sequence, so it comes after the pending messages of its aggregate. A pending message retains
 # its sequence.
 _RETRY_DEAD = """
-    update outbox set status = 'pending', attempts = 0, due_time = now(), settle_time = null, deliver_time = now(),
-        sequence = default
+    update outbox set status = 'pending', attempts = 0, due_time = now() + $2::interval, settle_time = null,
+        deliver_time = now() + $2::interval, sequence = default
     where message_id = $1 returning *
 """
-_RETRY_PENDING = "update outbox set attempts = 0, due_time = now() where message_id = $1 returning *"
+_RETRY_PENDING = "update outbox set attempts = 0, due_time = now() + $2::interval where message_id = $1 returning *"
 _DROP = "delete from outbox where message_id = $1"
 _REPLAY = """
-    insert into outbox (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent)
-    select $2, destination, payload, event, aggregate_key, correlation_id, traceparent
-    from outbox where message_id = $1
+    insert into outbox
+        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, due_time, deliver_time,
+         create_time)
+    select $2, destination, payload, event, aggregate_key, correlation_id, traceparent, clock.now, clock.now, clock.now
+    from outbox, (select now() + $3::interval as now) as clock where message_id = $1
     on conflict (message_id) do nothing
 """
 
@@ -66,7 +68,7 @@ class OutboxAdministration:
         async with self._database.transaction() as connection:
             stored = _unsettled(await connection.fetchrow(_LOCK, message_id))
             statement = _RETRY_DEAD if stored.status is DeliveryStatus.DEAD else _RETRY_PENDING
-            return _stored(await connection.fetchrow(statement, message_id))
+            return _stored(await connection.fetchrow(statement, message_id, self._database.clock.offset))
 
     async def drop(self, message_id: UUID) -> StoredMessage:
         """Delete an undelivered message and return it.
@@ -86,7 +88,7 @@ class OutboxAdministration:
         async with self._database.transaction() as connection:
             if _stored(await connection.fetchrow(_FIND, message_id)).status is not DeliveryStatus.DELIVERED:
                 raise OutboxMessagePending
-            await connection.execute(_REPLAY, message_id, new_id)
+            await connection.execute(_REPLAY, message_id, new_id, self._database.clock.offset)
             return _stored(await connection.fetchrow(_FIND, new_id))
 
 

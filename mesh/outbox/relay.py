@@ -83,23 +83,30 @@ class Relay:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Deliver messages while the context is open; then wait at most 5 s for deliveries in progress."""
-        async with (
-            repeating("renewing leases", self._renew, RENEW_INTERVAL_S),
-            repeating("deleting delivered messages", self._store.delete_delivered, DELETE_INTERVAL_S),
-            repeating("updating the backlog metrics", self._update_backlog, BACKLOG_INTERVAL_S),
-        ):
-            claiming = asyncio.create_task(self._claim_forever())
-            settling = asyncio.create_task(self._settle_forever())
-            try:
+        clock = self._store.clock
+        with clock.on_move(self.wake):
+            async with (
+                repeating("renewing leases", self._renew, RENEW_INTERVAL_S),
+                repeating("deleting delivered messages", self._store.delete_delivered, DELETE_INTERVAL_S, clock.sleep),
+                repeating("updating the backlog metrics", self._update_backlog, BACKLOG_INTERVAL_S),
+                self._delivering(),
+            ):
                 yield
-            finally:
-                self._is_stopping = True
-                self.wake()
-                await claiming
-                await self._finish_runs()
-                settling.cancel()
-                await asyncio.wait([settling])
-                await self._settle()
+
+    @asynccontextmanager
+    async def _delivering(self) -> AsyncIterator[None]:
+        claiming = asyncio.create_task(self._claim_forever())
+        settling = asyncio.create_task(self._settle_forever())
+        try:
+            yield
+        finally:
+            self._is_stopping = True
+            self.wake()
+            await claiming
+            await self._finish_runs()
+            settling.cancel()
+            await asyncio.wait([settling])
+            await self._settle()
 
     async def _finish_runs(self) -> None:
         if self._runs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from mesh.outbox.administration import OutboxAdministration
     from mesh.outbox.message import StoredMessage
     from mesh.outbox.relay import Relay
+    from mesh.outbox.schedule import Schedule
 
 
 class OutboxServicer(OutboxServiceServicer):
-    """Servicer for one outbox. Wakes `relay` after a retry."""
+    """Servicer for one outbox and the timers of its service. Wakes `relay` after a retry."""
 
-    def __init__(self, administration: OutboxAdministration, relay: Relay) -> None:
+    def __init__(self, administration: OutboxAdministration, relay: Relay, schedule: Schedule) -> None:
+        self._schedule = schedule
         self._administration = administration
         self._relay = relay
 
@@ -83,6 +86,28 @@ class OutboxServicer(OutboxServiceServicer):
         # A repeated call with the same key gets the message that the first call added.
         new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
         return pb.ReplayMessageResponse(message=_shown(await self._administration.replay(message_id, new_id)))
+
+    async def GetSchedule(
+        self,
+        request: pb.GetScheduleRequest,
+        context: ServicerContext[pb.GetScheduleRequest, pb.GetScheduleResponse],
+    ) -> pb.GetScheduleResponse:
+        since = request.delivered_since.ToDatetime(UTC) if request.HasField("delivered_since") else None
+        due = await self._schedule.look(without_failed=request.without_failed, delivered_since=since)
+        response = pb.GetScheduleResponse(
+            due_count=due.due_count,
+            failed_count=due.failed_count,
+            due_timers=due.due_timers,
+            last_sequence=due.last_sequence,
+            delivered=[
+                pb.DeliveredMessages(destination=destination, count=count)
+                for destination, count in due.delivered.items()
+            ],
+        )
+        response.now.FromDatetime(due.now)
+        if due.next_due_time is not None:
+            response.next_due_time.FromDatetime(due.next_due_time)
+        return response
 
 
 def _status_of(value: pb.OutboxStatus.ValueType) -> DeliveryStatus | None:

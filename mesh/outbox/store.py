@@ -25,12 +25,14 @@ RETENTION = timedelta(days=1)
 MAX_RUN_LENGTH = 20
 
 # A message is the head of its lane if its aggregate has no earlier pending message. The relay that locks the head may
-# also claim its followers, because no other relay can claim them while the head is pending.
+# also claim its followers, because no other relay can claim them while the head is pending. A relay never claims a
+# message that it leases already: if the clock is moved during a delivery, the lease expires before it is renewed.
 _CLAIM = """
     with heads as materialized (
         select message_id, destination, aggregate_key, sequence
         from outbox as m
-        where status = 'pending' and due_time <= now() and destination <> all($3::text[])
+        where status = 'pending' and due_time <= now() + $6::interval and destination <> all($3::text[])
+            and lease_holder is distinct from $1
             and (aggregate_key is null or not exists (
                 select from outbox as earlier
                 where earlier.status = 'pending' and earlier.destination = m.destination
@@ -48,51 +50,58 @@ _CLAIM = """
         ) as follower
         where heads.aggregate_key is not null
     )
-    update outbox as m set lease_holder = $1, due_time = now() + $5::interval
+    update outbox as m set lease_holder = $1, due_time = now() + $6::interval + $5::interval
     from claimed where m.message_id = claimed.message_id and m.status = 'pending'
     returning m.message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, attempts,
-        m.sequence, extract(epoch from now() - deliver_time)::float8 as age_s
+        m.sequence, extract(epoch from now() + $6::interval - deliver_time)::float8 as age_s
 """
 _SETTLE = """
     update outbox as m set
         status = line.status,
         attempts = line.attempts,
         last_error = coalesce(nullif(line.error, ''), m.last_error),
-        due_time = case line.status when 'pending' then now() + line.pause_s * interval '1 second' end,
-        settle_time = case when line.status <> 'pending' then now() end,
+        due_time = case line.status when 'pending' then now() + $7::interval + line.pause_s * interval '1 second' end,
+        settle_time = case when line.status <> 'pending' then now() + $7::interval end,
         lease_holder = null
     from unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::float8[])
         as line (message_id, status, attempts, error, pause_s)
     where m.message_id = line.message_id and m.lease_holder = $1
 """
-_RENEW = "update outbox set due_time = now() + $2::interval where status = 'pending' and lease_holder = $1"
+_RENEW = (
+    "update outbox set due_time = now() + $3::interval + $2::interval where status = 'pending' and lease_holder = $1"
+)
 _DELETE_DELIVERED = """
     delete from outbox where message_id in (
         select message_id from outbox where status = 'delivered' and settle_time < now() - $1::interval
         order by settle_time limit $2 for update skip locked
     )
 """
-_NEXT_DUE = "select extract(epoch from min(due_time) - now())::float8 from outbox where status = 'pending'"
+_NEXT_DUE = (
+    "select extract(epoch from min(due_time) - now() - $1::interval)::float8 from outbox where status = 'pending'"
+)
 _RECEIVE = """
     insert into outbox
-        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, deliver_time)
+        (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, deliver_time,
+         due_time, create_time)
     select message_id, destination, payload, event, aggregate_key, correlation_id, traceparent,
-        now() - age_s * interval '1 second'
-    from unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
+        clock.now - age_s * interval '1 second', clock.now, clock.now
+    from (select now() + $9::interval as now) as clock cross join
+        unnest($1::uuid[], $2::text[], $3::bytea[], $4::text[], $5::text[], $6::text[], $7::text[], $8::float8[])
         as line (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, age_s)
     on conflict do nothing
 """
 _BACKLOG = """
     select destination, status, count(*) as depth,
-        greatest(extract(epoch from now() - min(deliver_time)), 0)::float8 as oldest_s
+        greatest(extract(epoch from now() + $1::interval - min(deliver_time)), 0)::float8 as oldest_s
     from outbox where status in ('pending', 'dead') group by destination, status
 """
 
 
 class OutboxStore:
-    """Access to the outbox table of one database."""
+    """Access to the outbox table of one database; `clock` is that of the database."""
 
     def __init__(self, database: Database) -> None:
+        self.clock = database.clock
         self._database = database
 
     async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[OutboxMessage]]:
@@ -102,7 +111,9 @@ class OutboxStore:
         destinations in `paused`.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_CLAIM, holder, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE)
+            rows = await connection.fetch(
+                _CLAIM, holder, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE, self.clock.offset
+            )
         return _runs(map(_message, rows))
 
     async def settle(self, holder: UUID, verdicts: Iterable[tuple[OutboxMessage, Verdict]]) -> None:
@@ -117,22 +128,23 @@ class OutboxStore:
                 [verdict.attempts for _, verdict in pairs],
                 [verdict.error[:500] for _, verdict in pairs],
                 [verdict.pause_s for _, verdict in pairs],
+                self.clock.offset,
             )
 
     async def renew(self, holder: UUID) -> None:
         """Extend all leases of `holder`."""
         async with self._database.connection() as connection:
-            await connection.execute(_RENEW, holder, LEASE)
+            await connection.execute(_RENEW, holder, LEASE, self.clock.offset)
 
     async def next_due_s(self) -> float | None:
         """Return the time in seconds until the next message is due, negative if overdue; None if none is pending."""
         async with self._database.connection() as connection:
-            due_s: float | None = await connection.fetchval(_NEXT_DUE)
+            due_s: float | None = await connection.fetchval(_NEXT_DUE, self.clock.offset)
         return due_s
 
     async def delete_delivered(self) -> int:
         """Delete messages that were delivered more than RETENTION ago, and return their number."""
-        return await delete_in_batches(self._database, _DELETE_DELIVERED, RETENTION)
+        return await delete_in_batches(self._database, _DELETE_DELIVERED, RETENTION - self.clock.offset)
 
     async def receive(self, messages: Sequence[OutboxMessage]) -> None:
         """Store messages from other outboxes in their order; skip ids that are already stored."""
@@ -147,6 +159,7 @@ class OutboxStore:
                 [each.correlation_id for each in messages],
                 [each.traceparent for each in messages],
                 [each.age_s for each in messages],
+                self.clock.offset,
             )
 
     async def backlog(self) -> list[tuple[str, DeliveryStatus, int, float]]:
@@ -155,7 +168,7 @@ class OutboxStore:
         Covers pending messages and dead letters.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_BACKLOG)
+            rows = await connection.fetch(_BACKLOG, self.clock.offset)
         return [(row["destination"], DeliveryStatus(row["status"]), row["depth"], row["oldest_s"]) for row in rows]
 
 

@@ -12,7 +12,7 @@ from interceptors.context import current_context, new_correlation_id
 from interceptors.tracing.trace_context import current_traceparent
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from google.protobuf.message import Message as ProtoMessage
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 _ADD = """
     insert into outbox
         (message_id, destination, payload, event, aggregate_key, cancel_key, correlation_id, traceparent,
-         due_time, deliver_time)
-    select message_id, destination, payload, $4, $5, $6, $7, $8, coalesce($9, now()), coalesce($9, now())
-    from unnest($1::uuid[], $2::text[], $3::bytea[]) as line (message_id, destination, payload)
+         due_time, deliver_time, create_time)
+    select message_id, destination, payload, $4, $5, $6, $7, $8,
+        coalesce($9, clock.now), coalesce($9, clock.now), clock.now
+    from (select now() + $10::interval as now) as clock cross join
+        unnest($1::uuid[], $2::text[], $3::bytea[]) as line (message_id, destination, payload)
 """
 _CANCEL = "delete from outbox where cancel_key = $1 and status = 'pending' and lease_holder is null"
 
@@ -53,13 +55,17 @@ def repeatable_call(stub_method: object, request: ProtoMessage) -> tuple[str, by
 async def add_messages(
     connection: Connection,
     calls: list[tuple[str, bytes]],
+    offset: timedelta,
     *,
     event: str = "",
     aggregate_key: str | None = None,
     at: datetime | None = None,
     cancel_key: str | None = None,
 ) -> None:
-    """Add one message for each destination and payload in `calls`. Executes one statement, or none without calls."""
+    """Add one message for each destination and payload in `calls`. Executes one statement, or none without calls.
+
+    `offset` is that of the clock.
+    """
     if not calls:
         return
     context = current_context()
@@ -74,6 +80,7 @@ async def add_messages(
         context.correlation_id if context else new_correlation_id(),
         current_traceparent(),
         at,
+        offset,
     )
 
 

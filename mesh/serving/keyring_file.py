@@ -10,10 +10,11 @@ import json
 import re
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from interceptors.keys.keyring import KeyRecord, Keyring, is_caller_name, mint_key, record_of_key
+from mesh.clock import SYSTEM_CLOCK
 from mesh.config import SettingsError
 from mesh.serving.watched_file import WatchedFile
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from mesh.clock import Clock
     from mesh.config import Settings
 
 
@@ -64,13 +66,14 @@ def _key_in(text: str) -> str:
 
 
 class KeyringFile:
-    """Keyring on disk, changed by one writer at a time and replaced atomically.
+    """Keyring on disk, changed by one writer at a time and replaced atomically; `clock` decides which keys are valid.
 
     If the file is not a valid keyring, methods that change it raise SettingsError and leave it unchanged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, clock: Clock = SYSTEM_CLOCK) -> None:
         self._path = path
+        self._clock = clock
 
     def records(self) -> list[KeyRecord]:
         """Return the records of all keys, none without a file; raise SettingsError for an invalid keyring."""
@@ -93,8 +96,7 @@ class KeyringFile:
 
         Raises KeyError if the caller has no valid key.
         """
-        now = datetime.now(UTC)
-        key = mint_key(environment)
+        now, key = self._clock.now(), mint_key(environment)
         with self._changing() as records:
             valid = [record for record in records if record.caller == caller and record.is_valid(now)]
             if not valid:

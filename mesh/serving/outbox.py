@@ -14,6 +14,7 @@ from mesh.data.notifications import listening
 from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import Relay
+from mesh.outbox.schedule import Schedule
 from mesh.outbox.servicer import OutboxServicer
 from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import BrokeredTransport, DirectTransport
@@ -45,15 +46,16 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
             from mesh.outbox.broker import Broker  # noqa: PLC0415
             from mesh.outbox.intake import Intake  # noqa: PLC0415
 
-            broker = Broker(url.get_secret_value(), name)
+            broker = Broker(url.get_secret_value(), name, runtime.clock.time_s)
             await stack.enter_async_context(broker.running())
-            intake = Intake(broker, SERVICES[name].full_name, store)
+            intake = Intake(broker, SERVICES[name].full_name, store, runtime.clock.time_s)
             if runtime.settings.outbox_transport == "nats":
                 transport = BrokeredTransport(broker, name, transport)
         relay = await stack.enter_async_context(run_relay(store, runtime.database_url, transport))
         if intake is not None:
             await stack.enter_async_context(intake.running())
-        yield OutboxServicer(OutboxAdministration(runtime.database), relay)
+        schedule = Schedule(runtime.database, runtime.timers)
+        yield OutboxServicer(OutboxAdministration(runtime.database), relay, schedule)
 
 
 @asynccontextmanager

@@ -9,13 +9,13 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
 from pydantic import SecretStr
 
 from interceptors.deadline.interceptor import remaining_s
+from mesh.clock import open_clock
 from mesh.config import SettingsError, load_settings
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.idempotency import deleting_old_keys
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
+    from mesh.clock import Clock
     from mesh.config import Settings
     from mesh.serving.service import Service
 
@@ -110,14 +111,18 @@ def _stop_without_parent(stopping: asyncio.Event) -> None:
 
 
 @asynccontextmanager
-async def serving(service: Service, settings: Settings, address: str) -> AsyncIterator[MeshServer]:
+async def serving(
+    service: Service, settings: Settings, address: str, clock: Clock | None = None
+) -> AsyncIterator[MeshServer]:
     """Serve `service` at `address` while the context is open, then drain.
+
+    `clock` is by default that of the settings.
 
     Draining has these steps: let running HTTP requests finish, report NOT_SERVING, wait until callers have noticed,
     close the port, end endless streams, let running calls finish, stop background work, close channels and database.
     """
     async with AsyncExitStack() as stack:
-        runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations))
+        runtime = await stack.enter_async_context(_runtime(service.name, settings, service.migrations, clock))
         await stack.enter_async_context(deleting_old_keys(runtime.database))
         servicer = await stack.enter_async_context(service.open(runtime))
         outbox = await stack.enter_async_context(serve_outbox(service.name, runtime))
@@ -130,7 +135,7 @@ async def serving(service: Service, settings: Settings, address: str) -> AsyncIt
         )
         keyring = accepted_keys(settings)
         await stack.enter_async_context(recording_key_uses(keyring, settings.keyring_path))
-        interceptors = server_interceptors(settings, keyring)
+        interceptors = server_interceptors(settings, keyring, clock=runtime.clock)
         server = MeshServer(service, servicer, outbox, health, interceptors, settings.engine)
         await server.start(address)
         stack.push_async_callback(server.stop, settings.drain_grace_s)
@@ -164,24 +169,30 @@ async def relay_outbox(name: str, settings: Settings) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _runtime(name: str, settings: Settings, migrations: Path) -> AsyncIterator[Runtime]:
+async def _runtime(
+    name: str, settings: Settings, migrations: Path, given_clock: Clock | None = None
+) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(serve_metrics(settings.metrics_address))
+        clock = await stack.enter_async_context(open_clock(settings)) if given_clock is None else given_clock
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)
-        database = await _open_database(settings)
+        database = await _open_database(settings, clock)
         stack.push_async_callback(database.close)
         await _reject_unready_database(name, database, migrations)
-        yield Runtime(settings, database, channels, now=lambda: datetime.now(UTC), stopping=asyncio.Event())
+        yield Runtime(settings, database, channels, clock, stopping=asyncio.Event())
 
 
-async def _open_database(settings: Settings) -> Database:
+async def _open_database(settings: Settings, clock: Clock) -> Database:
     url = settings.database_url
     if url is None:
         raise SettingsError("DATABASE_URL: not set; a service needs the URL of its database.")
     try:
         return await Database.connect(
-            url.get_secret_value(), max_connections=settings.database_connections, remaining_s=remaining_s
+            url.get_secret_value(),
+            max_connections=settings.database_connections,
+            remaining_s=remaining_s,
+            clock=clock,
         )
     except DatabaseUnavailable as error:
         raise SettingsError(f"DATABASE_URL: {error}") from None

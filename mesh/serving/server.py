@@ -27,6 +27,7 @@ from interceptors import (
     ServerTracing,
     ServerValidation,
 )
+from mesh.clock import SYSTEM_CLOCK
 from mesh.config import SettingsError
 from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, SUPPORTS_PUSHBACK, RunningCalls, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from interceptors import Keyring, ServerInterceptor
+    from mesh.clock import Clock
     from mesh.config import Settings
     from mesh.serving.engine import Engine
     from mesh.serving.health import Health
@@ -54,7 +56,10 @@ IS_GRPC_SERVICE = filters.any_of(*(filters.service_name(service) for service in 
 
 
 def server_interceptors(
-    settings: Settings, keyring: Callable[[], Keyring], registry: CollectorRegistry = REGISTRY
+    settings: Settings,
+    keyring: Callable[[], Keyring],
+    registry: CollectorRegistry = REGISTRY,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first; their order is defined only here."""
     return [
@@ -76,7 +81,7 @@ def server_interceptors(
             quiet_services=frozenset({HEALTH_SERVICE}),
             write=access_log_writer(),
         ),
-        ServerApiKey(keyring, open_services(settings)),
+        ServerApiKey(keyring, open_services(settings), wall_clock=clock.time_s),
         ServerDeadline(settings.deadline_factor),
         ServerIdle(settings.deadline_factor),
         ServerRateLimit(settings.rate_limit_factor),

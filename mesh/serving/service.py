@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from pathlib import Path
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from grpc_interceptor import AsyncServerInterceptor
     from starlette.types import ASGIApp
 
+    from mesh.clock import Clock
     from mesh.config import Settings
     from mesh.data.database import Database
     from mesh.serving.channel import Channels
@@ -29,14 +30,24 @@ class Runtime:
     `stopping` is set when the process has begun to stop and has notified its callers. Streams without an end of their
     own must end then, so that the stop does not wait for them. `troubles` are sentences for the operator. The service
     adds and removes troubles, and its health lists each as "trouble/<sentence>". Troubles must not contain secrets.
+
+    `timers` are the service's periodic jobs that a time in its tables makes due, by the name of the job. Each function
+    returns the time when its job has work next, or None. `solo60 clock advance` stops at that time until the job is
+    done. Outbox messages need no timer.
     """
 
     settings: Settings
     database: Database
     channels: Channels
-    now: Callable[[], datetime]
+    clock: Clock
     stopping: asyncio.Event
     troubles: set[str] = field(default_factory=set)
+    timers: dict[str, Callable[[], Awaitable[datetime | None]]] = field(default_factory=dict)
+
+    @property
+    def now(self) -> Callable[[], datetime]:
+        """Function that returns the business time in UTC."""
+        return self.clock.now
 
     @property
     def database_url(self) -> str:

@@ -63,16 +63,18 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         rng=random.SystemRandom(),
     )
     templates, links = _templates(TEMPLATES), UnsubscribeLinks.of(settings)
-    async with _background_tasks(store, metrics, runtime), sender.running():
-        yield CommunicationServicer(
-            store,
-            PreferenceStore(runtime.database),
-            sender,
-            Drafts(templates, links, mail_from),
-            audiences=audiences,
-            links=links,
-            now=runtime.now,
-        )
+    runtime.timers["mails"] = store.next_due_time
+    with runtime.clock.on_move(sender.wake):
+        async with _background_tasks(store, metrics, runtime), sender.running():
+            yield CommunicationServicer(
+                store,
+                PreferenceStore(runtime.database),
+                sender,
+                Drafts(templates, links, mail_from),
+                audiences=audiences,
+                links=links,
+                now=runtime.now,
+            )
 
 
 @asynccontextmanager
@@ -91,7 +93,7 @@ async def _background_tasks(store: MessageStore, metrics: MailMetrics, runtime: 
             runtime.troubles.discard(DEAD_MAIL_TROUBLE)
 
     async with (
-        repeating("deleting old messages", delete_old, DELETE_INTERVAL_S),
+        repeating("deleting old messages", delete_old, DELETE_INTERVAL_S, runtime.clock.sleep),
         repeating("counting messages", set_backlog, BACKLOG_INTERVAL_S),
     ):
         yield

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -68,6 +69,7 @@ class Sender:
         self._rng = rng
         self._woken = asyncio.Event()
         self._is_stopping = False
+        self._in_progress: set[UUID] = set()
         self._watchers: dict[UUID, set[asyncio.Event]] = {}
 
     @asynccontextmanager
@@ -113,11 +115,17 @@ class Sender:
                     free.release()
                     await self._wait_for_work()
                 else:
-                    attempts.create_task(self._run_attempt(attempt)).add_done_callback(lambda _: free.release())
+                    self._in_progress.add(attempt.message_id)
+                    task = attempts.create_task(self._run_attempt(attempt))
+                    task.add_done_callback(partial(self._end_attempt, attempt.message_id, free))
+
+    def _end_attempt(self, message_id: UUID, free: asyncio.Semaphore, _task: asyncio.Task[None]) -> None:
+        self._in_progress.discard(message_id)
+        free.release()
 
     async def _claim(self) -> Attempt | None:
         try:
-            return await self._store.claim(self._now())
+            return await self._store.claim(self._now(), in_progress=self._in_progress)
         except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return None

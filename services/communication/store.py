@@ -10,6 +10,7 @@ from mesh.transaction import Transaction
 from services.communication.domain import LEASE, Attempt, Backlog, Message, MessageStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
     from uuid import UUID
@@ -50,7 +51,8 @@ _CLAIM = """
                 select from notification_preferences as preferences
                 where preferences.user_id = messages.user_id and messages.category = any (preferences.switched_off)
             ) as is_unwanted
-        from messages where due_time <= $1 order by due_time limit 1 for update skip locked
+        from messages where due_time <= $1 and message_id <> all($3::uuid[])
+        order by due_time limit 1 for update skip locked
     ), due as (
         select *, was_sending and (not is_repeated or has_expired or is_unwanted) as is_lost from next
     )
@@ -73,6 +75,9 @@ _SETTLE = """
         is_suppressed = $11
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
+"""
+_NEXT_DUE = """
+    select min(case when status = 'SENDING' then create_time else due_time end) from messages where due_time is not null
 """
 _DELETE_OLD = """
     delete from messages where message_id in (
@@ -140,14 +145,16 @@ class MessageStore:
         _message(await tx.connection.fetchrow(_LOCK, message_id)).require_retryable()
         return _message(await tx.connection.fetchrow(_REQUEUE, message_id, now))
 
-    async def claim(self, now: datetime) -> Attempt | None:
+    async def claim(self, now: datetime, *, in_progress: Collection[UUID] = ()) -> Attempt | None:
         """Lease the message that has been due longest and return its attempt; None if no message is due.
+
+        `in_progress` are the messages that the caller is sending now. Their leases expire if the clock is moved.
 
         An attempt with `is_only_judged` must not be sent. A lost attempt is the previous one: its lease expired, and
         the mail must not be sent twice.
         """
         async with self.transaction() as tx:
-            row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE)
+            row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE, list(in_progress))
         return _attempt(row) if row else None
 
     async def settle(self, attempt: Attempt, state: MessageState, now: datetime) -> bool:
@@ -171,6 +178,12 @@ class MessageStore:
                     is_suppressed,
                 )
             )
+
+    async def next_due_time(self) -> datetime | None:
+        """Return the time of the next attempt, in the past while one is being made; None if no message waits."""
+        async with self._database.connection() as connection:
+            due_time: datetime | None = await connection.fetchval(_NEXT_DUE)
+        return due_time
 
     async def delete_old(self, before: datetime) -> int:
         """Delete sent, expired and suppressed messages stored before a time, and return their number."""

@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING
 from contracts.errors import CardDeclined, PaymentNotFound, PaymentVoided
 from mesh.data.conflicts import retried_on_conflict
 from services.payment.cards import CardOutcome
-from services.payment.domain import (
-    PaymentMethod,
-    PaymentStatus,
-    Refund,
-    entries_of_charge,
-    entries_of_grant,
-    entries_of_refund,
-    require_credits,
-)
+from services.payment.domain import PaymentMethod, PaymentStatus, entries_of_charge, require_payment
+from services.payment.refunds.ledger import RefundLedger
+from services.payment.refunds.workflow import PartialRefunds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +21,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.payment.cards import CardProcessor
+    from services.payment.credits.accounts import CreditAccounts
     from services.payment.domain import ChargeOrder, Payment
+    from services.payment.refunds.domain import PartialRefund
     from services.payment.store import Ledger, PaymentStore
 
 _STATUS_AFTER = {
@@ -38,11 +34,16 @@ _STATUS_AFTER = {
 
 
 class Cashier:
-    """Charges, refunds and grants. The session id is the idempotency key at `processor`."""
+    """Charges and refunds. The session id is the idempotency key at `processor`."""
 
-    def __init__(self, store: PaymentStore, processor: CardProcessor, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: PaymentStore, processor: CardProcessor, accounts: CreditAccounts, now: Callable[[], datetime]
+    ) -> None:
         self._store = store
         self._processor = processor
+        self._accounts = accounts
+        self._refund_ledger = RefundLedger(accounts)
+        self._partial_refunds = PartialRefunds(store, processor, self._refund_ledger, now)
         self._now = now
 
     async def charge(self, order: ChargeOrder, card_token: str) -> Payment:
@@ -66,27 +67,27 @@ class Cashier:
     async def refund(self, session_id: UUID, reason: str) -> Payment | None:
         """Refund a session the way it was paid, and prevent any later charge.
 
-        Return its payment, which is then REFUNDED, VOIDED or DECLINED, or None if the session was never charged.
+        Return its payment, which is then REFUNDED, VOIDED, DECLINED or disputed, or None if the session was never
+        charged. A disputed payment is refunded when the dispute is won.
         """
         payment = await self._begin_refund(session_id, reason)
         return await self._finish_card_refund(payment) if payment else None
 
+    async def refund_part(self, order: PartialRefund) -> Payment:
+        """Refund a part of a captured payment; see PartialRefunds.refund."""
+        return await self._partial_refunds.refund(order)
+
     async def credit_back(self, session_id: UUID, reason: str) -> Payment:
         """Refund a session in credits, unless a refund is done or under way.
 
-        Return its payment, which is then REFUNDED. Raise PaymentNotFound if nothing was charged. A pending card charge
-        is prevented, or refunded to the card if it was captured.
+        Return its payment, which is then REFUNDED or disputed. Raise PaymentNotFound if nothing was charged. A pending
+        card charge is prevented, or refunded to the card if it was captured.
         """
         payment = await self._begin_credit_back(session_id, reason)
         payment = await self._finish_card_refund(payment)
-        if payment.status is not PaymentStatus.REFUNDED:
+        if payment.status is not PaymentStatus.REFUNDED and not payment.is_disputed:
             raise PaymentNotFound
         return payment
-
-    async def grant(self, ledger: Ledger, user_id: UUID, credits_granted: int, reason: str) -> int:
-        """Grant credits to a user within the caller's transaction; return the new balance in credits."""
-        await ledger.post("grant", entries_of_grant(user_id, credits_granted), self._now(), reason=reason)
-        return await ledger.lock_balance(user_id)
 
     @retried_on_conflict
     async def _begin_charge(self, order: ChargeOrder) -> Payment:
@@ -98,9 +99,9 @@ class Cashier:
                 return payment
             if order.payment_method is PaymentMethod.CARD:
                 return await ledger.add_payment(order, PaymentStatus.PENDING, self._now())
-            require_credits(await ledger.lock_balance(order.user_id), order)
-            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, self._now())
-            await ledger.post("charge", entries_of_charge(order), self._now(), payment_id=payment.payment_id)
+            now = self._now()
+            payment = await ledger.add_payment(order, PaymentStatus.CAPTURED, now)
+            await self._accounts.charge(ledger, payment, now)
             return payment
 
     @retried_on_conflict
@@ -108,7 +109,7 @@ class Cashier:
         """Record the outcome of a pending charge; return the payment and whether the session is void."""
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(session_id)
-            payment = _require_payment(session.payment)
+            payment = require_payment(session.payment)
             if payment.status is PaymentStatus.PENDING:
                 payment = await self._set_status(ledger, payment, _STATUS_AFTER[outcome])
             return payment, session.is_void
@@ -129,7 +130,9 @@ class Cashier:
                 and payment.status is PaymentStatus.CAPTURED
                 and payment.order.payment_method is PaymentMethod.CREDITS
             ):
-                return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
+                return await self._refund_ledger.refund_rest(
+                    ledger, payment, PaymentMethod.CREDITS, reason, self._now()
+                )
             if payment is None or payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED):
                 await ledger.void(session_id, reason, self._now())
             return payment
@@ -141,14 +144,24 @@ class Cashier:
             payment = session.payment_to_credit_back()
             if payment.status is PaymentStatus.PENDING:
                 await ledger.void(session_id, reason, self._now())
+            if payment.is_disputed:
+                await ledger.void(session_id, reason, self._now())
+                return payment
             # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
             if payment.status is PaymentStatus.CAPTURED and not session.is_void:
-                return await self._record_refund(ledger, payment, PaymentMethod.CREDITS, reason)
+                return await self._refund_ledger.refund_rest(
+                    ledger, payment, PaymentMethod.CREDITS, reason, self._now()
+                )
             return payment
 
     async def _finish_card_refund(self, payment: Payment) -> Payment:
-        """Finish the card refund of a void session. A payment in a final status is returned unchanged."""
-        if payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED):
+        """Finish the card refund of a void session.
+
+        A payment in a final status is returned unchanged, and so is a disputed one: the card processor has taken its
+        money back, and rejects refunds.
+        """
+        if payment.status in (PaymentStatus.PENDING, PaymentStatus.CAPTURED) and not payment.is_disputed:
+            await self._partial_refunds.finish_pending(payment)
             return await self._refund_card(payment.order.session_id)
         return payment
 
@@ -161,36 +174,17 @@ class Cashier:
         """Record that the processor refunded (`was_captured`) or prevented the charge of a void session."""
         async with self._store.transaction() as ledger:
             session = await ledger.lock_session(session_id)
-            payment = _require_payment(session.payment)
+            payment = require_payment(session.payment)
             if payment.status is PaymentStatus.PENDING:
                 payment = await self._set_status(
                     ledger, payment, PaymentStatus.CAPTURED if was_captured else PaymentStatus.VOIDED
                 )
             if payment.status is PaymentStatus.CAPTURED:
-                payment = await self._record_refund(ledger, payment, PaymentMethod.CARD, session.void_reason or "")
+                payment = await self._refund_ledger.refund_rest(
+                    ledger, payment, PaymentMethod.CARD, session.void_reason or "", self._now()
+                )
             return payment
-
-    async def _record_refund(
-        self, ledger: Ledger, payment: Payment, payment_method: PaymentMethod, reason: str
-    ) -> Payment:
-        """Record the refund of a captured payment, in the ledger and on the payment."""
-        await ledger.post(
-            "refund" if payment_method is payment.order.payment_method else "credit_back",
-            entries_of_refund(payment.order, payment_method),
-            self._now(),
-            reason=reason,
-            payment_id=payment.payment_id,
-            reverses=await ledger.charge_of(payment) if payment_method is payment.order.payment_method else None,
-        )
-        return await ledger.refund(payment, Refund(payment_method, reason, self._now()))
 
 
 def _key(session_id: UUID) -> str:
     return str(session_id)
-
-
-def _require_payment(payment: Payment | None) -> Payment:
-    """Return `payment`; raise LookupError if it is None. Payments are never deleted, so a charged session has one."""
-    if payment is None:
-        raise LookupError("the charged session has no payment, but payments are never deleted")
-    return payment

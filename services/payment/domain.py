@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import AlreadyCharged, CardDeclined, InsufficientCredits, PaymentNotFound, PaymentVoided
+from contracts.errors import AlreadyCharged, CardDeclined, PaymentNotFound, PaymentVoided
 
 if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
+
+    from services.payment.disputes.domain import Dispute
 
 CREDIT = "CREDIT"
 
@@ -36,9 +38,10 @@ class AccountKind(StrEnum):
     """Kind of a ledger account. All accounts of one currency sum to zero."""
 
     MEMBER = "member"  # a member's credits; never negative
-    ISSUED = "issued"  # counterpart of credits granted to members; never positive
+    ISSUED = "issued"  # counterpart of credits granted to members and not expired; never positive
     CARDS = "cards"  # counterpart of money charged to cards; never positive
     INCOME = "income"  # revenue from sessions
+    DISPUTES = "disputes"  # money that the card processor took back for disputes; never negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +79,63 @@ class ChargeOrder:
     price: Price
     payment_method: PaymentMethod
 
+    @property
+    def amount(self) -> int:
+        """Amount to charge, in minor units for a card or in credits."""
+        return self.price.credits if self.payment_method is PaymentMethod.CREDITS else self.price.minor_units
+
+
+class RefundStatus(StrEnum):
+    """Status of a refund. A pending refund may have reached the card processor; a rejected one returned nothing."""
+
+    PENDING = "pending"
+    DONE = "done"
+    REJECTED = "rejected"
+
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """Refund of a payment, to the card or in credits."""
+    """Refund of a payment, to the card in minor units or in credits. The database chooses a missing id."""
 
     payment_method: PaymentMethod
+    amount: int
     reason: str
     create_time: datetime
+    status: RefundStatus = RefundStatus.DONE
+    refund_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One charge of one session."""
+    """One charge of one session, with its refunds, also pending and rejected ones, and its disputes, oldest first."""
 
     payment_id: UUID
     order: ChargeOrder
     status: PaymentStatus
-    refund: Refund | None
     create_time: datetime
     update_time: datetime
+    refunds: tuple[Refund, ...] = ()
+    disputes: tuple[Dispute, ...] = ()
+
+    @property
+    def is_disputed(self) -> bool:
+        """Whether the card processor has taken the money back for a dispute."""
+        return any(dispute.status.has_taken_money for dispute in self.disputes)
+
+    @property
+    def rest(self) -> int:
+        """Part that no refund has returned or may return, in minor units of a card payment or in credits."""
+        return self.order.amount - self.refunded(RefundStatus.DONE, RefundStatus.PENDING)
+
+    @property
+    def rest_in_credits(self) -> int:
+        """The same share of the price in credits as the rest is of the payment, rounded up."""
+        return -(-self.order.price.credits * self.rest // self.order.amount)
+
+    def refunded(self, *statuses: RefundStatus) -> int:
+        """Return the sum of the refunds with these statuses in the payment's own method."""
+        own = [refund for refund in self.refunds if refund.payment_method is self.order.payment_method]
+        return sum(refund.amount for refund in own if refund.status in statuses)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +176,6 @@ class PaymentState:
         return self.payment
 
 
-def require_credits(balance: int, order: ChargeOrder) -> None:
-    """Raise InsufficientCredits if `balance` is below the order's price in credits."""
-    if balance < order.price.credits:
-        raise InsufficientCredits
-
-
 def member_account(user_id: UUID) -> Account:
     """Return the credit account of a member."""
     return Account(AccountKind.MEMBER, CREDIT, user_id)
@@ -155,22 +189,38 @@ def entries_of_grant(user_id: UUID, credits_granted: int) -> list[Entry]:
     ]
 
 
+def entries_of_expiry(user_id: UUID, credits_expired: int) -> list[Entry]:
+    """Return the entries that take expired credits from a member: those of a grant, reversed."""
+    return entries_of_grant(user_id, -credits_expired)
+
+
 def entries_of_charge(order: ChargeOrder) -> list[Entry]:
     """Return the entries that charge an order."""
-    price = order.price
     if order.payment_method is PaymentMethod.CREDITS:
-        return [
-            Entry(member_account(order.user_id), -price.credits),
-            Entry(Account(AccountKind.INCOME, CREDIT), price.credits),
-        ]
-    return [
-        Entry(Account(AccountKind.CARDS, price.currency), -price.minor_units),
-        Entry(Account(AccountKind.INCOME, price.currency), price.minor_units),
-    ]
+        return _moved(member_account(order.user_id), Account(AccountKind.INCOME, CREDIT), order.amount)
+    currency = order.price.currency
+    return _moved(Account(AccountKind.CARDS, currency), Account(AccountKind.INCOME, currency), order.amount)
 
 
-def entries_of_refund(order: ChargeOrder, payment_method: PaymentMethod) -> list[Entry]:
-    """Return the entries that refund an order: the reversed charge, or a grant of credits for a card payment."""
-    if order.payment_method is payment_method:
-        return [Entry(entry.account, -entry.amount) for entry in entries_of_charge(order)]
-    return entries_of_grant(order.user_id, order.price.credits)
+def entries_of_refund(order: ChargeOrder, payment_method: PaymentMethod, amount: int) -> list[Entry]:
+    """Return the entries that refund a part of an order: the charge reversed, or credits for a card payment."""
+    if order.payment_method is not payment_method:
+        return entries_of_grant(order.user_id, amount)
+    payer, income = (entry.account for entry in entries_of_charge(order))
+    return _moved(income, payer, amount)
+
+
+def entries_of_dispute(currency: str, minor_units: int) -> list[Entry]:
+    """Return the entries for money that the card processor takes back; with a negative amount, for its return."""
+    return _moved(Account(AccountKind.INCOME, currency), Account(AccountKind.DISPUTES, currency), minor_units)
+
+
+def require_payment(payment: Payment | None) -> Payment:
+    """Return `payment`; raise LookupError if it is None. Payments are never deleted, so a charged session has one."""
+    if payment is None:
+        raise LookupError("the charged session has no payment, but payments are never deleted")
+    return payment
+
+
+def _moved(source: Account, target: Account, amount: int) -> list[Entry]:
+    return [Entry(source, -amount), Entry(target, amount)]

@@ -22,6 +22,10 @@ _ERASE_TRANSACTIONS = """
     )
 """
 _ERASE_PAYMENTS = "update payments set refund_reason = '' where user_id = $1 and refund_reason <> ''"
+_ERASE_REFUNDS = """
+    update refunds set reason = ''
+    where reason <> '' and payment_id in (select payment_id from payments where user_id = $1)
+"""
 _ERASE_SESSIONS = """
     update sessions set void_reason = ''
     where void_reason <> '' and session_id in (select session_id from payments where user_id = $1)
@@ -30,7 +34,7 @@ _ERASE_SESSIONS = """
 
 async def erase_user(tx: Transaction, user_id: UUID) -> None:
     """Erase the free texts about a user, the idempotency keys and the outbox messages with personal data."""
-    for statement in (_ERASE_SESSIONS, _ERASE_PAYMENTS, _ERASE_TRANSACTIONS):
+    for statement in (_ERASE_SESSIONS, _ERASE_REFUNDS, _ERASE_PAYMENTS, _ERASE_TRANSACTIONS):
         await tx.connection.execute(statement, user_id)
     await erase_keys(tx.connection, [user_id])
     await delete_messages_about(tx.connection, user_id)

@@ -2,51 +2,64 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import PaymentNotFound
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
-from services.payment.domain import PaymentStatus
+from services.payment.credits.servicer import CreditServicer
 from services.payment.erasure import erase_user
-from services.payment.wire import parse_order, render_payment
+from services.payment.wire import parse_order, parse_partial_refund, render_payment, render_refund
 from solo60.payment.v1.payment_pb2 import (
-    REFUND_OUTCOME_REFUNDED,
-    REFUND_OUTCOME_VOIDED,
+    REFUND_OUTCOME_PARTIALLY_REFUNDED,
     ChargeSessionRequest,
     ChargeSessionResponse,
     CreditBackSessionRequest,
     CreditBackSessionResponse,
-    GetBalanceRequest,
-    GetBalanceResponse,
     GetPaymentRequest,
     GetPaymentResponse,
-    GrantCreditsRequest,
-    GrantCreditsResponse,
     ListSessionPaymentsRequest,
     ListSessionPaymentsResponse,
     OnUserErasedRequest,
     OnUserErasedResponse,
+    ProcessWebhookRequest,
+    ProcessWebhookResponse,
     RefundSessionRequest,
     RefundSessionResponse,
 )
-from solo60.payment.v1.payment_pb2_grpc import PaymentServiceServicer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
     from grpc.aio import ServicerContext
 
     from services.payment.cashier import Cashier
-    from services.payment.store import Ledger, PaymentStore
+    from services.payment.credits.accounts import CreditAccounts
+    from services.payment.credits.store import CreditStore
+    from services.payment.disputes.handler import DisputeHandler
+    from services.payment.store import PaymentStore
 
 
-class PaymentServicer(PaymentServiceServicer):
-    """RPC handlers for payments, refunds and credits."""
+class PaymentServicer(CreditServicer):
+    """All RPC handlers: those for credits, and here those for payments and refunds."""
 
-    def __init__(self, store: PaymentStore, cashier: Cashier) -> None:
+    def __init__(
+        self,
+        store: PaymentStore,
+        cashier: Cashier,
+        credit_store: CreditStore,
+        accounts: CreditAccounts,
+        disputes: DisputeHandler,
+        now: Callable[[], datetime],
+    ) -> None:
         self._store = store
         self._cashier = cashier
+        self._credit_store = credit_store
+        self._accounts = accounts
+        self._disputes = disputes
+        self._now = now
 
     async def GetPayment(
         self, request: GetPaymentRequest, context: ServicerContext[GetPaymentRequest, GetPaymentResponse]
@@ -75,14 +88,10 @@ class PaymentServicer(PaymentServiceServicer):
     async def RefundSession(
         self, request: RefundSessionRequest, context: ServicerContext[RefundSessionRequest, RefundSessionResponse]
     ) -> RefundSessionResponse:
-        payment = await self._cashier.refund(UUID(request.session_id), request.reason)
-        if payment is None:
-            return RefundSessionResponse(outcome=REFUND_OUTCOME_VOIDED)
-        is_refunded = payment.status is PaymentStatus.REFUNDED
-        return RefundSessionResponse(
-            outcome=REFUND_OUTCOME_REFUNDED if is_refunded else REFUND_OUTCOME_VOIDED,
-            payment=render_payment(payment),
-        )
+        if request.refund_id:
+            payment = await self._cashier.refund_part(parse_partial_refund(request))
+            return RefundSessionResponse(outcome=REFUND_OUTCOME_PARTIALLY_REFUNDED, payment=render_payment(payment))
+        return render_refund(await self._cashier.refund(UUID(request.session_id), request.reason))
 
     async def CreditBackSession(
         self,
@@ -92,17 +101,10 @@ class PaymentServicer(PaymentServiceServicer):
         payment = await self._cashier.credit_back(UUID(request.session_id), request.reason)
         return CreditBackSessionResponse(payment=render_payment(payment))
 
-    async def GetBalance(
-        self, request: GetBalanceRequest, context: ServicerContext[GetBalanceRequest, GetBalanceResponse]
-    ) -> GetBalanceResponse:
-        return GetBalanceResponse(credits=await self._store.balance(UUID(request.user_id)))
-
-    @retried_on_conflict
-    async def GrantCredits(
-        self, request: GrantCreditsRequest, context: ServicerContext[GrantCreditsRequest, GrantCreditsResponse]
-    ) -> GrantCreditsResponse:
-        async with self._store.transaction() as ledger:
-            return await ledger.once(request, GrantCreditsResponse, partial(self._grant_credits, ledger, request))
+    async def ProcessWebhook(
+        self, request: ProcessWebhookRequest, context: ServicerContext[ProcessWebhookRequest, ProcessWebhookResponse]
+    ) -> ProcessWebhookResponse:
+        return ProcessWebhookResponse(is_dispute=await self._disputes.process(request.payload, request.signature))
 
     @retried_on_conflict
     async def OnUserErased(
@@ -111,7 +113,3 @@ class PaymentServicer(PaymentServiceServicer):
         async with self._store.transaction() as tx:
             await erase_user(tx, UUID(request.event.user_id))
         return OnUserErasedResponse()
-
-    async def _grant_credits(self, ledger: Ledger, request: GrantCreditsRequest) -> GrantCreditsResponse:
-        balance = await self._cashier.grant(ledger, UUID(request.user_id), request.credits, request.reason)
-        return GrantCreditsResponse(credits=balance)

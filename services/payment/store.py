@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import orjson
+
 from mesh.transaction import Transaction
+from services.payment.credits.store import Lots
+from services.payment.disputes.store import DISPUTES_OF_PAYMENT, Disputes, dispute_of
 from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
+from services.payment.refunds.store import REFUNDS_OF_PAYMENT, Refunds, refund_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,18 +21,18 @@ if TYPE_CHECKING:
 
     import asyncpg
 
-    from mesh.data.database import Database
+    from mesh.data.database import Connection, Database
     from services.payment.domain import Entry
 
-_FIND_PAYMENT = "select * from payments where payment_id = $1"
-_FIND_PAYMENT_OF_SESSION = "select * from payments where session_id = $1"
-_PAYMENTS_OF_SESSION = """
-    select * from payments
+_PAYMENTS = f"select p.*, {REFUNDS_OF_PAYMENT} as refunds, {DISPUTES_OF_PAYMENT} as disputes from payments as p"  # noqa: S608 - a constant
+_FIND_PAYMENT = f"{_PAYMENTS} where payment_id = $1"
+_FIND_PAYMENT_OF_SESSION = f"{_PAYMENTS} where session_id = $1"
+_PAYMENTS_OF_SESSION = f"""
+    {_PAYMENTS}
     where session_id = $1 and ($3::uuid is null
         or (create_time, payment_id) > (select create_time, payment_id from payments where payment_id = $3))
     order by create_time, payment_id limit $2
-"""
-_FIND_BALANCE = "select balance from accounts where kind = 'member' and user_id = $1"
+"""  # noqa: S608 - a constant
 
 _ADD_PAYMENT = """
     insert into payments
@@ -34,7 +40,7 @@ _ADD_PAYMENT = """
     values ($1, $2, $3, $4, $5, $6, $7, $8, $8) returning *
 """
 _SET_STATUS = "update payments set status = $2, update_time = $3 where payment_id = $1 returning *"
-_REFUND_PAYMENT = """
+_END_PAYMENT = """
     update payments
     set status = 'refunded', refunded_in = $2, refund_reason = $3, refund_time = $4, update_time = $4
     where payment_id = $1 returning *
@@ -46,14 +52,9 @@ _OPEN_ACCOUNTS = f"""
     select kind, currency, user_id, case kind when 'member' then 0 end from {_LINES} order by 1, 2, 3
     on conflict do nothing
 """  # noqa: S608 - a constant
-_LOCK_ACCOUNTS = f"""
-    select a.kind, a.currency, a.user_id, a.account_id
-    from accounts as a join {_LINES} using (kind, currency)
-    where a.kind = 'member' and a.user_id = line.user_id order by a.account_id for update of a
-"""  # noqa: S608 - a constant
 _ADD_TRANSACTION = """
-    insert into transactions (kind, payment_id, reverses, reason, create_time) values ($1, $2, $3, $4, $5)
-    returning transaction_id
+    insert into transactions (kind, payment_id, reverses, reason, create_time, subscription_id, has_lots)
+    values ($1, $2, $3, $4, $5, $6, true) returning transaction_id
 """
 _FIND_CHARGE = "select transaction_id from transactions where payment_id = $1 and kind = 'charge'"
 _ADD_ENTRIES = """
@@ -86,17 +87,19 @@ class PaymentStore:
             rows = await connection.fetch(_PAYMENTS_OF_SESSION, session_id, limit, after)
         return list(map(_payment, rows))
 
-    async def balance(self, user_id: UUID) -> int:
-        """Return the balance of a user in credits, 0 for an unknown user."""
-        async with self._database.connection() as connection:
-            return await connection.fetchval(_FIND_BALANCE, user_id) or 0
-
 
 class Ledger(Transaction):
     """The payments and the ledger within one transaction.
 
-    Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
+    `lots` are the members' credits by expiry. `refunds` and `disputes` are those of the payments. Callers lock the
+    session first, then the member's account. The fixed order prevents deadlocks.
     """
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.lots = Lots(connection)
+        self.refunds = Refunds(connection)
+        self.disputes = Disputes(connection)
 
     async def lock_session(self, session_id: UUID) -> PaymentState:
         """Lock a session until the end of the transaction and return its state. An unknown session is added first."""
@@ -128,17 +131,14 @@ class Ledger(Transaction):
         )
 
     async def set_status(self, payment: Payment, status: PaymentStatus, now: datetime) -> Payment:
-        """Set the status of a payment of a locked session. Use `refund` for the status REFUNDED."""
-        return _payment(await self._row(_SET_STATUS, payment.payment_id, status, now))
+        """Set the status of a payment of a locked session. Use `end_payment` for the status REFUNDED."""
+        await self._row(_SET_STATUS, payment.payment_id, status, now)
+        return replace(payment, status=status, update_time=now)
 
-    async def refund(self, payment: Payment, refund: Refund) -> Payment:
-        """Set a payment of a locked session to REFUNDED with the details of `refund`."""
-        details = (refund.payment_method, refund.reason, refund.create_time)
-        return _payment(await self._row(_REFUND_PAYMENT, payment.payment_id, *details))
-
-    async def lock_balance(self, user_id: UUID) -> int:
-        """Lock the credit account of a user until the end of the transaction; return the balance in credits."""
-        return await self.connection.fetchval(_FIND_BALANCE + " for update", user_id) or 0
+    async def end_payment(self, payment: Payment, refund: Refund, now: datetime) -> Payment:
+        """Set a payment of a locked session to REFUNDED with the details of its last refund."""
+        await self._row(_END_PAYMENT, payment.payment_id, refund.payment_method, refund.reason, now)
+        return replace(payment, status=PaymentStatus.REFUNDED, update_time=now)
 
     async def charge_of(self, payment: Payment) -> UUID | None:
         """Return the id of the ledger transaction that charged a payment, or None."""
@@ -154,16 +154,23 @@ class Ledger(Transaction):
         reason: str = "",
         payment_id: UUID | None = None,
         reverses: UUID | None = None,
-    ) -> None:
-        """Add one ledger transaction. The database rejects a transaction that does not sum to zero."""
+        subscription_id: UUID | None = None,
+    ) -> UUID:
+        """Add one ledger transaction and return its id.
+
+        The database rejects a transaction that does not sum to zero. A caller that changes a member's balance has
+        locked the account, and changes the member's lots too.
+        """
         kinds = [entry.account.kind for entry in entries]
         currencies = [entry.account.currency for entry in entries]
         users = [entry.account.user_id for entry in entries]
         await self.connection.execute(_OPEN_ACCOUNTS, kinds, currencies, users)
-        await self.connection.execute(_LOCK_ACCOUNTS, kinds, currencies, users)
-        transaction_id = await self.connection.fetchval(_ADD_TRANSACTION, kind, payment_id, reverses, reason, now)
+        transaction_id: UUID = await self.connection.fetchval(
+            _ADD_TRANSACTION, kind, payment_id, reverses, reason, now, subscription_id
+        )
         amounts = [entry.amount for entry in entries]
         await self.connection.execute(_ADD_ENTRIES, kinds, currencies, users, amounts, transaction_id)
+        return transaction_id
 
     async def _row(self, statement: str, *values: object) -> asyncpg.Record:
         row = await self.connection.fetchrow(statement, *values)
@@ -173,17 +180,27 @@ class Ledger(Transaction):
 
 
 def _payment(row: asyncpg.Record) -> Payment:
-    refunded_in = row["refunded_in"]
+    order = ChargeOrder(
+        session_id=row["session_id"],
+        user_id=row["user_id"],
+        price=Price(row["currency"], row["minor_units"], row["credits"]),
+        payment_method=PaymentMethod(row["method"]),
+    )
     return Payment(
         payment_id=row["payment_id"],
-        order=ChargeOrder(
-            session_id=row["session_id"],
-            user_id=row["user_id"],
-            price=Price(row["currency"], row["minor_units"], row["credits"]),
-            payment_method=PaymentMethod(row["method"]),
-        ),
+        order=order,
         status=PaymentStatus(row["status"]),
-        refund=Refund(PaymentMethod(refunded_in), row["refund_reason"], row["refund_time"]) if refunded_in else None,
         create_time=row["create_time"],
         update_time=row["update_time"],
+        refunds=tuple(map(refund_of, orjson.loads(row.get("refunds") or "[]"))) or _only_refund(row, order),
+        disputes=tuple(map(dispute_of, orjson.loads(row.get("disputes") or "[]"))),
     )
+
+
+def _only_refund(row: asyncpg.Record, order: ChargeOrder) -> tuple[Refund, ...]:
+    """Return the refund of a payment that an earlier version, without a table of refunds, has refunded."""
+    if row["refunded_in"] is None:
+        return ()
+    method = PaymentMethod(row["refunded_in"])
+    amount = order.amount if method is order.payment_method else order.price.credits
+    return (Refund(method, amount, row["refund_reason"], row["refund_time"]),)

@@ -40,7 +40,7 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     directory = Directory(users, gyms)
     booking = BookingWorkflow(stores.bookings, directory, gyms, payments, runtime.now)
     relations = Relations(users, gyms, payments)
-    async with reconciling(stores, runtime.now), _watchers(runtime) as watchers:
+    async with reconciling(stores, runtime), _watchers(runtime) as watchers:
         yield SessionServicer(stores, booking, directory, mailer, relations, watchers, runtime.now)
 
 

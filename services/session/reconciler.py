@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from datetime import datetime
+    from collections.abc import AsyncIterator
 
+    from mesh.serving.service import Runtime
     from services.session.stores import Stores
 
 INTERVAL_S = 1.0
 
 
 @asynccontextmanager
-async def reconciling(stores: Stores, now: Callable[[], datetime]) -> AsyncIterator[None]:
+async def reconciling(stores: Stores, runtime: Runtime) -> AsyncIterator[None]:
     """Reconcile sessions at once and after every pause of INTERVAL_S seconds, until the context ends."""
+    now = runtime.now
+    runtime.timers["expired holds"] = stores.bookings.next_expire_time
+    runtime.timers["unapproved sessions"] = stores.approvals.next_start_time
 
     async def reconcile() -> None:
         await stores.bookings.release_expired(now())
@@ -32,5 +35,5 @@ async def reconciling(stores: Stores, now: Callable[[], datetime]) -> AsyncItera
         await stores.sessions.complete_past(now())
         await stores.erasures.continue_erasures(now())
 
-    async with repeating("reconciling sessions", reconcile, INTERVAL_S):
+    async with repeating("reconciling sessions", reconcile, INTERVAL_S, runtime.clock.sleep):
         yield

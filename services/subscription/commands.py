@@ -10,9 +10,11 @@ import structlog
 
 from contracts.errors import AlreadySubscribed, TrialUsed, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
-from services.subscription.domain import MailKind, SubscriptionStatus, new_subscription
+from services.subscription.domain import MailKind, SubscriptionStatus
+from services.subscription.grants import expire_time_of
 from services.subscription.mails import MemberMail
 from services.subscription.months import month_of
+from services.subscription.order import Order
 from services.subscription.reports import PaymentFailed, Renewed, TrialEnding
 from services.subscription.wire import (
     render_activated_event,
@@ -44,31 +46,41 @@ class SubscriptionCommands:
         self._follow_ups = follow_ups
         self._now = now
 
-    async def subscribe(
+    async def order(
         self, tx: SubscriptionTransaction, user_id: UUID, plan_id: UUID, *, trial_days: int | None
-    ) -> Subscription:
-        """Create a subscription. Without `trial_days`, it has the plan's trial, or none if the user had a trial before.
+    ) -> Order:
+        """Return the checked order of a subscription, which is not stored yet. The caller holds the user's lock.
 
-        Raises PlanNotFound, AlreadySubscribed, TrialUsed if a second trial is requested, or UserNotActive if the user
-        has left.
+        Without `trial_days`, it has the plan's trial, or none if the user had a trial before. Raises PlanNotFound,
+        AlreadySubscribed, TrialUsed if a second trial is requested, or UserNotActive if the user has left.
         """
-        now = self._now()
-        await tx.lock_user(user_id)
-        if await tx.has_left(user_id):
-            raise UserNotActive
-        await self._close_expired(tx, user_id, now)
-        if trial_days != 0 and await tx.had_trial(user_id):
-            if trial_days is not None:
-                raise TrialUsed
-            trial_days = 0
-        new = new_subscription(uuid4(), user_id, await tx.plan(plan_id), now, trial_days=trial_days)
+        plan = await tx.plan(plan_id)
+        if trial_days is None:
+            trial_days = 0 if await tx.had_trial(user_id) else plan.trial_days
+        new = Order(uuid4(), user_id, plan, trial_days, self._now())
+        await self._require_allowed(tx, new)
+        return new
+
+    async def subscribe(self, tx: SubscriptionTransaction, order: Order) -> Subscription:
+        """Create the subscription of an order. Raises AlreadySubscribed, TrialUsed or UserNotActive."""
+        await tx.lock_user(order.user_id)
+        await self._require_allowed(tx, order)
+        new = order.subscription()
         await tx.add(new)
         await self._grant(tx, new, new.first_period.start)
-        await self._follow_ups.mail(tx, new, MemberMail(MailKind.SUBSCRIPTION_ACTIVATED, now))
-        await self._follow_ups.remind(tx, None, new, now)
+        await self._follow_ups.mail(tx, new, MemberMail(MailKind.SUBSCRIPTION_ACTIVATED, new.create_time))
+        await self._follow_ups.remind(tx, None, new, self._now())
         await self._follow_ups.review(tx, new)
+        await self._follow_ups.bill(tx, None, new)
         await tx.publish(render_activated_event(new))
         return new
+
+    async def _require_allowed(self, tx: SubscriptionTransaction, order: Order) -> None:
+        if await tx.has_left(order.user_id):
+            raise UserNotActive
+        await self._close_expired(tx, order.user_id, self._now())
+        if order.trial_days and await tx.had_trial(order.user_id):
+            raise TrialUsed
 
     async def cancel(self, tx: SubscriptionTransaction, subscription_id: UUID, *, at_period_end: bool) -> Subscription:
         """Cancel a subscription; raise SubscriptionNotFound or SubscriptionNotActive."""
@@ -169,6 +181,7 @@ class SubscriptionCommands:
             return
         await tx.save(after)
         await self._follow_ups.remind(tx, before, after, self._now())
+        await self._follow_ups.bill(tx, before, after)
         if after.review_time != before.review_time:
             await self._follow_ups.review(tx, after)
         if after.end_time is not None and after.end_time != before.end_time and not before.is_end_processed:
@@ -215,9 +228,10 @@ class SubscriptionCommands:
 
     async def _grant(self, tx: SubscriptionTransaction, subscription: Subscription, period_start: datetime) -> bool:
         """Record a grant and write its message to the payment service; return False if it was recorded before."""
-        if not await tx.grants.grant(subscription, period_start, self._now()):
+        now = self._now()
+        if not await tx.grants.grant(subscription, period_start, now):
             return False
-        await self._follow_ups.grant(tx, subscription, period_start)
+        await self._follow_ups.grant(tx, subscription, period_start, expire_time_of(subscription, period_start, now))
         return True
 
 

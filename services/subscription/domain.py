@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from services.subscription.deadlines import Deadlines
     from services.subscription.plans import Plan
 
-RENEWAL_NOTICE = timedelta(days=7)
-TRIAL_NOTICE = timedelta(days=3)
+# Days between a reminder and its time.
+RENEWAL_NOTICES = (7, 3)
+TRIAL_NOTICES = (3,)
 
 
 class SubscriptionStatus(StrEnum):
@@ -51,11 +52,16 @@ class MailKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reminder:
-    """Mail about `time`, scheduled for `send_time`."""
+    """Mail about `time`, scheduled for `notice_days` earlier."""
 
     kind: MailKind
     time: datetime
-    send_time: datetime
+    notice_days: int
+
+    @property
+    def send_time(self) -> datetime:
+        """Time at which the mail is sent."""
+        return self.time - timedelta(days=self.notice_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,15 +205,17 @@ class Subscription:
             return replace(self, end_time=self.effective_end_time(now))
         return replace(self, end_time=now, cancel_time=self.cancel_time or now)
 
-    def reminder(self, now: datetime) -> Reminder | None:
-        """Return the reminder to schedule; None if none is needed or its send time has passed."""
+    def reminders(self, now: datetime) -> tuple[Reminder, ...]:
+        """Return the reminders to schedule, without those whose send time has passed."""
         status, end = self.status(now), self.current_period.end
         if self.end_time is not None or status not in (SubscriptionStatus.ACTIVE, SubscriptionStatus.TRIALING):
-            return None
+            return ()
         is_trial = status is SubscriptionStatus.TRIALING
-        send_time = end - (TRIAL_NOTICE if is_trial else RENEWAL_NOTICE)
-        kind = MailKind.TRIAL_ENDING if is_trial else MailKind.RENEWAL_REMINDER
-        return Reminder(kind, end, send_time) if send_time > now else None
+        kind, notices = (
+            (MailKind.TRIAL_ENDING, TRIAL_NOTICES) if is_trial else (MailKind.RENEWAL_REMINDER, RENEWAL_NOTICES)
+        )
+        found = (Reminder(kind, end, notice_days) for notice_days in notices)
+        return tuple(each for each in found if each.send_time > now)
 
     def is_still_true(self, kind: MailKind, time: datetime, now: datetime) -> bool:
         """Return whether a mail about `time` is still true at `now`."""

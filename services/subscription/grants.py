@@ -1,10 +1,11 @@
-"""Granted billing periods in PostgreSQL. Each period grants its credits once."""
+"""Granted billing periods in PostgreSQL, and the expiry of their credits. Each period grants its credits once."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from services.subscription.months import month_of
+from services.subscription.months import add_months, month_of
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
     from mesh.data.database import Connection
     from services.subscription.domain import Subscription
+
+# Shortest lifetime of granted credits: a period may be granted late, for example after a month of downtime.
+MINIMUM_LIFETIME = timedelta(days=30)
 
 # Replicas of an older version may still run and grant by calendar month. A row from such a replica counts as the grant
 # of one period in that month.
@@ -69,3 +73,18 @@ class Grants:
         period = (subscription.subscription_id, month_of(period_start), period_start)
         await self._connection.execute(_GRANT, *period, subscription.plan.credits_per_month, now)
         return True
+
+
+def expire_time_of(subscription: Subscription, period_start: datetime, now: datetime) -> datetime:
+    """Return the expiry of a billing period's credits that are granted at `now`.
+
+    They expire at the end of the following period, and live for at least 30 days. The credits of a trial expire at the
+    end of the first paid month.
+    """
+    first = subscription.first_period
+    if subscription.is_trial and period_start == first.start:
+        end_of_following = add_months(first.end, 1)
+    else:
+        first_paid = first.end if subscription.is_trial else first.start
+        end_of_following = add_months(period_start, 2, anchor_day=first_paid.day)
+    return max(end_of_following, now + MINIMUM_LIFETIME)

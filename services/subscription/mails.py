@@ -11,7 +11,7 @@ from contracts.errors import IdempotencyKeyReused, InvalidRequest, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh.formatting import format_money, format_time
 from mesh.serving.request_rules import as_own_error
-from services.subscription.domain import MailKind
+from services.subscription.domain import RENEWAL_NOTICES, MailKind
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
 from solo60.user.v1.user_pb2 import GetUserRequest, UserState
 
@@ -28,11 +28,12 @@ _log = structlog.stdlib.get_logger("solo60.subscription.mails")
 
 @dataclass(frozen=True, slots=True)
 class MemberMail:
-    """Kind of a mail, the time that it mentions, and the granted credits, 0 if none."""
+    """Kind of a mail, the time that it mentions, the granted credits, and the days of notice; 0 if there are none."""
 
     kind: MailKind
     time: datetime
     credits: int = 0
+    notice_days: int = 0
 
 
 class Mailer:
@@ -97,6 +98,8 @@ def _times_of(subscription: Subscription, mail: MemberMail, time_zone: str) -> d
 def _key(subscription: Subscription, mail: MemberMail) -> str:
     kind = mail.kind.lower().replace("_", "-")
     key = f"{kind}/{subscription.subscription_id}/{mail.time.isoformat()}"
+    if mail.kind is MailKind.RENEWAL_REMINDER and mail.notice_days not in (0, RENEWAL_NOTICES[0]):
+        return f"{key}/{mail.notice_days}-days"
     # After a resumption, a new cancellation may plan the same end. The time of the cancellation makes the key unique.
     cancelled = subscription.cancel_time if mail.kind is MailKind.SUBSCRIPTION_EXPIRED else None
     return f"{key}/{cancelled.isoformat()}" if cancelled else key

@@ -10,7 +10,6 @@ from contracts.errors import UserNotActive, Violation
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from mesh.serving.request_rules import require
-from services.subscription.cards import require_accepted_card
 from services.subscription.erasure import erase_address, erase_user
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from services.subscription.wire import (
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from services.subscription.mails import Mailer
     from services.subscription.store import SubscriptionStore, SubscriptionTransaction
     from services.subscription.webhook_handler import WebhookHandler
+    from services.subscription.workflow import SubscriptionWorkflow
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
 
@@ -46,6 +46,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         store: SubscriptionStore,
         commands: SubscriptionCommands,
         webhook_handler: WebhookHandler,
+        workflow: SubscriptionWorkflow,
         mailer: Mailer,
         users: UserServiceAsyncStub,
         now: Callable[[], datetime],
@@ -53,6 +54,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         self._store = store
         self._commands = commands
         self._webhook_handler = webhook_handler
+        self._workflow = workflow
         self._mailer = mailer
         self._users = users
         self._now = now
@@ -87,8 +89,7 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         context: ServicerContext[pb.CreateSubscriptionRequest, pb.CreateSubscriptionResponse],
     ) -> pb.CreateSubscriptionResponse:
         await self._require_active(request.user_id)
-        require_accepted_card(request.payment_method.card_token)
-        return await self._create_once(request)
+        return await self._workflow.create(request)
 
     @retried_on_conflict
     async def CancelSubscription(
@@ -107,6 +108,13 @@ class SubscriptionServicer(SubscriptionServiceServicer):
     ) -> pb.ResumeSubscriptionResponse:
         async with self._store.transaction() as tx:
             return await tx.once(request, pb.ResumeSubscriptionResponse, partial(self._resume, tx, request))
+
+    async def UpdatePaymentMethod(
+        self,
+        request: pb.UpdatePaymentMethodRequest,
+        context: ServicerContext[pb.UpdatePaymentMethodRequest, pb.UpdatePaymentMethodResponse],
+    ) -> pb.UpdatePaymentMethodResponse:
+        return await self._workflow.replace_card(request)
 
     @retried_on_conflict
     async def AllocateMonthlyCredits(
@@ -165,15 +173,39 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         sent = is_true and await self._mailer.send(subscription, mail)
         return pb.SendSubscriptionMailResponse(sent=sent)
 
-    @retried_on_conflict
     async def ReviewSubscription(
         self,
         request: pb.ReviewSubscriptionRequest,
         context: ServicerContext[pb.ReviewSubscriptionRequest, pb.ReviewSubscriptionResponse],
     ) -> pb.ReviewSubscriptionResponse:
-        async with self._store.transaction() as tx:
-            await self._commands.review(tx, UUID(request.subscription_id))
+        subscription_id = UUID(request.subscription_id)
+        await self._workflow.catch_up(subscription_id)
+        await self._review(subscription_id)
         return pb.ReviewSubscriptionResponse()
+
+    async def ChargeInTestMode(
+        self,
+        request: pb.ChargeInTestModeRequest,
+        context: ServicerContext[pb.ChargeInTestModeRequest, pb.ChargeInTestModeResponse],
+    ) -> pb.ChargeInTestModeResponse:
+        await self._workflow.catch_up(UUID(request.subscription_id))
+        return pb.ChargeInTestModeResponse()
+
+    async def SyncCardProcessor(
+        self,
+        request: pb.SyncCardProcessorRequest,
+        context: ServicerContext[pb.SyncCardProcessorRequest, pb.SyncCardProcessorResponse],
+    ) -> pb.SyncCardProcessorResponse:
+        await self._workflow.sync(UUID(request.subscription_id))
+        return pb.SyncCardProcessorResponse()
+
+    async def SettleSubscriptionOrder(
+        self,
+        request: pb.SettleSubscriptionOrderRequest,
+        context: ServicerContext[pb.SettleSubscriptionOrderRequest, pb.SettleSubscriptionOrderResponse],
+    ) -> pb.SettleSubscriptionOrderResponse:
+        await self._workflow.settle(UUID(request.subscription_id))
+        return pb.SettleSubscriptionOrderResponse()
 
     @retried_on_conflict
     async def OnUserLeft(
@@ -202,16 +234,9 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         return pb.EraseAddressResponse()
 
     @retried_on_conflict
-    async def _create_once(self, request: pb.CreateSubscriptionRequest) -> pb.CreateSubscriptionResponse:
+    async def _review(self, subscription_id: UUID) -> None:
         async with self._store.transaction() as tx:
-            return await tx.once(request, pb.CreateSubscriptionResponse, partial(self._create, tx, request))
-
-    async def _create(
-        self, tx: SubscriptionTransaction, request: pb.CreateSubscriptionRequest
-    ) -> pb.CreateSubscriptionResponse:
-        trial_days = request.trial_days if request.HasField("trial_days") else None
-        new = await self._commands.subscribe(tx, UUID(request.user_id), UUID(request.plan_id), trial_days=trial_days)
-        return pb.CreateSubscriptionResponse(subscription=render_subscription(new, self._now()))
+            await self._commands.review(tx, subscription_id)
 
     async def _cancel(
         self, tx: SubscriptionTransaction, request: pb.CancelSubscriptionRequest

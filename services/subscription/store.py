@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from contracts.errors import AlreadySubscribed, PlanNotFound, SubscriptionNotFound, TrialUsed
+from contracts.errors import AlreadySubscribed, PlanNotFound, TrialUsed
 from mesh.transaction import Transaction
-from services.subscription.domain import Subscription
 from services.subscription.grants import Grants
-from services.subscription.plans import Plan
+from services.subscription.orders import Orders
 from services.subscription.processor_links import ProcessorLinks
-from services.subscription.reports import PaymentFailed, Period
+from services.subscription.rows import plan_of, range_of, subscription_of
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.data.database import Connection, Database
+    from services.subscription.domain import Subscription
+    from services.subscription.plans import Plan
 
 _FIRST_PLANS = "select * from plans order by minor_units, plan_id limit $1"
 _NEXT_PLANS = """
@@ -83,12 +84,12 @@ class SubscriptionStore:
                 rows = await connection.fetch(_FIRST_PLANS, limit)
             else:
                 rows = await connection.fetch(_NEXT_PLANS, limit, after)
-        return [_plan(row) for row in rows]
+        return [plan_of(row) for row in rows]
 
     async def find(self, subscription_id: UUID) -> Subscription:
         """Return a subscription; raise SubscriptionNotFound."""
         async with self._database.connection() as connection:
-            return _subscription(await connection.fetchrow(_FIND, subscription_id))
+            return subscription_of(await connection.fetchrow(_FIND, subscription_id))
 
     async def find_unscheduled(self, limit: int) -> list[UUID]:
         """Return at most `limit` ids of subscriptions that an older version stored without scheduled deadlines."""
@@ -98,7 +99,7 @@ class SubscriptionStore:
     async def find_of_user(self, user_id: UUID) -> Subscription:
         """Return a user's subscription without an end, or else the latest one; raise SubscriptionNotFound."""
         async with self._database.connection() as connection:
-            return _subscription(await connection.fetchrow(_FIND_OF_USER, user_id))
+            return subscription_of(await connection.fetchrow(_FIND_OF_USER, user_id))
 
 
 class SubscriptionTransaction(Transaction):
@@ -108,17 +109,18 @@ class SubscriptionTransaction(Transaction):
         super().__init__(connection)
         self.grants = Grants(connection)
         self.links = ProcessorLinks(connection)
+        self.orders = Orders(connection)
 
     async def plan(self, plan_id: UUID) -> Plan:
         """Return a plan; raise PlanNotFound."""
         row = await self.connection.fetchrow(_FIND_PLAN, plan_id)
         if row is None:
             raise PlanNotFound
-        return _plan(row)
+        return plan_of(row)
 
     async def lock(self, subscription_id: UUID) -> Subscription:
         """Return a subscription, locked until the transaction ends; raise SubscriptionNotFound."""
-        return _subscription(await self.connection.fetchrow(_LOCK, subscription_id))
+        return subscription_of(await self.connection.fetchrow(_LOCK, subscription_id))
 
     async def lock_user(self, user_id: UUID) -> None:
         """Acquire the lock for changes of this user's subscriptions, and hold it until the transaction ends."""
@@ -126,7 +128,7 @@ class SubscriptionTransaction(Transaction):
 
     async def lock_open(self, user_id: UUID, now: datetime) -> list[Subscription]:
         """Return and lock a user's subscriptions without an end or with an end after `now`."""
-        return [_subscription(row) for row in await self.connection.fetch(_LOCK_OPEN, user_id, now)]
+        return [subscription_of(row) for row in await self.connection.fetch(_LOCK_OPEN, user_id, now)]
 
     async def had_trial(self, user_id: UUID) -> bool:
         """Return whether a user has or had a trial."""
@@ -147,8 +149,8 @@ class SubscriptionTransaction(Transaction):
 
         Raises AlreadySubscribed if the user has a subscription that overlaps it, and TrialUsed for a second trial.
         """
-        ids, periods = (new.subscription_id, new.user_id, new.plan.plan_id), (_range(new.first_period), new.is_trial)
-        times = (_range(new.paid_period), new.create_time, new.watch_time, new.processed_deadline)
+        ids, periods = (new.subscription_id, new.user_id, new.plan.plan_id), (range_of(new.first_period), new.is_trial)
+        times = (range_of(new.paid_period), new.create_time, new.watch_time, new.processed_deadline)
         try:
             await self.connection.execute(_ADD, *ids, *periods, *times)
             if new.is_trial:
@@ -164,7 +166,7 @@ class SubscriptionTransaction(Transaction):
         await self.connection.execute(
             _SAVE,
             changed.subscription_id,
-            _range(changed.paid_period),
+            range_of(changed.paid_period),
             failure.period_start if failure else None,
             failure.occur_time if failure else None,
             failure.retry_time if failure else None,
@@ -178,39 +180,3 @@ class SubscriptionTransaction(Transaction):
         """Return whether a subscription with this id exists."""
         found: bool = await self.connection.fetchval(_EXISTS, subscription_id)
         return found
-
-
-def _range(period: Period | None) -> asyncpg.Range[datetime] | None:
-    return asyncpg.Range(period.start, period.end) if period else None
-
-
-def _plan(row: asyncpg.Record) -> Plan:
-    return Plan(
-        plan_id=row["plan_id"],
-        name=row["name"],
-        currency=row["currency"],
-        minor_units=row["minor_units"],
-        credits_per_month=row["credits_per_month"],
-        trial_days=row["trial_days"],
-    )
-
-
-def _subscription(row: asyncpg.Record | None) -> Subscription:
-    if row is None:
-        raise SubscriptionNotFound
-    paid, failed = row["paid_period"], row["fail_time"]
-    return Subscription(
-        subscription_id=row["subscription_id"],
-        user_id=row["user_id"],
-        plan=_plan(row),
-        first_period=Period(row["first_period"].lower, row["first_period"].upper),
-        is_trial=row["is_trial"],
-        create_time=row["create_time"],
-        watch_time=row["watch_time"],
-        processed_deadline=row["told_time"],
-        paid_period=Period(paid.lower, paid.upper) if paid else None,
-        failure=PaymentFailed(row["failed_period_start"], failed, row["retry_time"]) if failed else None,
-        cancel_time=row["cancel_time"],
-        end_time=row["end_time"],
-        processor_end_time=row["processor_end_time"],
-    )

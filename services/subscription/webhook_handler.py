@@ -84,6 +84,18 @@ class WebhookHandler:
         verify_card_processor(self._keys.processor, payload, signature, self._now())
         return await self._store_and_process(WebhookRef(Scheme.PROCESSOR, parse_event_id(payload)), payload)
 
+    async def process_own(self, webhook_id: str, payload: bytes) -> Event:
+        """Store and process a webhook that this service has made itself, in the format of Standard Webhooks."""
+        return await self._store_and_process(WebhookRef(Scheme.STANDARD, webhook_id), payload)
+
+    async def process_fetched(self, payload: bytes) -> Event:
+        """Store and process an event that this service has fetched from the card processor."""
+        return await self._store_and_process(WebhookRef(Scheme.PROCESSOR, parse_event_id(payload)), payload)
+
+    async def release(self, processor_id: str) -> None:
+        """Process the webhooks that are held for a subscription at the card processor."""
+        await self._process_all(await self._inbox.held_of(processor_id))
+
     async def resolve(self, ref: WebhookRef, subscription_id: UUID) -> Event:
         """Apply a held webhook to one of our subscriptions, and return its event.
 

@@ -66,6 +66,7 @@ def render_mail_request(subscription: domain.Subscription, mail: MemberMail) -> 
         subscription_id=str(subscription.subscription_id),
         mail=pb.SubscriptionMail.Value(f"SUBSCRIPTION_MAIL_{mail.kind.name}"),
         credits=mail.credits,
+        notice_days=mail.notice_days,
     )
     request.time.FromDatetime(mail.time)
     return request
@@ -74,7 +75,7 @@ def render_mail_request(subscription: domain.Subscription, mail: MemberMail) -> 
 def parse_mail_request(request: pb.SendSubscriptionMailRequest) -> MemberMail:
     """Convert a valid request to the mail that it sends."""
     kind = domain.MailKind[pb.SubscriptionMail.Name(request.mail).removeprefix("SUBSCRIPTION_MAIL_")]
-    return MemberMail(kind, request.time.ToDatetime(UTC), request.credits)
+    return MemberMail(kind, request.time.ToDatetime(UTC), request.credits, request.notice_days)
 
 
 def parse_scheme(request: pb.ProcessWebhookRequest | pb.ResolveWebhookRequest) -> Scheme:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import SecretStr
 
+from tests.support.http_messages import read_message
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from tests.support.http_messages import HttpMessage
 
 HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """Request with the names of its headers in lower case."""
-
-    line: str
-    headers: Mapping[str, str]
-    body: str
 
 
 class HttpAnswers:
@@ -33,7 +24,7 @@ class HttpAnswers:
         self.status = 200
         self.body = body
         self.answers = True
-        self.requests: list[Request] = []
+        self.requests: list[HttpMessage] = []
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -59,11 +50,8 @@ class HttpAnswers:
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while head := await reader.readuntil(b"\r\n\r\n"):
-                line, *fields = head.decode().strip().split("\r\n")
-                headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in fields)}
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.requests.append(Request(line, headers, body.decode()))
+            while True:
+                self.requests.append(await read_message(reader))
                 if not self.answers:
                     await asyncio.Event().wait()
                 answer = self.body.encode()

@@ -36,6 +36,7 @@ import pytest
 
 from local.postgres.role import SERVICE_ROLE, SUPERUSER
 from local.postgres.server import EmbeddedPostgres
+from mesh.clock import SYSTEM_CLOCK, Clock
 from mesh.data.database import Database
 from mesh.data.database_probe import CONNECTION_ERRORS
 from mesh.data.integrity import find_broken_invariants
@@ -187,10 +188,10 @@ def superuser_url_of(url: str) -> str:
     return url.replace(f"//{SERVICE_ROLE}@", f"//{SUPERUSER}@", 1)
 
 
-async def lazy_database(url: str) -> Database:
+async def lazy_database(url: str, clock: Clock = SYSTEM_CLOCK) -> Database:
     """Return a database that connects at its first use."""
     pool = await asyncpg.create_pool(url, min_size=0, max_size=2)
-    return Database(pool, pool, lambda: None)
+    return Database(pool, pool, lambda: None, clock)
 
 
 @asynccontextmanager

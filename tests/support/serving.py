@@ -19,6 +19,7 @@ from pydantic import SecretStr
 from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import mint_key, record_of_key
 from local.keys import OPERATOR, default_scopes
+from mesh.clock import MovableClock
 from mesh.config import Settings
 from mesh.serving.channel import Channels, Stub
 from mesh.serving.keyring_file import format_keyring
@@ -60,10 +61,21 @@ class Serve(Protocol):
 
 
 class MeshForTests:
-    """Running services with the callers' keys and the services' databases."""
+    """Running services with the callers' keys and the services' databases.
 
-    def __init__(self, folder: Path, extra_scopes: Mapping[str, Iterable[str]] | None = None, **settings: Any) -> None:
+    `clock` is the clock of all services. A test moves it with `mesh.clock.advance(timedelta(days=7))`. With
+    `http_service`, only that service listens on HTTP_ADDRESS.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        extra_scopes: Mapping[str, Iterable[str]] | None = None,
+        http_service: str = "",
+        **settings: Any,
+    ) -> None:
         self._extra_scopes = extra_scopes or {}
+        self._http_service = http_service
         self.keys = {caller: mint_key("test") for caller in (*SERVICE_NAMES, OPERATOR)}
         self.keyring_path = folder / "keyring.json"
         self.write_keyring(self._records())
@@ -78,6 +90,8 @@ class MeshForTests:
         self._channels: dict[str, Channels] = {}
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
+        self._database_urls: dict[str, str] = {}
+        self.clock = MovableClock()
 
     def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
         """Return a stub with the key of `caller`: a service's key has its contract's scopes, the operator's has all.
@@ -92,18 +106,29 @@ class MeshForTests:
         """Return the database of a service."""
         return self._databases[name]
 
+    def database_url_of(self, name: str) -> str:
+        """Return the URL of the database of a service."""
+        return self._database_urls[name]
+
     def write_keyring(self, records: list[KeyRecord]) -> None:
         """Replace the keyring file of all servers."""
         self.keyring_path.write_text(format_keyring(records))
 
     async def start(self, service: Service, database_url: str) -> None:
         """Serve `service` in this process."""
-        own = {"service_api_key": SecretStr(self.keys[service.name]), "database_url": SecretStr(database_url)}
+        own: dict[str, Any] = {
+            "service_api_key": SecretStr(self.keys[service.name]),
+            "database_url": SecretStr(database_url),
+        }
+        if self._http_service not in ("", service.name):
+            own["http_address"] = None
         settings = self.settings.model_copy(update=own)
         stack = self._running[service.name] = AsyncExitStack()
-        self._databases[service.name] = await lazy_database(database_url)
+        self._database_urls[service.name] = database_url
+        self._databases[service.name] = await lazy_database(database_url, self.clock)
         stack.push_async_callback(self._databases[service.name].close)
-        await stack.enter_async_context(serving(service, settings, settings.listen_address_of(service.name)))
+        address = settings.listen_address_of(service.name)
+        await stack.enter_async_context(serving(service, settings, address, self.clock))
 
     async def wait_until_connected(self, name: str) -> None:
         """Wait until every caller of this test is connected to the service `name`."""

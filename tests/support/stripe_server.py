@@ -39,10 +39,36 @@ class StripeServer:
         """Return the settings of a service that uses this server, or a proxy to it at `port`."""
         return {"stripe_api_key": SecretStr(key), "stripe_api_url": f"http://127.0.0.1:{port or self.port}"}
 
-    def objects(self, kind: str) -> list[dict[str, Any]]:
+    def objects(self, kind: str, **filters: str) -> list[dict[str, Any]]:
         """Return all objects of a kind, such as "charges" or "refunds"."""
-        found: list[dict[str, Any]] = self._request("GET", f"/v1/{kind}?limit=100").json()["data"]
+        answer = self._request("GET", f"/v1/{kind}", params={"limit": "100", **filters})
+        found: list[dict[str, Any]] = answer.json()["data"]
         return found
+
+    def add_card(self, number: str) -> str:
+        """Add a payment method for a card number, and return its id."""
+        data = {"type": "card", "card": {"number": number, "exp_month": 12, "exp_year": 2030, "cvc": "123"}}
+        return str(self._request("POST", "/v1/payment_methods", json=data).json()["id"])
+
+    def add_token(self, number: str) -> str:
+        """Add a token for a card number, and return its id."""
+        data = {"card": {"number": number, "exp_month": 12, "exp_year": 2030, "cvc": "123"}}
+        return str(self.post("/v1/tokens", **data)["id"])
+
+    def renew(self, subscription: dict[str, Any]) -> dict[str, Any]:
+        """Charge the next period of a subscription, which this server does only on demand; return the invoice."""
+        given = {"customer": subscription["customer"], "subscription": subscription["id"]}
+        invoice = self.post("/v1/invoices", **given)
+        return self.post(f"/v1/invoices/{invoice['id']}/pay")
+
+    def post(self, path: str, **data: Any) -> dict[str, Any]:
+        """Send a request that the service under test does not send, and return the answer."""
+        answer: dict[str, Any] = self._request("POST", path, json=data).json()
+        return answer
+
+    def delete(self, path: str) -> None:
+        """Delete an object."""
+        self._request("DELETE", path)
 
     def send_webhooks(self, url: str, secret: str, *events: str) -> None:
         """Send the webhooks of all later events of the given types to `url`, signed with `secret`."""

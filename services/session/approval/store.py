@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 UNAPPROVED_REASON = "Nobody approved it in time."
 
+_NEXT_START_TIME = "select min(lower(period)) from sessions where status = 'pending_approval'"
 _LOCK_UNAPPROVED = """
     select session_id from sessions where status = 'pending_approval' and lower(period) <= $1
     order by session_id for update skip locked
@@ -60,6 +61,12 @@ class ApprovalStore:
                 return session
             session.require_rejectable()
             return await self._reject(tx, session_id, reason, now)
+
+    async def next_start_time(self) -> datetime | None:
+        """Return the start of the next session that waits for approval; None if none waits."""
+        async with self._database.connection() as connection:
+            start_time: datetime | None = await connection.fetchval(_NEXT_START_TIME)
+        return start_time
 
     async def reject_unapproved(self, now: datetime) -> None:
         """Reject every session still pending approval at its start."""

@@ -51,6 +51,7 @@ _RELEASE = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
     where session_id = $1 and status = 'pending_payment' returning *
 """
+_NEXT_EXPIRE_TIME = "select min(expire_time) from sessions where status = 'pending_payment'"
 _RELEASE_EXPIRED = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
     where session_id in (
@@ -117,6 +118,12 @@ class BookingStore:
             if row is not None:
                 await self._follow_ups.of_release(tx, session_of(row))
         return row is not None
+
+    async def next_expire_time(self) -> datetime | None:
+        """Return the time when the next hold expires; None if there is no hold."""
+        async with self._database.connection() as connection:
+            expire_time: datetime | None = await connection.fetchval(_NEXT_EXPIRE_TIME)
+        return expire_time
 
     async def release_expired(self, now: datetime) -> None:
         """Release the slots of expired holds."""

@@ -33,6 +33,7 @@ VARIABLES = {
     "SUBSCRIPTION_RESUMED": {"member_name", "plan_name", "price", "renewal_time"},
     "PAYMENT_SUCCESS": {"member_name", "plan_name", "credits"},
     "PAYMENT_FAILED": {"member_name", "plan_name", "retry_time"},
+    "PAYMENT_DISPUTED": {"outcome", "sentence", "dispute_id", "payment_id", "amount", "reason", "answer_time"},
     "RENEWAL_REMINDER": {"member_name", "plan_name", "price", "renewal_time"},
     "TRIAL_ENDING": {"member_name", "plan_name", "price", "trial_end_time"},
     "EMAIL_CONFIRMATION": {"member_name", "code"},

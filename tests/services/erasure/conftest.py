@@ -8,8 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from tests.services.erasure.person import SERVICES
-from tests.support.webhook_signing import PROCESSOR_SECRET, STANDARD_SECRET
 from tests.support.ports import free_ports
+from tests.support.webhook_signing import PROCESSOR_SECRET, STANDARD_SECRET
 
 if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve

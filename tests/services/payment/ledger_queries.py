@@ -40,6 +40,14 @@ async def net_card_charges(database: Database) -> int:
     async with database.connection() as connection:
         return int(
             await connection.fetchval(
-                "select coalesce(sum(minor_units), 0) from card_charges where outcome = 'captured' and not returned"
+                "select coalesce(sum(minor_units - (select coalesce(sum(minor_units), 0) from card_refunds as r"
+                " where r.idempotency_key = card_charges.idempotency_key)), 0)"
+                " from card_charges where outcome = 'captured' and not returned"
             )
         )
+
+
+async def someone_waits_for_a_lock(database: Database) -> bool:
+    """Return whether any session of the server waits for a lock."""
+    async with database.connection() as connection:
+        return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))

@@ -1,33 +1,32 @@
 """Worker process that runs random operations on payment's ledger until it is killed.
 
 Session numbers advance with the number of operations, so that several workers ask for the same session within a short
-time. The worker sends the number of finished operations through its pipe, and an unexpected error as its repr.
+time. The worker's clock advances too, so that granted credits expire while the workers run. The worker sends the number
+of finished operations through its pipe, and an unexpected error as its repr.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid5
 
 from contracts.errors import ServiceError
-from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import Database
-from services.payment.cards import TestModeProcessor
-from services.payment.cashier import Cashier
 from services.payment.domain import ChargeOrder, PaymentMethod, Price
-from services.payment.store import PaymentStore
+from tests.services.payment.cashiers import NOON, cashier_of, expire, grant
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection as Pipe
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 NAMESPACE = UUID("6f1c1f5e-8a50-4c57-9c6e-0a3a0c5b1d11")
 USERS = 20
 OPERATIONS_PER_REPORT = 10
-OPERATION_KINDS = ["grant", "credits", "card", "card", "refund", "credit_back"]
+OPERATION_KINDS = ["grant", "grant", "credits", "credits", "card", "card", "refund", "credit_back", "expire"]
+TIME_PER_OPERATION = timedelta(days=1)
+LIFETIMES = [None, timedelta(days=10), timedelta(days=40)]
 
 
 def run(url: str, seed: int, first_operation: int, pipe: Pipe[Any, Any]) -> None:
@@ -38,18 +37,12 @@ def run(url: str, seed: int, first_operation: int, pipe: Pipe[Any, Any]) -> None
         pipe.send(repr(error))
 
 
-def cashier_of(database: Database) -> Cashier:
-    """Return a cashier on `database` with a fixed time."""
-    return Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
-
-
 async def _work(url: str, rng: random.Random, operation: int, pipe: Pipe[Any, Any]) -> None:
     database = await Database.connect(url, max_connections=2)
-    store, cashier = PaymentStore(database), cashier_of(database)
     while True:
         for _ in range(OPERATIONS_PER_REPORT):
             try:
-                await _ask(store, cashier, rng, operation)
+                await _ask(database, rng, operation)
             except ServiceError as error:
                 if error.code.name == "UNAVAILABLE":
                     raise
@@ -57,13 +50,19 @@ async def _work(url: str, rng: random.Random, operation: int, pipe: Pipe[Any, An
         pipe.send(OPERATIONS_PER_REPORT)
 
 
-async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operation: int) -> object:
+async def _ask(database: Database, rng: random.Random, operation: int) -> object:
+    now = NOON + operation * TIME_PER_OPERATION
+    cashier = cashier_of(database, lambda: now)
     number = operation * 8 + rng.randrange(64)
     session_id, user_id = uuid5(NAMESPACE, f"session {number}"), uuid5(NAMESPACE, f"user {number % USERS}")
     kind = rng.choice(OPERATION_KINDS)
     match kind:
         case "grant":
-            return await _grant(store, cashier, user_id, rng.randrange(1, 10))
+            lifetime = rng.choice(LIFETIMES)
+            expire_time = now + lifetime if lifetime else None
+            return await grant(database, user_id, rng.randrange(1, 10), expire_time, now)
+        case "expire":
+            return await expire(database, user_id, now)
         case "refund":
             return await cashier.refund(session_id, "session cancelled")
         case "credit_back":
@@ -72,9 +71,3 @@ async def _ask(store: PaymentStore, cashier: Cashier, rng: random.Random, operat
             token = rng.choice(["tok_visa", "tok_visa", "tok_declined"])
             order = ChargeOrder(session_id, user_id, Price("GBP", 1250, 3), PaymentMethod(kind))
             return await cashier.charge(order, token)
-
-
-@retried_on_conflict
-async def _grant(store: PaymentStore, cashier: Cashier, user_id: UUID, credits_granted: int) -> int:
-    async with store.transaction() as ledger:
-        return await cashier.grant(ledger, user_id, credits_granted, "goodwill")

@@ -48,6 +48,26 @@ def refund(request: ChargeSessionRequest, reason: str = "session cancelled") -> 
     return RefundSessionRequest(session_id=request.session_id, reason=reason)
 
 
+def refund_part(request: ChargeSessionRequest, minor_units: int, refund_id: str = "") -> RefundSessionRequest:
+    """Return a request to refund a part of a card payment."""
+    return RefundSessionRequest(
+        session_id=request.session_id,
+        reason="broken shower",
+        money=Money(currency_code="GBP", minor_units=minor_units),
+        refund_id=refund_id or some_id(),
+    )
+
+
+def refund_credits(request: ChargeSessionRequest, credits_refunded: int, refund_id: str = "") -> RefundSessionRequest:
+    """Return a request to refund a part of a payment in credits."""
+    return RefundSessionRequest(
+        session_id=request.session_id,
+        reason="broken shower",
+        credits=credits_refunded,
+        refund_id=refund_id or some_id(),
+    )
+
+
 def credit_back(request: ChargeSessionRequest, reason: str = "gym closed") -> CreditBackSessionRequest:
     """Return a request to give back the charge of `request` in credits."""
     return CreditBackSessionRequest(session_id=request.session_id, reason=reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
@@ -12,8 +12,7 @@ import pytest
 
 from contracts.errors import InsufficientCredits
 from mesh.data.integrity import find_broken_invariants
-from services.payment.cards import TestModeProcessor
-from services.payment.cashier import Cashier
+from services.payment.credits.domain import LotChanges, NewLot
 from services.payment.domain import (
     CREDIT,
     Account,
@@ -26,14 +25,15 @@ from services.payment.domain import (
     member_account,
 )
 from services.payment.store import Ledger, PaymentStore
-from tests.services.payment.ledger_queries import violations
+from tests.services.payment.cashiers import NOON, balance, cashier_of, grant
+from tests.services.payment.ledger_queries import someone_waits_for_a_lock, violations
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mesh.data.database import Database
 
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 USER = UUID("6f1c1f5e-8a50-4c57-9c6e-0a3a0c5b1d11")
 ISSUED = Account(AccountKind.ISSUED, CREDIT)
 DOUBLE_REFUND = (
@@ -48,15 +48,12 @@ def store(database: Database) -> PaymentStore:
     return PaymentStore(database)
 
 
-async def grant(store: PaymentStore, credits_granted: int = 10) -> None:
-    """Grant the user credits."""
-    await post(store, entries_of_grant(USER, credits_granted))
-
-
-async def post(store: PaymentStore, entries: Sequence[Entry]) -> None:
-    """Post entries in their own transaction."""
+async def post(store: PaymentStore, entries: Sequence[Entry], new_credits: int = 0) -> None:
+    """Post entries in their own transaction, with a new lot for the member."""
     async with store.transaction() as ledger:
-        await ledger.post("grant", entries, NOON)
+        transaction_id = await ledger.post("grant", entries, NOON)
+        if new_credits:
+            await ledger.lots.change(USER, transaction_id, LotChanges(new_lots=(NewLot(new_credits, None),)))
 
 
 async def execute(database: Database, statement: str) -> None:
@@ -75,18 +72,21 @@ async def execute(database: Database, statement: str) -> None:
     ],
     ids=["unequal", "one-sided", "across currencies", "empty"],
 )
-async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(store: PaymentStore, entries: list[Entry]) -> None:
+async def test_a_transaction_that_does_not_sum_to_zero_is_rejected(
+    store: PaymentStore, database: Database, entries: list[Entry]
+) -> None:
     """A transaction without entries, or with a nonzero sum in any currency, is rejected at commit."""
-    with pytest.raises(asyncpg.CheckViolationError):
-        await post(store, entries)
+    new_credits = sum(entry.amount for entry in entries if entry.account.kind is AccountKind.MEMBER)
+    with pytest.raises(asyncpg.CheckViolationError, match=r"does not sum to zero|has no entries"):
+        await post(store, entries, new_credits)
 
-    assert await store.balance(USER) == 0
+    assert await balance(database, USER) == 0
 
 
 async def test_the_sum_is_checked_at_the_commit(database: Database) -> None:
     """Unbalanced entries are allowed inside a transaction, because the sum is checked only at commit."""
     async with Ledger.begin(database) as ledger:
-        await ledger.post("grant", [Entry(ISSUED, -5), Entry(member_account(USER), 5)], NOON)
+        await ledger.post("grant", [Entry(ISSUED, -5), Entry(Account(AccountKind.INCOME, CREDIT), 5)], NOON)
         await ledger.connection.execute(
             "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')"
         )
@@ -104,7 +104,9 @@ async def test_an_entry_added_after_an_early_check_is_checked(database: Database
     async with database.connection() as connection:
         transaction = connection.transaction()
         await transaction.start()
-        await Ledger(connection).post("grant", entries_of_grant(USER, 5), NOON)
+        ledger = Ledger(connection)
+        transaction_id = await ledger.post("grant", entries_of_grant(USER, 5), NOON)
+        await ledger.lots.change(USER, transaction_id, LotChanges(new_lots=(NewLot(5, None),)))
         await connection.execute("set constraints all immediate")
         with pytest.raises(asyncpg.CheckViolationError):
             await connection.execute(
@@ -119,35 +121,33 @@ CHANGES = ["update {} set transaction_id = transaction_id", "delete from {}", "t
 
 @pytest.mark.parametrize("table", ["entries", "transactions"])
 @pytest.mark.parametrize("statement", CHANGES)
-async def test_the_service_cannot_change_ledger_rows(
-    store: PaymentStore, database: Database, table: str, statement: str
-) -> None:
+async def test_the_service_cannot_change_ledger_rows(database: Database, table: str, statement: str) -> None:
     """The service's role lacks the privilege to update, delete or truncate entries and transactions."""
-    await grant(store)
+    await grant(database, USER)
 
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match=f"permission denied for table {table}"):
         await execute(database, statement.format(table))
 
-    assert await store.balance(USER) == 10
+    assert await balance(database, USER) == 10
 
 
 @pytest.mark.parametrize("table", ["entries", "transactions"])
 @pytest.mark.parametrize("statement", CHANGES)
 async def test_a_superuser_cannot_change_ledger_rows(
-    store: PaymentStore, superuser: Database, table: str, statement: str
+    database: Database, superuser: Database, table: str, statement: str
 ) -> None:
     """Triggers reject updates, deletes and truncates of entries and transactions, even by a superuser."""
-    await grant(store)
+    await grant(database, USER)
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await execute(superuser, statement.format(table))
 
-    assert await store.balance(USER) == 10
+    assert await balance(database, USER) == 10
 
 
-async def test_the_lockable_column_cannot_be_changed(store: PaymentStore, database: Database) -> None:
+async def test_the_lockable_column_cannot_be_changed(database: Database) -> None:
     """Every update of the column `lockable` fails. Its update privilege only permits row locks."""
-    await grant(store)
+    await grant(database, USER)
 
     with pytest.raises(asyncpg.GeneratedAlwaysError):
         await execute(database, "update transactions set lockable = false")
@@ -156,18 +156,18 @@ async def test_the_lockable_column_cannot_be_changed(store: PaymentStore, databa
 
 
 @pytest.mark.parametrize("table", ["accounts", "payments", "sessions"])
-async def test_referenced_rows_cannot_be_deleted(database: Database, store: PaymentStore, table: str) -> None:
+async def test_referenced_rows_cannot_be_deleted(database: Database, table: str) -> None:
     """Accounts, payments and sessions that the ledger refers to cannot be deleted."""
     await captured(database)
-    await grant(store)
+    await grant(database, USER)
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await execute(database, f"delete from {table}")  # noqa: S608 - a parameter of the test
 
 
-async def test_a_committed_transaction_takes_no_more_entries(store: PaymentStore, database: Database) -> None:
+async def test_a_committed_transaction_takes_no_more_entries(database: Database) -> None:
     """A committed transaction takes no further entries, even if they sum to zero."""
-    await grant(store)
+    await grant(database, USER)
     await execute(database, "insert into accounts (kind, currency) values ('cards', 'GBP'), ('income', 'GBP')")
 
     with pytest.raises(asyncpg.RestrictViolationError):
@@ -179,37 +179,37 @@ async def test_a_committed_transaction_takes_no_more_entries(store: PaymentStore
         )
 
 
-async def test_a_balance_changes_only_with_entries(store: PaymentStore, database: Database) -> None:
+async def test_a_balance_changes_only_with_entries(database: Database) -> None:
     """A direct update of a balance is rejected, so that each balance equals the sum of its entries."""
-    await grant(store)
+    await grant(database, USER)
 
     with pytest.raises(asyncpg.RestrictViolationError):
         await execute(database, "update accounts set balance = 1000 where kind = 'member'")
 
 
-async def test_a_balance_cannot_fall_below_zero(store: PaymentStore) -> None:
+async def test_a_balance_cannot_fall_below_zero(database: Database, store: PaymentStore) -> None:
     """A check constraint rejects an entry that would make a member's balance negative."""
-    await grant(store, 10)
+    await grant(database, USER, 10)
 
     with pytest.raises(asyncpg.CheckViolationError, match="accounts_balance_not_below_zero"):
         await post(store, entries_of_grant(USER, -11))
 
-    assert await store.balance(USER) == 10
+    assert await balance(database, USER) == 10
 
 
-async def test_a_balance_cannot_overflow(store: PaymentStore) -> None:
+async def test_a_balance_cannot_overflow(database: Database) -> None:
     """A grant that would overflow an int64 balance is rejected and does not change the balance."""
-    await grant(store, 2**63 - 1)
+    await grant(database, USER, 2**63 - 1)
 
     with pytest.raises(asyncpg.NumericValueOutOfRangeError):
-        await grant(store, 1)
+        await grant(database, USER, 1)
 
-    assert await store.balance(USER) == 2**63 - 1
+    assert await balance(database, USER) == 2**63 - 1
 
 
 async def captured(database: Database) -> UUID:
     """Capture a payment by card and return its id."""
-    cashier = Cashier(PaymentStore(database), TestModeProcessor(database), lambda: NOON)
+    cashier = cashier_of(database)
     order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     return (await cashier.charge(order, "tok_visa")).payment_id
 
@@ -244,14 +244,15 @@ async def test_a_payment_is_charged_once_and_credited_back_once(database: Databa
     with pytest.raises(asyncpg.UniqueViolationError):
         await post_twice(store, kind, payment_id)
 
-    assert await store.balance(USER) == 0
+    assert await balance(database, USER) == 0
 
 
 async def post_twice(store: PaymentStore, kind: str, payment_id: UUID) -> None:
     """Post two transactions of one kind for a payment."""
     async with store.transaction() as ledger:
         for _ in range(2):
-            await ledger.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
+            transaction_id = await ledger.post(kind, entries_of_grant(USER, 3), NOON, payment_id=payment_id)
+            await ledger.lots.change(USER, transaction_id, LotChanges(new_lots=(NewLot(3, None),)))
 
 
 @pytest.mark.parametrize(
@@ -269,12 +270,12 @@ async def post_twice(store: PaymentStore, kind: str, payment_id: UUID) -> None:
     ],
 )
 async def test_each_invariant_view_finds_its_violation(
-    store: PaymentStore, database: Database, superuser: Database, breakage: str, view: str
+    database: Database, superuser: Database, breakage: str, view: str
 ) -> None:
     """Each invariant view is empty for a sound ledger and reports a violation that triggers would have prevented."""
-    await grant(store)
+    await grant(database, USER)
     await captured(database)
-    cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
+    cashier = cashier_of(database)
     order = ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CARD)
     await cashier.charge(order, "tok_visa")
     await cashier.refund(order.session_id, "session cancelled")
@@ -294,24 +295,17 @@ async def test_each_invariant_view_finds_its_violation(
 
 async def test_the_members_account_is_locked_before_it_is_read(database: Database, store: PaymentStore) -> None:
     """A charge waits for a concurrent change of the member's balance, then reads the balance that it left."""
-    await grant(store, 5)
-    cashier = Cashier(store, TestModeProcessor(database), lambda: NOON)
+    await grant(database, USER, 5)
+    cashier = cashier_of(database)
     orders = [ChargeOrder(uuid4(), USER, Price("GBP", 1250, 3), PaymentMethod.CREDITS) for _ in range(2)]
 
     async with store.transaction() as ledger:
-        await ledger.lock_balance(USER)
+        (lot,) = await ledger.lots.lock(USER)
         charging = asyncio.ensure_future(cashier.charge(orders[0], ""))
-        await _someone_waits_for_a_lock(database)
-        await ledger.post("grant", entries_of_grant(USER, -3), NOON)
+        await eventually(partial(someone_waits_for_a_lock, database))
+        transaction_id = await ledger.post("grant", entries_of_grant(USER, -3), NOON)
+        await ledger.lots.change(USER, transaction_id, LotChanges({lot.lot_id: -3}))
 
     with pytest.raises(InsufficientCredits):
         await charging
-    assert await store.balance(USER) == 2
-
-
-async def _someone_waits_for_a_lock(database: Database) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            async with database.connection() as connection:
-                if await connection.fetchval("select count(*) from pg_locks where not granted"):
-                    return
+    assert await balance(database, USER) == 2

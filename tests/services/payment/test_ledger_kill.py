@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from tests.services.payment import ledger_worker
+from tests.services.payment.cashiers import cashier_of
 from tests.services.payment.ledger_queries import company_account_sum, count, net_card_charges, violations
-from tests.services.payment.ledger_worker import cashier_of
 from tests.support.eventually import eventually
 from tests.support.processes import TIMEOUT_S, started
 

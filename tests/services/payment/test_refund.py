@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -251,11 +251,12 @@ async def test_a_credit_back_without_a_charge_leaves_the_session_chargeable(paym
 @pytest.mark.requirement("C3")
 async def test_an_invalid_refund_or_credit_back_names_its_field(payments: PaymentServiceAsyncStub) -> None:
     """A refund or credit-back with an invalid id or reason is rejected with a violation that names the field."""
-    for bad, field in (
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"session_id": "17"}, "session_id"),
         ({"session_id": some_id(), "reason": "r" * 501}, "reason"),
         ({"session_id": some_id(), "reason": "a\x00b"}, "reason"),
-    ):
+    ]
+    for bad, field in cases:
         with pytest.raises(InvalidRequest) as refused:
             await payments.RefundSession(RefundSessionRequest(**bad))
         assert [violation.field for violation in refused.value.violations] == [field]

@@ -8,6 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import MailSink
+from tests.services.subscription.stripe_mesh import proxy, stripe_mesh
 from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import SERVICES, SubscriptionMesh
 from tests.support.ports import free_ports
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from tests.support.postgres import DatabaseOpener
     from tests.support.serving import Serve
 
+__all__ = ["proxy", "stripe_mesh"]
+
 
 @pytest.fixture
 async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
@@ -29,6 +32,7 @@ async def mesh(serve: Serve, tmp_path: Path) -> AsyncIterator[SubscriptionMesh]:
         services = await serve(
             *SERVICES.values(),
             smtp_url=SecretStr(mail_sink.url),
+            http_service="subscription",
             http_address=f"127.0.0.1:{free_ports(1)[0]}",
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),

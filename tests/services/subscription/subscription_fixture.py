@@ -51,9 +51,10 @@ class SubscriptionFixture:
         async with self.store.transaction() as tx:
             return await self.subscribe(tx, user_id)
 
-    async def subscribe(self, tx: SubscriptionTransaction, user_id: UUID) -> Subscription:
+    async def subscribe(self, tx: SubscriptionTransaction, user_id: UUID, plan_id: str = FOUR_HOURS) -> Subscription:
         """Subscribe a user in a transaction."""
-        return await self.commands.subscribe(tx, user_id, UUID(FOUR_HOURS), trial_days=None)
+        await tx.lock_user(user_id)
+        return await self.commands.subscribe(tx, await self.commands.order(tx, user_id, UUID(plan_id), trial_days=None))
 
     async def deliver(self, request: ProcessWebhookRequest) -> None:
         """Deliver a webhook in the format of Standard Webhooks."""

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from local.mail_sink import Mail
+    from mesh.serving.service import Service
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
     from tests.support.serving import MeshForTests
@@ -59,6 +60,7 @@ class SubscriptionMesh:
 
     services: MeshForTests
     inbox_folder: Path
+    card_token: str = GOOD_CARD.card_token
 
     @property
     def subscriptions(self) -> SubscriptionServiceAsyncStub:
@@ -82,8 +84,9 @@ class SubscriptionMesh:
 
     async def subscribe(self, plan_id: str = FOUR_HOURS, user_id: str = "", **fields: Any) -> Subscription:
         """Subscribe a member and return the subscription; without `user_id`, create the member first."""
+        method = PaymentMethod(card_token=self.card_token)
         request = CreateSubscriptionRequest(
-            user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=GOOD_CARD, **fields
+            user_id=user_id or await self.create_member(), plan_id=plan_id, payment_method=method, **fields
         )
         return (await self.subscriptions.CreateSubscription(request)).subscription
 
@@ -112,8 +115,27 @@ class SubscriptionMesh:
         response = await self.services.stub(PaymentServiceStub).GetBalance(GetBalanceRequest(user_id=user_id))
         return response.credits
 
+    async def advance_to(self, time: datetime) -> None:
+        """Move the clock of all services to `time`, and wait until everything due is done."""
+        self.services.clock.advance(time - self.services.clock.now())
+        await self.wait_until_settled()
+
+    async def restart_after(self, service: Service, downtime: timedelta) -> None:
+        """Stop a service, move the clock of all services, and start it again on its database."""
+        database_url = self.services.database_url_of(service.name)
+        await self.services.stop(service.name)
+        self.services.clock.advance(downtime)
+        await self.services.start(service, database_url)
+
     async def mails(self) -> dict[str, Mail]:
         """Wait until every due mail has arrived, and return the mails by subject. Every subject must be unique."""
+        mails = await self.all_mails()
+        by_subject = {mail.subject: mail for mail in mails}
+        assert len(by_subject) == len(mails)
+        return by_subject
+
+    async def all_mails(self) -> list[Mail]:
+        """Wait until every due mail has arrived, and return the mails."""
         await self.wait_until_settled()
 
         async def have_arrived() -> bool:
@@ -121,14 +143,13 @@ class SubscriptionMesh:
             return len(read_mails(self.inbox_folder)) >= len(accepted)
 
         await eventually(have_arrived)
-        mails = read_mails(self.inbox_folder)
-        by_subject = {mail.subject: mail for mail in mails}
-        assert len(by_subject) == len(mails)
-        return by_subject
+        return read_mails(self.inbox_folder)
 
     async def reminders(self) -> list[tuple[int, datetime]]:
         """Return kind and date of each scheduled reminder."""
-        left = "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending'"
+        left = (
+            "select payload, deliver_time from outbox where cancel_key ~ '^reminder/' and status = 'pending' order by 2"
+        )
         rows = await self.fetch("subscription", left)
         stub = self.subscriptions.SendSubscriptionMail
         request_type = stub.method.request_type  # type: ignore[attr-defined]  # set by the mesh's channels
@@ -138,8 +159,8 @@ class SubscriptionMesh:
         """Wait until no due message is pending, and assert that there is no dead letter."""
 
         async def is_settled() -> bool:
-            due = "select message_id from outbox where status = 'pending' and deliver_time <= now()"
-            return not await self.fetch("subscription", due)
+            due = "select message_id from outbox where status = 'pending' and deliver_time <= $1"
+            return not await self.fetch("subscription", due, self.services.clock.now())
 
         await eventually(is_settled)
         assert (

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from contracts.errors import InvalidRequest, SubscriptionNotActive, SubscriptionNotFound
-from local.mail_sink import read_mails
 from services.subscription.commands import schedule_deadlines_of_older
 from services.subscription.deadlines import GRACE_PERIOD, PAST_DUE_PERIOD
 from services.subscription.domain import MailKind, SubscriptionStatus
@@ -16,9 +15,10 @@ from services.subscription.reports import Ended, PaymentFailed, Period, Renewed
 from solo60.subscription.v1.subscription_pb2 import ReviewSubscriptionRequest
 from tests.services.subscription.examples import NOW, PAID_AT_ONCE, TRIAL, TRIAL_END, failure, merged, month
 from tests.services.subscription.subscription_mesh import DAY, event, webhook
-from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from services.subscription.domain import Subscription
     from solo60.subscription.v1.subscription_pb2 import Subscription as SubscriptionMessage
     from tests.services.subscription.subscription_fixture import SubscriptionFixture
@@ -100,98 +100,83 @@ def test_deadlines_of_an_older_subscription_count_from_its_first_review() -> Non
     assert older.status(TRIAL_END + 103 * DAY) is SubscriptionStatus.PAST_DUE
 
 
-async def move_into_past(mesh: SubscriptionMesh, subscription: SubscriptionMessage, days: int) -> None:
-    """Move a subscription and its deadlines `days` days into the past."""
-    aged = """
-        with back as (select make_interval(days => $2) as days)
-        update subscriptions set
-            create_time = create_time - days, watch_time = watch_time - days, told_time = told_time - days,
-            first_period = tstzrange(lower(first_period) - days, upper(first_period) - days),
-            paid_period = tstzrange(lower(paid_period) - days, upper(paid_period) - days)
-        from back where subscription_id = $1::uuid
-    """
-    await mesh.fetch("subscription", aged, subscription.subscription_id, days)
-    granted = "update granted_periods set period_start = period_start - make_interval(days => $2)"
-    await mesh.fetch("subscription", f"{granted} where subscription_id = $1::uuid", subscription.subscription_id, days)
-    due = """
-        update outbox set due_time = now(), deliver_time = deliver_time - make_interval(days => $2)
-        where cancel_key = $1 and status = 'pending'
-    """
-    await mesh.fetch("subscription", due, f"review/{subscription.subscription_id}", days)
-
-
 async def reviews(mesh: SubscriptionMesh, subscription: SubscriptionMessage) -> list[Any]:
     """Return the times of the pending reviews."""
     return [time for (time,) in await mesh.fetch("subscription", REVIEWS, f"review/{subscription.subscription_id}")]
 
 
-async def test_the_outbox_delivers_each_deadline(mesh: SubscriptionMesh) -> None:
+async def test_the_outbox_delivers_each_deadline(stripe_mesh: SubscriptionMesh) -> None:
     """Without a scheduler, the outbox makes a subscription past due, then expires it.
 
     The expiry sends a mail and lets the user subscribe again.
     """
-    new = await mesh.subscribe()
-    end = new.current_period.end_time.ToDatetime(UTC)
-    assert await reviews(mesh, new) == [end + GRACE_PERIOD]
+    new = await stripe_mesh.subscribe()
+    past_due = new.current_period.end_time.ToDatetime(UTC) + GRACE_PERIOD
+    assert await reviews(stripe_mesh, new) == [past_due]
 
-    await move_into_past(mesh, new, 35)
-    await wait_for_reviews(mesh, new, [end - 35 * DAY + GRACE_PERIOD + PAST_DUE_PERIOD])
-    assert await mesh.status(new) == "PAST_DUE"
+    await stripe_mesh.advance_to(past_due)
+    assert await reviews(stripe_mesh, new) == [past_due + PAST_DUE_PERIOD]
+    assert await stripe_mesh.status(new) == "PAST_DUE"
 
-    await move_into_past(mesh, new, 20)
-    await wait_for_reviews(mesh, new, [])
-    assert await mesh.status(new) == "EXPIRED"
-    end_time = end - 55 * DAY + GRACE_PERIOD + PAST_DUE_PERIOD
-    assert (await mesh.get(new)).end_time.ToDatetime(UTC) == end_time
-    assert f"{end_time:%B %Y, %H:%M} (UTC)" in (await mesh.mails())["Your subscription Four hours ends"].body
+    end_time = past_due + PAST_DUE_PERIOD
+    await stripe_mesh.advance_to(end_time)
+    assert await reviews(stripe_mesh, new) == []
+    assert await stripe_mesh.status(new) == "EXPIRED"
+    assert (await stripe_mesh.get(new)).end_time.ToDatetime(UTC) == end_time
+    assert f"{end_time:%B %Y, %H:%M} (UTC)" in (await stripe_mesh.mails())["Your subscription Four hours ends"].body
     with pytest.raises(SubscriptionNotActive):
-        await mesh.cancel(new)
-    assert await mesh.status(await mesh.subscribe(user_id=new.user_id)) == "ACTIVE"
+        await stripe_mesh.cancel(new)
+    assert await stripe_mesh.status(await stripe_mesh.subscribe(user_id=new.user_id)) == "ACTIVE"
 
 
-async def wait_for_reviews(mesh: SubscriptionMesh, subscription: SubscriptionMessage, expected: list[datetime]) -> None:
-    """Wait until exactly these reviews are pending."""
-
-    async def is_reviewed() -> bool:
-        return await reviews(mesh, subscription) == expected
-
-    await eventually(is_reviewed)
-
-
-async def test_a_late_webhook_reactivates_an_expired_subscription(mesh: SubscriptionMesh) -> None:
-    """A late renewal webhook reactivates an expired subscription with the credits and the review of the paid period."""
+async def expire(mesh: SubscriptionMesh) -> tuple[SubscriptionMessage, Period]:
+    """Return a subscription that has expired without a report of a payment, and the period that was not paid."""
     new = await mesh.subscribe()
-    await move_into_past(mesh, new, 55)
-    await wait_for_reviews(mesh, new, [])
-    start = (await mesh.get(new)).current_period.end_time.ToDatetime(UTC)
-    period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
-
-    assert await mesh.deliver(webhook(event("renewed", new, period=period))) == "RENEWED"
-
-    assert await mesh.status(new) == "ACTIVE"
-    assert not (await mesh.get(new)).HasField("end_time")
-    assert await mesh.balance(new.user_id) == 80
-    assert await reviews(mesh, new) == [start + 40 * DAY + GRACE_PERIOD]
+    start = new.current_period.end_time.ToDatetime(UTC)
+    await mesh.advance_to(start + GRACE_PERIOD + PAST_DUE_PERIOD)
+    return new, Period(start, start + 40 * DAY)
 
 
-async def test_a_late_webhook_does_not_replace_a_newer_subscription(mesh: SubscriptionMesh) -> None:
+async def report_late(mesh: SubscriptionMesh, subscription: SubscriptionMessage, period: Period) -> None:
+    """Deliver the webhook of a renewal, signed now by the clock of the mesh."""
+    times = {"start_time": period.start.isoformat(), "end_time": period.end.isoformat()}
+    late = webhook(event("renewed", subscription, period=times), age=-mesh.services.clock.offset)
+    assert await mesh.deliver(late) == "RENEWED"
+
+
+async def test_a_late_webhook_reactivates_an_expired_subscription(stripe_mesh: SubscriptionMesh) -> None:
+    """A late renewal webhook reactivates an expired subscription with the credits and the review of the paid period."""
+    new, period = await expire(stripe_mesh)
+
+    await report_late(stripe_mesh, new, period)
+
+    assert await stripe_mesh.status(new) == "ACTIVE"
+    assert not (await stripe_mesh.get(new)).HasField("end_time")
+    await stripe_mesh.wait_until_settled()
+    assert await granted_credits(stripe_mesh, new) == 80
+    assert await reviews(stripe_mesh, new) == [period.end + GRACE_PERIOD]
+
+
+async def test_a_late_webhook_does_not_replace_a_newer_subscription(stripe_mesh: SubscriptionMesh) -> None:
     """A late renewal of an expired subscription grants its credits and leaves the user's newer subscription active."""
-    old = await mesh.subscribe()
-    await move_into_past(mesh, old, 55)
-    new = await mesh.subscribe(user_id=old.user_id)
-    start = (await mesh.get(old)).current_period.end_time.ToDatetime(UTC)
-    period = {"start_time": start.isoformat(), "end_time": (start + 40 * DAY).isoformat()}
+    old, period = await expire(stripe_mesh)
+    new = await stripe_mesh.subscribe(user_id=old.user_id)
 
-    await mesh.deliver(webhook(event("renewed", old, period=period)))
+    await report_late(stripe_mesh, old, period)
 
-    assert [await mesh.status(each) for each in (old, new)] == ["EXPIRED", "ACTIVE"]
-    assert await mesh.balance(old.user_id) == 120
+    assert [await stripe_mesh.status(each) for each in (old, new)] == ["EXPIRED", "ACTIVE"]
+    assert [await granted_credits(stripe_mesh, each) for each in (old, new)] == [80, 40]
+    assert {mail.subject for mail in await stripe_mesh.all_mails()} >= {
+        "Your subscription Four hours ends",
+        "40 credits for you",
+    }
 
-    async def are_mailed() -> bool:
-        subjects = {mail.subject for mail in read_mails(mesh.inbox_folder)}
-        return subjects >= {"Your subscription Four hours ends", "40 credits for you"}
 
-    await eventually(are_mailed)
+async def granted_credits(mesh: SubscriptionMesh, subscription: SubscriptionMessage) -> int:
+    """Return the credits that a subscription has granted."""
+    query = "select sum(credits)::int from granted_periods where subscription_id = $1::uuid"
+    [(found,)] = await mesh.fetch("subscription", query, subscription.subscription_id)
+    return int(found)
 
 
 async def test_an_early_or_repeated_review_does_nothing(mesh: SubscriptionMesh) -> None:

@@ -5,8 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from contracts.errors import CardDeclined, SubscriptionNotActive
-from services.subscription.cards import require_accepted_card
+from contracts.errors import SubscriptionNotActive
 from services.subscription.domain import MailKind, Reminder, Subscription, SubscriptionStatus
 from services.subscription.reports import Ended, Period, Renewed
 from tests.services.subscription.examples import (
@@ -72,25 +71,26 @@ def test_an_end_can_only_become_earlier() -> None:
 
 @pytest.mark.requirement("J4")
 @pytest.mark.parametrize(
-    ("subscription", "now", "reminder"),
+    ("subscription", "now", "reminders"),
     [
-        (TRIAL, NOW, Reminder(MailKind.TRIAL_ENDING, TRIAL_END, TRIAL_END - 3 * DAY)),
-        (TRIAL, TRIAL_END - 3 * DAY, None),
-        (PAID, NOW, Reminder(MailKind.RENEWAL_REMINDER, month(0).end, month(0).end - 7 * DAY)),
-        (PAID, month(0).end - 7 * DAY, None),
-        (PAST_DUE, NOW, None),
-        (PAID.cancelled(NOW, at_period_end=True), NOW, None),
-        (PAID.cancelled(NOW, at_period_end=False), NOW, None),
+        (TRIAL, NOW, (Reminder(MailKind.TRIAL_ENDING, TRIAL_END, 3),)),
+        (TRIAL, TRIAL_END - 3 * DAY, ()),
+        (PAID, NOW, tuple(Reminder(MailKind.RENEWAL_REMINDER, month(0).end, days) for days in (7, 3))),
+        (PAID, month(0).end - 7 * DAY, (Reminder(MailKind.RENEWAL_REMINDER, month(0).end, 3),)),
+        (PAID, month(0).end - 3 * DAY, ()),
+        (PAST_DUE, NOW, ()),
+        (PAID.cancelled(NOW, at_period_end=True), NOW, ()),
+        (PAID.cancelled(NOW, at_period_end=False), NOW, ()),
     ],
 )
 def test_a_reminder_is_scheduled_only_for_a_coming_event(
-    subscription: Subscription, now: datetime, reminder: Reminder | None
+    subscription: Subscription, now: datetime, reminders: tuple[Reminder, ...]
 ) -> None:
-    """A reminder is due 7 days before a renewal and 3 days before a trial ends.
+    """Reminders are due 7 and 3 days before a renewal, and 3 days before a trial ends.
 
     There is none if its day has passed, or if the subscription is past due or cancelled.
     """
-    assert subscription.reminder(now) == reminder
+    assert subscription.reminders(now) == reminders
 
 
 @pytest.mark.requirement("J4")
@@ -111,14 +111,6 @@ def test_an_outdated_mail_is_not_sent(
     """A mail is worth sending only while its fact still holds at the time of sending."""
     assert true_of.is_still_true(kind, time, NOW)
     assert not any(each.is_still_true(kind, time, NOW) for each in outdated_for)
-
-
-@pytest.mark.requirement("J4")
-def test_test_mode_accepts_one_card() -> None:
-    """Test mode accepts the card "tok_visa" and declines "tok_declined"."""
-    require_accepted_card("tok_visa")
-    with pytest.raises(CardDeclined):
-        require_accepted_card("tok_declined")
 
 
 @pytest.mark.requirement("J4")

@@ -166,7 +166,7 @@ async def test_an_older_version_can_still_add_subscriptions(old_version: OldVers
         await connection.execute(GRANT, UUID(int=7), f"{now:%Y-%m}")
 
     async with fixture.store.transaction() as tx:
-        again = await fixture.commands.subscribe(tx, user_id, UUID(TEN_HOURS), trial_days=None)
+        again = await fixture.subscribe(tx, user_id, TEN_HOURS)
     await schedule_deadlines_of_older(fixture.store, fixture.commands)
 
     assert not again.is_trial

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -73,7 +73,7 @@ async def test_the_database_allows_one_trial_for_each_user(fixture: Subscription
     user_id = uuid4()
 
     async with fixture.store.transaction() as tx:
-        first = await fixture.commands.subscribe(tx, user_id, UUID(TEN_HOURS), trial_days=None)
+        first = await fixture.subscribe(tx, user_id, TEN_HOURS)
 
     with pytest.raises(asyncpg.UniqueViolationError):
         await fixture.change("insert into trials values ($1, $2, now())", user_id, first.subscription_id)

@@ -41,7 +41,7 @@ async def test_deleting_a_user_ends_the_subscription_and_its_mails(mesh: Subscri
 
     await eventually(has_ended)
     assert await mesh.status(other) == "ACTIVE"
-    assert len(await mesh.reminders()) == 1
+    assert len(await mesh.reminders()) == 2
     welcome = SendSubscriptionMailRequest(
         subscription_id=new.subscription_id, mail=SUBSCRIPTION_MAIL_SUBSCRIPTION_ACTIVATED, time=new.create_time
     )

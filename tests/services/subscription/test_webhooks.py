@@ -54,7 +54,7 @@ async def test_a_renewal_starts_the_next_period(mesh: SubscriptionMesh) -> None:
     assert await mesh.balance(new.user_id) == 80
     assert set(await mesh.mails()) == {"Welcome to Four hours", "40 credits for you"}
     end = now.current_period.end_time.ToDatetime(UTC)
-    assert await mesh.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end - 7 * DAY)]
+    assert await mesh.reminders() == [(SUBSCRIPTION_MAIL_RENEWAL_REMINDER, end - days * DAY) for days in (7, 3)]
 
 
 @pytest.mark.requirement("J4")
@@ -122,13 +122,17 @@ async def test_an_outdated_reminder_is_not_sent(mesh: SubscriptionMesh) -> None:
 
 
 @pytest.mark.requirement("J4")
-async def test_a_reminder_is_sent_on_its_day(mesh: SubscriptionMesh) -> None:
-    """The outbox sends a reminder on its day, without a scheduler."""
-    await mesh.subscribe()
-    moved = "update outbox set due_time = now(), deliver_time = now() where cancel_key ~ '^reminder/'"
-    await mesh.fetch("subscription", moved)
+async def test_two_reminders_are_sent_on_their_days(mesh: SubscriptionMesh) -> None:
+    """The outbox sends the reminders 7 and 3 days before a renewal, without a scheduler."""
+    new = await mesh.subscribe()
+    end, sent = new.current_period.end_time.ToDatetime(UTC), []
 
-    assert any(subject.startswith("Four hours renews on ") for subject in await mesh.mails())
+    for days in (7, 3):
+        await mesh.advance_to(end - days * DAY)
+        sent.append([mail.subject for mail in await mesh.all_mails() if " renews on " in mail.subject])
+
+    subject = f"Four hours renews on {end:%A} {end.day} {end:%B %Y, %H:%M} (UTC)"
+    assert sent == [[subject], [subject, subject]]
 
 
 @pytest.mark.requirement("J4")

@@ -126,6 +126,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The session was already charged, with another amount or another means of payment."""
     ERROR_REASON_PAYMENT_VOIDED: _ErrorReason.ValueType  # 404
     """The payment is refunded or voided, so the session cannot be charged."""
+    ERROR_REASON_REFUND_ABOVE_PAYMENT: _ErrorReason.ValueType  # 405
+    """The refund is above the rest of the payment, or in another currency or method."""
+    ERROR_REASON_PAYMENT_NOT_CAPTURED: _ErrorReason.ValueType  # 406
+    """The payment is not captured, or is refunded as a whole, so no part of it can be refunded."""
+    ERROR_REASON_REFUND_REJECTED: _ErrorReason.ValueType  # 407
+    """The card processor rejects the refund. Nothing was refunded."""
+    ERROR_REASON_REFUND_ID_REUSED: _ErrorReason.ValueType  # 408
+    """The refund id belongs to another refund."""
+    ERROR_REASON_PAYMENT_DISPUTED: _ErrorReason.ValueType  # 409
+    """The member disputes the payment at the bank, so no part of it can be refunded."""
     ERROR_REASON_SUBSCRIPTION_NOT_FOUND: _ErrorReason.ValueType  # 500
     """Subscriptions.
 
@@ -286,6 +296,16 @@ ERROR_REASON_ALREADY_CHARGED: ErrorReason.ValueType  # 403
 """The session was already charged, with another amount or another means of payment."""
 ERROR_REASON_PAYMENT_VOIDED: ErrorReason.ValueType  # 404
 """The payment is refunded or voided, so the session cannot be charged."""
+ERROR_REASON_REFUND_ABOVE_PAYMENT: ErrorReason.ValueType  # 405
+"""The refund is above the rest of the payment, or in another currency or method."""
+ERROR_REASON_PAYMENT_NOT_CAPTURED: ErrorReason.ValueType  # 406
+"""The payment is not captured, or is refunded as a whole, so no part of it can be refunded."""
+ERROR_REASON_REFUND_REJECTED: ErrorReason.ValueType  # 407
+"""The card processor rejects the refund. Nothing was refunded."""
+ERROR_REASON_REFUND_ID_REUSED: ErrorReason.ValueType  # 408
+"""The refund id belongs to another refund."""
+ERROR_REASON_PAYMENT_DISPUTED: ErrorReason.ValueType  # 409
+"""The member disputes the payment at the bank, so no part of it can be refunded."""
 ERROR_REASON_SUBSCRIPTION_NOT_FOUND: ErrorReason.ValueType  # 500
 """Subscriptions.
 

@@ -60,6 +60,11 @@ class OutboxServiceStub:
                 request_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.SerializeToString,
                 response_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.FromString,
                 _registered_method=True)
+        self.GetSchedule = channel.unary_unary(
+                '/solo60.mesh.v1.OutboxService/GetSchedule',
+                request_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleRequest.SerializeToString,
+                response_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleResponse.FromString,
+                _registered_method=True)
 
 
 class OutboxServiceServicer:
@@ -103,6 +108,14 @@ class OutboxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSchedule(self, request, context):
+        """Returns the due work of the service, and the time of its next work: outbox messages, and other timed work. Times are
+        business times, by the clock of the service.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OutboxServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -130,6 +143,11 @@ def add_OutboxServiceServicer_to_server(servicer, server):
                     servicer.ReplayMessage,
                     request_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.FromString,
                     response_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.SerializeToString,
+            ),
+            'GetSchedule': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSchedule,
+                    request_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleRequest.FromString,
+                    response_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -268,6 +286,33 @@ class OutboxService:
             '/solo60.mesh.v1.OutboxService/ReplayMessage',
             solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.SerializeToString,
             solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSchedule(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.mesh.v1.OutboxService/GetSchedule',
+            solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleRequest.SerializeToString,
+            solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleResponse.FromString,
             options,
             channel_credentials,
             insecure,

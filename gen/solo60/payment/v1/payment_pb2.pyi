@@ -3,8 +3,12 @@
 isort:skip_file
 Payments: charges and refunds of sessions, by card or in credits.
 
-Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
-idempotency key.
+Credits are stored in lots: each grant is one, with its own expiry or none. A charge takes credits from the lot that
+expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
+on, a lot no longer counts.
+
+Each session is charged at most once, even if a call is repeated: the session id is the idempotency key. Refunds
+return at most what was charged.
 """
 
 from collections import abc as _abc
@@ -41,7 +45,7 @@ class _PaymentStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Payment
     PAYMENT_STATUS_DECLINED: _PaymentStatus.ValueType  # 3
     """The card issuer declined the charge. Final."""
     PAYMENT_STATUS_REFUNDED: _PaymentStatus.ValueType  # 4
-    """The amount was charged and refunded; see `refund`. Final."""
+    """The amount was charged and refunded as a whole; see `refunds`. Final."""
     PAYMENT_STATUS_VOIDED: _PaymentStatus.ValueType  # 5
     """Voided before the charge. Final."""
 
@@ -57,10 +61,42 @@ PAYMENT_STATUS_CAPTURED: PaymentStatus.ValueType  # 2
 PAYMENT_STATUS_DECLINED: PaymentStatus.ValueType  # 3
 """The card issuer declined the charge. Final."""
 PAYMENT_STATUS_REFUNDED: PaymentStatus.ValueType  # 4
-"""The amount was charged and refunded; see `refund`. Final."""
+"""The amount was charged and refunded as a whole; see `refunds`. Final."""
 PAYMENT_STATUS_VOIDED: PaymentStatus.ValueType  # 5
 """Voided before the charge. Final."""
 Global___PaymentStatus: _TypeAlias = PaymentStatus  # noqa: Y015
+
+class _DisputeStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DisputeStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DisputeStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DISPUTE_STATUS_UNSPECIFIED: _DisputeStatus.ValueType  # 0
+    """Not set. Never sent."""
+    DISPUTE_STATUS_INQUIRY: _DisputeStatus.ValueType  # 1
+    """The bank asks about the payment. No money has moved."""
+    DISPUTE_STATUS_OPEN: _DisputeStatus.ValueType  # 2
+    """The card processor has taken the money back until the bank decides."""
+    DISPUTE_STATUS_WON: _DisputeStatus.ValueType  # 3
+    """The bank has decided against the member, or an inquiry has ended. The money is back. Final."""
+    DISPUTE_STATUS_LOST: _DisputeStatus.ValueType  # 4
+    """The bank has decided for the member, who has the money. Final."""
+
+class DisputeStatus(_DisputeStatus, metaclass=_DisputeStatusEnumTypeWrapper):
+    """Status of a dispute."""
+
+DISPUTE_STATUS_UNSPECIFIED: DisputeStatus.ValueType  # 0
+"""Not set. Never sent."""
+DISPUTE_STATUS_INQUIRY: DisputeStatus.ValueType  # 1
+"""The bank asks about the payment. No money has moved."""
+DISPUTE_STATUS_OPEN: DisputeStatus.ValueType  # 2
+"""The card processor has taken the money back until the bank decides."""
+DISPUTE_STATUS_WON: DisputeStatus.ValueType  # 3
+"""The bank has decided against the member, or an inquiry has ended. The money is back. Final."""
+DISPUTE_STATUS_LOST: DisputeStatus.ValueType  # 4
+"""The bank has decided for the member, who has the money. Final."""
+Global___DisputeStatus: _TypeAlias = DisputeStatus  # noqa: Y015
 
 class _RefundOutcome:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -74,6 +110,12 @@ class _RefundOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefundO
     """The session was charged and is refunded, by this call or an earlier one."""
     REFUND_OUTCOME_VOIDED: _RefundOutcome.ValueType  # 2
     """The session was not charged, and can no longer be charged."""
+    REFUND_OUTCOME_DISPUTED: _RefundOutcome.ValueType  # 3
+    """The member disputes the payment. If the bank decides against the member, the payment is refunded then; otherwise
+    the member has the money.
+    """
+    REFUND_OUTCOME_PARTIALLY_REFUNDED: _RefundOutcome.ValueType  # 4
+    """A part of the payment is refunded, by this call or an earlier one with the same `refund_id`."""
 
 class RefundOutcome(_RefundOutcome, metaclass=_RefundOutcomeEnumTypeWrapper):
     """Outcome of a refund."""
@@ -84,7 +126,45 @@ REFUND_OUTCOME_REFUNDED: RefundOutcome.ValueType  # 1
 """The session was charged and is refunded, by this call or an earlier one."""
 REFUND_OUTCOME_VOIDED: RefundOutcome.ValueType  # 2
 """The session was not charged, and can no longer be charged."""
+REFUND_OUTCOME_DISPUTED: RefundOutcome.ValueType  # 3
+"""The member disputes the payment. If the bank decides against the member, the payment is refunded then; otherwise
+the member has the money.
+"""
+REFUND_OUTCOME_PARTIALLY_REFUNDED: RefundOutcome.ValueType  # 4
+"""A part of the payment is refunded, by this call or an earlier one with the same `refund_id`."""
 Global___RefundOutcome: _TypeAlias = RefundOutcome  # noqa: Y015
+
+class _CreditEntryKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CreditEntryKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CreditEntryKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CREDIT_ENTRY_KIND_UNSPECIFIED: _CreditEntryKind.ValueType  # 0
+    """Not set. Never sent."""
+    CREDIT_ENTRY_KIND_ISSUE: _CreditEntryKind.ValueType  # 1
+    """Credits were granted."""
+    CREDIT_ENTRY_KIND_SPEND: _CreditEntryKind.ValueType  # 2
+    """Credits paid for a session."""
+    CREDIT_ENTRY_KIND_EXPIRY: _CreditEntryKind.ValueType  # 3
+    """Credits expired."""
+    CREDIT_ENTRY_KIND_GIVE_BACK: _CreditEntryKind.ValueType  # 4
+    """Credits came back for a session that the member had paid, in credits or by card."""
+
+class CreditEntryKind(_CreditEntryKind, metaclass=_CreditEntryKindEnumTypeWrapper):
+    """Kind of a change of a credit balance."""
+
+CREDIT_ENTRY_KIND_UNSPECIFIED: CreditEntryKind.ValueType  # 0
+"""Not set. Never sent."""
+CREDIT_ENTRY_KIND_ISSUE: CreditEntryKind.ValueType  # 1
+"""Credits were granted."""
+CREDIT_ENTRY_KIND_SPEND: CreditEntryKind.ValueType  # 2
+"""Credits paid for a session."""
+CREDIT_ENTRY_KIND_EXPIRY: CreditEntryKind.ValueType  # 3
+"""Credits expired."""
+CREDIT_ENTRY_KIND_GIVE_BACK: CreditEntryKind.ValueType  # 4
+"""Credits came back for a session that the member had paid, in credits or by card."""
+Global___CreditEntryKind: _TypeAlias = CreditEntryKind  # noqa: Y015
 
 @_typing.final
 class CreditsMethod(_message.Message):
@@ -111,8 +191,8 @@ class CardMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token of the card at the card processor. The token is passed on and never stored. The built-in test processor
-    accepts "tok_visa" and declines "tok_declined".
+    """Token of the card at the card processor. The token is passed on and never stored. At Stripe, a payment method
+    ("pm_...") or a token of a card ("tok_..."). Test mode accepts "tok_visa" and declines all others.
     """
     def __init__(
         self,
@@ -214,6 +294,8 @@ class Payment(_message.Message):
     REFUND_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    REFUNDS_FIELD_NUMBER: _builtins.int
+    DISPUTES_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUID assigned by the service."""
     session_id: _builtins.str
@@ -230,7 +312,7 @@ class Payment(_message.Message):
 
     @_builtins.property
     def refund(self) -> Global___Refund:
-        """Refund of the payment. Present only in PAYMENT_STATUS_REFUNDED."""
+        """Last refund of the payment. Present only in PAYMENT_STATUS_REFUNDED."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -239,6 +321,14 @@ class Payment(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last status change."""
+
+    @_builtins.property
+    def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
+        """All refunds of the payment, oldest first. Their amounts never exceed the amount of the payment."""
+
+    @_builtins.property
+    def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
+        """Disputes of the payment at the bank, oldest first. Only card payments have any."""
 
     def __init__(
         self,
@@ -252,16 +342,66 @@ class Payment(_message.Message):
         refund: Global___Refund | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        refunds: _abc.Iterable[Global___Refund] | None = ...,
+        disputes: _abc.Iterable[Global___Dispute] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "money", b"money", "refund", b"refund", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "disputes", b"disputes", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "refunds", b"refunds", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_amount: _TypeAlias = _typing.Literal["money", "credits"]  # noqa: Y015
     _WhichOneofArgType_amount: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_amount) -> _WhichOneofReturnType_amount | None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class Dispute(_message.Message):
+    """Dispute: the member denies a card payment at the bank."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPUTE_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    dispute_id: _builtins.str
+    """Id of the dispute at the card processor, such as "dp_1RvQ2eK8oJ0p"."""
+    status: Global___DisputeStatus.ValueType
+    """Status of the dispute."""
+    reason: _builtins.str
+    """Reason in the card processor's words, such as "fraudulent"."""
+    @_builtins.property
+    def money(self) -> _money_pb2.Money:
+        """Disputed amount."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the first report of the dispute."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the last status change."""
+
+    def __init__(
+        self,
+        *,
+        dispute_id: _builtins.str = ...,
+        status: Global___DisputeStatus.ValueType = ...,
+        money: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "money", b"money", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "dispute_id", b"dispute_id", "money", b"money", "reason", b"reason", "status", b"status", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Dispute: _TypeAlias = Dispute  # noqa: Y015
 
 @_typing.final
 class GetPaymentRequest(_message.Message):
@@ -445,21 +585,37 @@ class RefundSessionRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    REFUND_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Id of the session. A session without a charge is voided."""
     reason: _builtins.str
     """Reason in the calling service's words, such as "session cancelled". Stored until the user is erased."""
+    credits: _builtins.int
+    """Credits to return to the member's balance."""
+    refund_id: _builtins.str
+    """Id of a partial refund, chosen by the caller: a repeated call with the same id refunds nothing more."""
+    @_builtins.property
+    def money(self) -> _money_pb2.Money:
+        """Money to refund to the card, greater than zero, in the currency of the payment."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        money: _money_pb2.Money | None = ...,
+        credits: _builtins.int = ...,
+        refund_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credits", b"credits", "money", b"money"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "credits", b"credits", "money", b"money", "reason", b"reason", "refund_id", b"refund_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType_amount: _TypeAlias = _typing.Literal["money", "credits"]  # noqa: Y015
+    _WhichOneofArgType_amount: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_amount) -> _WhichOneofReturnType_amount | None: ...
 
 Global___RefundSessionRequest: _TypeAlias = RefundSessionRequest  # noqa: Y015
 
@@ -472,7 +628,7 @@ class RefundSessionResponse(_message.Message):
     OUTCOME_FIELD_NUMBER: _builtins.int
     PAYMENT_FIELD_NUMBER: _builtins.int
     outcome: Global___RefundOutcome.ValueType
-    """Whether the session was refunded or voided."""
+    """Outcome for the session."""
     @_builtins.property
     def payment(self) -> Global___Payment:
         """Current state of the payment. Absent if the session was voided before any charge."""
@@ -570,20 +726,150 @@ class GetBalanceResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CREDITS_FIELD_NUMBER: _builtins.int
+    NEXT_EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_EXPIRE_CREDITS_FIELD_NUMBER: _builtins.int
     credits: _builtins.int
     """Available credits. Never negative."""
+    next_expire_credits: _builtins.int
+    """Number of credits that expire at `next_expire_time`. 0 if there is no such time."""
+    @_builtins.property
+    def next_expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when the next of these credits expire. Absent if none of them expires."""
+
     def __init__(
         self,
         *,
         credits: _builtins.int = ...,
+        next_expire_time: _timestamp_pb2.Timestamp | None = ...,
+        next_expire_credits: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["next_expire_time", b"next_expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "next_expire_credits", b"next_expire_credits", "next_expire_time", b"next_expire_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetBalanceResponse: _TypeAlias = GetBalanceResponse  # noqa: Y015
+
+@_typing.final
+class CreditEntry(_message.Message):
+    """Change of a user's credit balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRY_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    CREDITS_FIELD_NUMBER: _builtins.int
+    BALANCE_AFTER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    entry_id: _builtins.str
+    """UUID assigned by the service."""
+    kind: Global___CreditEntryKind.ValueType
+    """Kind of the change."""
+    credits: _builtins.int
+    """Number of credits: positive for an issue or a give-back, negative for a spend or an expiry."""
+    balance_after: _builtins.int
+    """Balance after the change, with all earlier changes."""
+    session_id: _builtins.str
+    """Id of the session, for a spend or a give-back. Empty for other kinds."""
+    subscription_id: _builtins.str
+    """Id of the subscription that an issue belongs to. Empty for other kinds, and if the grant named none."""
+    reason: _builtins.str
+    """Reason given by the caller of a grant or refund. Empty for other kinds."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the change. For an expiry, the time when the credits expired."""
+
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when these credits expire, for an issue or a give-back. If they expire at several times, the first one. Absent
+        if none of them expires.
+        """
+
+    def __init__(
+        self,
+        *,
+        entry_id: _builtins.str = ...,
+        kind: Global___CreditEntryKind.ValueType = ...,
+        credits: _builtins.int = ...,
+        balance_after: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        session_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_after", b"balance_after", "create_time", b"create_time", "credits", b"credits", "entry_id", b"entry_id", "expire_time", b"expire_time", "kind", b"kind", "reason", b"reason", "session_id", b"session_id", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreditEntry: _TypeAlias = CreditEntry  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesRequest(_message.Message):
+    """Request for ListCreditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    page_size: _builtins.int
+    """Maximum number of results to return. 0 means 50; values above 100 are treated as 100."""
+    page_token: _builtins.str
+    """Token from `next_page_token` of the previous page. All other fields except `page_size` must be unchanged. Empty for
+    the first page.
+    """
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesRequest: _TypeAlias = ListCreditEntriesRequest  # noqa: Y015
+
+@_typing.final
+class ListCreditEntriesResponse(_message.Message):
+    """Response to ListCreditEntries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page, to be sent as `page_token`. Empty on the last page."""
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___CreditEntry]:
+        """Changes of this page, newest first."""
+
+    def __init__(
+        self,
+        *,
+        entries: _abc.Iterable[Global___CreditEntry] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCreditEntriesResponse: _TypeAlias = ListCreditEntriesResponse  # noqa: Y015
 
 @_typing.final
 class GrantCreditsRequest(_message.Message):
@@ -594,22 +880,36 @@ class GrantCreditsRequest(_message.Message):
     USER_ID_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """User who gets the credits. The service does not check that the user exists."""
     credits: _builtins.int
     """Number of credits: 1 to 1 000 000."""
     reason: _builtins.str
     """Reason, such as "subscription, June". Stored until the user is erased."""
+    subscription_id: _builtins.str
+    """Id of the subscription that the credits belong to, for ListCreditEntries. Empty if there is none. The service does
+    not check that the subscription exists.
+    """
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """Time from which the credits no longer count. Absent: they never expire. If the call is processed at this time or
+        later, for example because an outbox delivered it late, the credits expire 30 days after the grant.
+        """
+
     def __init__(
         self,
         *,
         user_id: _builtins.str = ...,
         credits: _builtins.int = ...,
         reason: _builtins.str = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        subscription_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "reason", b"reason", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "expire_time", b"expire_time", "reason", b"reason", "subscription_id", b"subscription_id", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -677,3 +977,92 @@ class OnUserErasedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
+
+@_typing.final
+class ExpireCreditsRequest(_message.Message):
+    """Request for ExpireCredits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireCreditsRequest: _TypeAlias = ExpireCreditsRequest  # noqa: Y015
+
+@_typing.final
+class ExpireCreditsResponse(_message.Message):
+    """Response to ExpireCredits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExpireCreditsResponse: _TypeAlias = ExpireCreditsResponse  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookRequest(_message.Message):
+    """Request for ProcessWebhook."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    payload: _builtins.bytes
+    """Body of the HTTP request, unparsed. At most 1 MiB minus 4 KiB, so that the request fits into one gRPC message."""
+    signature: _builtins.str
+    """Header "Stripe-Signature": "t=<seconds>,v1=<hexadecimal>", possibly with several "v1". One matching signature is
+    enough. Its time must be at most five minutes away from the current time.
+    """
+    def __init__(
+        self,
+        *,
+        payload: _builtins.bytes = ...,
+        signature: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payload", b"payload", "signature", b"signature"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookRequest: _TypeAlias = ProcessWebhookRequest  # noqa: Y015
+
+@_typing.final
+class ProcessWebhookResponse(_message.Message):
+    """Response to ProcessWebhook. The webhook was accepted, by this call or an earlier one."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_DISPUTE_FIELD_NUMBER: _builtins.int
+    is_dispute: _builtins.bool
+    """Whether the webhook reports a dispute."""
+    def __init__(
+        self,
+        *,
+        is_dispute: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dispute", b"is_dispute"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ProcessWebhookResponse: _TypeAlias = ProcessWebhookResponse  # noqa: Y015

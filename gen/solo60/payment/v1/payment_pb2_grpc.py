@@ -65,10 +65,25 @@ class PaymentServiceStub:
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceResponse.FromString,
                 _registered_method=True)
+        self.ListCreditEntries = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ListCreditEntries',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.FromString,
+                _registered_method=True)
         self.GrantCredits = channel.unary_unary(
                 '/solo60.payment.v1.PaymentService/GrantCredits',
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+                _registered_method=True)
+        self.ProcessWebhook = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ProcessWebhook',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
+                _registered_method=True)
+        self.ExpireCredits = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/ExpireCredits',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
                 _registered_method=True)
         self.OnUserErased = channel.unary_unary(
                 '/solo60.payment.v1.PaymentService/OnUserErased',
@@ -109,30 +124,72 @@ class PaymentServiceServicer:
 
     def RefundSession(self, request, context):
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
+
+        Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+        meanwhile, its credits return in a new lot, which expires after 30 days.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreditBackSession(self, request, context):
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0.
+        """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+        time on. Does not check that the user exists: the balance of an unknown user is 0.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCreditEntries(self, request, context):
+        """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+        this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GrantCredits(self, request, context):
-        """Grants credits to a user without a charge, for a subscription month or as goodwill.
+        """Grants credits to a user without a charge, for a subscription's period or as goodwill.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ProcessWebhook(self, request, context):
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpireCredits(self, request, context):
+        """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+        outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+        expired credits, so a late call does not change any balance.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,10 +235,25 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GetBalanceResponse.SerializeToString,
             ),
+            'ListCreditEntries': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCreditEntries,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.SerializeToString,
+            ),
             'GrantCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.GrantCredits,
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.SerializeToString,
+            ),
+            'ProcessWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.ProcessWebhook,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.SerializeToString,
+            ),
+            'ExpireCredits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpireCredits,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.SerializeToString,
             ),
             'OnUserErased': grpc.unary_unary_rpc_method_handler(
                     servicer.OnUserErased,
@@ -363,6 +435,33 @@ class PaymentService:
             _registered_method=True)
 
     @staticmethod
+    def ListCreditEntries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ListCreditEntries',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ListCreditEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GrantCredits(request,
             target,
             options=(),
@@ -379,6 +478,60 @@ class PaymentService:
             '/solo60.payment.v1.PaymentService/GrantCredits',
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsRequest.SerializeToString,
             solo60_dot_payment_dot_v1_dot_payment__pb2.GrantCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ProcessWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ProcessWebhook',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ProcessWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpireCredits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/ExpireCredits',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
             options,
             channel_credentials,
             insecure,

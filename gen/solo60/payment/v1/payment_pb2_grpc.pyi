@@ -3,8 +3,12 @@
 isort:skip_file
 Payments: charges and refunds of sessions, by card or in credits.
 
-Each session is charged at most once and refunded at most once, even if a call is repeated: the session id is the
-idempotency key.
+Credits are stored in lots: each grant is one, with its own expiry or none. A charge takes credits from the lot that
+expires first; lots that never expire come last, and the older of two equal lots comes first. From its expiry time
+on, a lot no longer counts.
+
+Each session is charged at most once, even if a call is repeated: the session id is the idempotency key. Refunds
+return at most what was charged.
 """
 
 from collections import abc as _abc
@@ -52,17 +56,48 @@ class PaymentServiceStub:
     """
     RefundSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
+
+    Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+    meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]
-    """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+    """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+    time on. Does not check that the user exists: the balance of an unknown user is 0.
+    """
+    ListCreditEntries: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ListCreditEntriesRequest, _payment_pb2.ListCreditEntriesResponse]
+    """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+    this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+    """
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
-    """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
+    ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
+    """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+    outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+    expired credits, so a late call does not change any balance.
+    """
     OnUserErased: _grpc.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]
     """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
@@ -86,17 +121,48 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     RefundSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]  # type: ignore[assignment]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. In both cases the member pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+    pays nothing.
+
+    With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+    PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+    refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+    PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+    REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
+
+    Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+    meanwhile, its credits return in a new lot, which expires after 30 days.
     """
     CreditBackSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.CreditBackSessionRequest, _payment_pb2.CreditBackSessionResponse]  # type: ignore[assignment]
-    """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-    or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-    charged.
+    """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+    for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+    method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+    bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+    Returns PAYMENT_NOT_FOUND if the session was not charged.
     """
     GetBalance: _aio.UnaryUnaryMultiCallable[_payment_pb2.GetBalanceRequest, _payment_pb2.GetBalanceResponse]  # type: ignore[assignment]
-    """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+    """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+    time on. Does not check that the user exists: the balance of an unknown user is 0.
+    """
+    ListCreditEntries: _aio.UnaryUnaryMultiCallable[_payment_pb2.ListCreditEntriesRequest, _payment_pb2.ListCreditEntriesResponse]  # type: ignore[assignment]
+    """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+    this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+    """
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
-    """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+    """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+    ProcessWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
+    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+    INVALID_REQUEST if the event cannot be parsed.
+    """
+    ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
+    """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+    outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+    expired credits, so a late call does not change any balance.
+    """
     OnUserErased: _aio.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]  # type: ignore[assignment]
     """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
@@ -141,7 +207,18 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.RefundSessionResponse, _abc.Awaitable[_payment_pb2.RefundSessionResponse]]:
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. In both cases the member pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
+        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
+        pays nothing.
+
+        With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
+        PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
+        refunded; REFUND_ABOVE_PAYMENT if `amount` is above the rest, or is not in the currency or method of the payment;
+        PAYMENT_DISPUTED if the member disputes the payment; REFUND_REJECTED if the card processor rejects the refund;
+        REFUND_ID_REUSED if `refund_id` belongs to another refund. The payment is refunded when nothing is left.
+
+        Credits return to the lots that the charge took them from, and keep the expiry of these lots. If a lot has expired
+        meanwhile, its credits return in a new lot, which expires after 30 days.
         """
 
     @_abc_1.abstractmethod
@@ -150,9 +227,11 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.CreditBackSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.CreditBackSessionResponse, _abc.Awaitable[_payment_pb2.CreditBackSessionResponse]]:
-        """Refunds a session in credits, once, even if it was paid by card. If the session is already refunded, by this method
-        or by RefundSession, the existing refund is returned unchanged. Returns PAYMENT_NOT_FOUND if the session was not
-        charged.
+        """Refunds a session in credits, once, even if it was paid by card. If a part was refunded before, the rest is refunded:
+        for a card payment, the same share of the price in credits, rounded up. If the session is already refunded, by this
+        method or by RefundSession, the existing refund is returned unchanged. A payment that the member disputes at the
+        bank gives no credits; as by RefundSession, it is refunded to the card if the bank decides against the member.
+        Returns PAYMENT_NOT_FOUND if the session was not charged.
         """
 
     @_abc_1.abstractmethod
@@ -161,7 +240,19 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GetBalanceResponse, _abc.Awaitable[_payment_pb2.GetBalanceResponse]]:
-        """Returns a user's credit balance. Does not check that the user exists: the balance of an unknown user is 0."""
+        """Returns a user's credit balance and its next expiry. Expired credits are not part of the balance from their expiry
+        time on. Does not check that the user exists: the balance of an unknown user is 0.
+        """
+
+    @_abc_1.abstractmethod
+    def ListCreditEntries(
+        self,
+        request: _payment_pb2.ListCreditEntriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ListCreditEntriesResponse, _abc.Awaitable[_payment_pb2.ListCreditEntriesResponse]]:
+        """Lists the changes of a user's credit balance, newest first, in pages (AIP-158). An unknown user has an empty list;
+        this is not an error. An expiry appears shortly after its time, when it is booked; GetBalance does not wait for it.
+        """
 
     @_abc_1.abstractmethod
     def GrantCredits(
@@ -169,7 +260,31 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.GrantCreditsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.GrantCreditsResponse, _abc.Awaitable[_payment_pb2.GrantCreditsResponse]]:
-        """Grants credits to a user without a charge, for a subscription month or as goodwill."""
+        """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
+
+    @_abc_1.abstractmethod
+    def ProcessWebhook(
+        self,
+        request: _payment_pb2.ProcessWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ProcessWebhookResponse, _abc.Awaitable[_payment_pb2.ProcessWebhookResponse]]:
+        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
+        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
+        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
+        INVALID_REQUEST if the event cannot be parsed.
+        """
+
+    @_abc_1.abstractmethod
+    def ExpireCredits(
+        self,
+        request: _payment_pb2.ExpireCreditsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.ExpireCreditsResponse, _abc.Awaitable[_payment_pb2.ExpireCreditsResponse]]:
+        """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
+        outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
+        expired credits, so a late call does not change any balance.
+        """
 
     @_abc_1.abstractmethod
     def OnUserErased(

@@ -184,7 +184,7 @@ class _SubscriptionMailEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Subs
     SUBSCRIPTION_MAIL_PAYMENT_FAILED: _SubscriptionMail.ValueType  # 4
     """The card could not be charged. Another attempt follows."""
     SUBSCRIPTION_MAIL_RENEWAL_REMINDER: _SubscriptionMail.ValueType  # 5
-    """The subscription renews in seven days."""
+    """The subscription renews in seven or three days."""
     SUBSCRIPTION_MAIL_TRIAL_ENDING: _SubscriptionMail.ValueType  # 6
     """The trial ends in three days."""
     SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: _SubscriptionMail.ValueType  # 7
@@ -204,7 +204,7 @@ SUBSCRIPTION_MAIL_PAYMENT_SUCCESS: SubscriptionMail.ValueType  # 3
 SUBSCRIPTION_MAIL_PAYMENT_FAILED: SubscriptionMail.ValueType  # 4
 """The card could not be charged. Another attempt follows."""
 SUBSCRIPTION_MAIL_RENEWAL_REMINDER: SubscriptionMail.ValueType  # 5
-"""The subscription renews in seven days."""
+"""The subscription renews in seven or three days."""
 SUBSCRIPTION_MAIL_TRIAL_ENDING: SubscriptionMail.ValueType  # 6
 """The trial ends in three days."""
 SUBSCRIPTION_MAIL_SUBSCRIPTION_RESUMED: SubscriptionMail.ValueType  # 7
@@ -227,7 +227,9 @@ class Plan(_message.Message):
     name: _builtins.str
     """Name shown to members, such as "Ten hours"."""
     credits_per_month: _builtins.int
-    """Credits granted per month."""
+    """Credits granted per trial or month. They expire at the end of the following period, or 30 days after the grant if
+    that is later.
+    """
     trial_days: _builtins.int
     """Length of the free trial in days, at most 90. 0: the first month is charged immediately."""
     @_builtins.property
@@ -475,8 +477,9 @@ class PaymentMethod(_message.Message):
 
     CARD_TOKEN_FIELD_NUMBER: _builtins.int
     card_token: _builtins.str
-    """Token of the card at the card processor. Never stored. Card numbers never reach Solo60. The test mode accepts
-    "tok_visa" and declines all others.
+    """Token of the card, "tok_...", or payment method, "pm_...", at the card processor. Never stored. Card numbers never
+    reach Solo60. In test mode, "tok_visa" always works, "tok_chargeCustomerFail" works until the first charge, and all
+    others are declined.
     """
     def __init__(
         self,
@@ -650,6 +653,58 @@ class ResumeSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ResumeSubscriptionResponse: _TypeAlias = ResumeSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class UpdatePaymentMethodRequest(_message.Message):
+    """Request for UpdatePaymentMethod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    PAYMENT_METHOD_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Id of a subscription that has not ended."""
+    @_builtins.property
+    def payment_method(self) -> Global___PaymentMethod:
+        """Card to charge from now on."""
+
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        payment_method: Global___PaymentMethod | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment_method", b"payment_method"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_method", b"payment_method", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePaymentMethodRequest: _TypeAlias = UpdatePaymentMethodRequest  # noqa: Y015
+
+@_typing.final
+class UpdatePaymentMethodResponse(_message.Message):
+    """Response to UpdatePaymentMethod."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def subscription(self) -> Global___Subscription:
+        """The subscription. It may still be past due, until the card processor reports the payment."""
+
+    def __init__(
+        self,
+        *,
+        subscription: Global___Subscription | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdatePaymentMethodResponse: _TypeAlias = UpdatePaymentMethodResponse  # noqa: Y015
 
 @_typing.final
 class AllocateMonthlyCreditsRequest(_message.Message):
@@ -932,12 +987,17 @@ class SendSubscriptionMailRequest(_message.Message):
     MAIL_FIELD_NUMBER: _builtins.int
     TIME_FIELD_NUMBER: _builtins.int
     CREDITS_FIELD_NUMBER: _builtins.int
+    NOTICE_DAYS_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
     """Id of the subscription. Its member receives the email."""
     mail: Global___SubscriptionMail.ValueType
     """Kind of email."""
     credits: _builtins.int
     """Credits mentioned in the email. Used only for SUBSCRIPTION_MAIL_PAYMENT_SUCCESS."""
+    notice_days: _builtins.int
+    """Days between the email and `time`, so that two reminders of one renewal are two emails. Used only for
+    SUBSCRIPTION_MAIL_RENEWAL_REMINDER. 0 means 7.
+    """
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """Time mentioned in the email: the start, end, renewal or resumption of the subscription, the end of the trial, the
@@ -951,10 +1011,11 @@ class SendSubscriptionMailRequest(_message.Message):
         mail: Global___SubscriptionMail.ValueType = ...,
         time: _timestamp_pb2.Timestamp | None = ...,
         credits: _builtins.int = ...,
+        notice_days: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "mail", b"mail", "subscription_id", b"subscription_id", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits", b"credits", "mail", b"mail", "notice_days", b"notice_days", "subscription_id", b"subscription_id", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1020,6 +1081,123 @@ class ReviewSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReviewSubscriptionResponse: _TypeAlias = ReviewSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class ChargeInTestModeRequest(_message.Message):
+    """Request for ChargeInTestMode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Id of the subscription."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeInTestModeRequest: _TypeAlias = ChargeInTestModeRequest  # noqa: Y015
+
+@_typing.final
+class ChargeInTestModeResponse(_message.Message):
+    """Response to ChargeInTestMode."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChargeInTestModeResponse: _TypeAlias = ChargeInTestModeResponse  # noqa: Y015
+
+@_typing.final
+class SyncCardProcessorRequest(_message.Message):
+    """Request for SyncCardProcessor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Id of the subscription."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncCardProcessorRequest: _TypeAlias = SyncCardProcessorRequest  # noqa: Y015
+
+@_typing.final
+class SyncCardProcessorResponse(_message.Message):
+    """Response to SyncCardProcessor."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SyncCardProcessorResponse: _TypeAlias = SyncCardProcessorResponse  # noqa: Y015
+
+@_typing.final
+class SettleSubscriptionOrderRequest(_message.Message):
+    """Request for SettleSubscriptionOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """Id of the ordered subscription."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleSubscriptionOrderRequest: _TypeAlias = SettleSubscriptionOrderRequest  # noqa: Y015
+
+@_typing.final
+class SettleSubscriptionOrderResponse(_message.Message):
+    """Response to SettleSubscriptionOrder."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SettleSubscriptionOrderResponse: _TypeAlias = SettleSubscriptionOrderResponse  # noqa: Y015
 
 @_typing.final
 class OnUserLeftRequest(_message.Message):

@@ -69,6 +69,11 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.UpdatePaymentMethod = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/UpdatePaymentMethod',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodResponse.FromString,
+                _registered_method=True)
         self.AllocateMonthlyCredits = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/AllocateMonthlyCredits',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.SerializeToString,
@@ -98,6 +103,21 @@ class SubscriptionServiceStub:
                 '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+                _registered_method=True)
+        self.ChargeInTestMode = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/ChargeInTestMode',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeResponse.FromString,
+                _registered_method=True)
+        self.SyncCardProcessor = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/SyncCardProcessor',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorResponse.FromString,
+                _registered_method=True)
+        self.SettleSubscriptionOrder = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/SettleSubscriptionOrder',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderResponse.FromString,
                 _registered_method=True)
         self.OnUserLeft = channel.unary_unary(
                 '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
@@ -150,9 +170,12 @@ class SubscriptionServiceServicer:
         SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-        There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
-        CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
-        charge.
+        With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
+        the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
+        the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+
+        Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
+        first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +184,8 @@ class SubscriptionServiceServicer:
     def CancelSubscription(self, request, context):
         """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
         The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
-        request for the same end returns SUBSCRIPTION_NOT_ACTIVE.
+        request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
+        also if it is unavailable now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +195,15 @@ class SubscriptionServiceServicer:
         """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
         email (template SUBSCRIPTION_RESUMED). Returns SUBSCRIPTION_NOT_ACTIVE if the subscription has ended, here or at
         the card processor; the user can then subscribe again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdatePaymentMethod(self, request, context):
+        """Replaces the card of a subscription. If a charge has failed, the new card is charged immediately; once the card
+        processor reports the payment, the subscription is active again. UNAVAILABLE means that the outcome is unknown:
+        repeat the request with the same idempotency key.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,8 +262,36 @@ class SubscriptionServiceServicer:
         """Updates a subscription with no reported payment. Three days after the end of its period, it becomes past due. 14
         days later, or three days after the last attempt announced by the card processor, it expires, and the user gets an
         email (template SUBSCRIPTION_EXPIRED). A renewal reported afterwards reactivates the subscription, unless the user
-        has subscribed again. Only this service calls it, through its own outbox, at each of these times. An early or
-        repeated call changes nothing.
+        has subscribed again. The card processor is asked first for reports that have not arrived. Only this service calls
+        it, through its own outbox, at each of these times. An early or repeated call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChargeInTestMode(self, request, context):
+        """Makes the charges of a subscription that are due in test mode, and reports each as the card processor would, by
+        webhook. A failed charge is repeated 3, 5 and 7 days after the previous one; then the subscription ends. After a
+        downtime, the charges of all missed periods are made. Only this service calls it, through its own outbox, at the
+        time of the next charge. An early or repeated call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SyncCardProcessor(self, request, context):
+        """Cancels or resumes a subscription at the card processor, as it is cancelled or resumed here. Only this service calls
+        it, through its own outbox, after each change. Repeating the call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SettleSubscriptionOrder(self, request, context):
+        """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
+        has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
+        processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -291,6 +352,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ResumeSubscriptionResponse.SerializeToString,
             ),
+            'UpdatePaymentMethod': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdatePaymentMethod,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodResponse.SerializeToString,
+            ),
             'AllocateMonthlyCredits': grpc.unary_unary_rpc_method_handler(
                     servicer.AllocateMonthlyCredits,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.AllocateMonthlyCreditsRequest.FromString,
@@ -320,6 +386,21 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.ReviewSubscription,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.SerializeToString,
+            ),
+            'ChargeInTestMode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChargeInTestMode,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeResponse.SerializeToString,
+            ),
+            'SyncCardProcessor': grpc.unary_unary_rpc_method_handler(
+                    servicer.SyncCardProcessor,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorResponse.SerializeToString,
+            ),
+            'SettleSubscriptionOrder': grpc.unary_unary_rpc_method_handler(
+                    servicer.SettleSubscriptionOrder,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderResponse.SerializeToString,
             ),
             'OnUserLeft': grpc.unary_unary_rpc_method_handler(
                     servicer.OnUserLeft,
@@ -515,6 +596,33 @@ class SubscriptionService:
             _registered_method=True)
 
     @staticmethod
+    def UpdatePaymentMethod(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/UpdatePaymentMethod',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.UpdatePaymentMethodResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def AllocateMonthlyCredits(request,
             target,
             options=(),
@@ -666,6 +774,87 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/ReviewSubscription',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.ReviewSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChargeInTestMode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/ChargeInTestMode',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.ChargeInTestModeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SyncCardProcessor(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/SyncCardProcessor',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SyncCardProcessorResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SettleSubscriptionOrder(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/SettleSubscriptionOrder',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.SettleSubscriptionOrderResponse.FromString,
             options,
             channel_credentials,
             insecure,

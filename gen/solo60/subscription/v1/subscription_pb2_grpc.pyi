@@ -49,19 +49,28 @@ class SubscriptionServiceStub:
     SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-    There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
-    CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
-    charge.
+    With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
+    the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
+    the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+
+    Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
+    first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
     """
     CancelSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]
     """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
     The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
-    request for the same end returns SUBSCRIPTION_NOT_ACTIVE.
+    request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
+    also if it is unavailable now.
     """
     ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]
     """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
     email (template SUBSCRIPTION_RESUMED). Returns SUBSCRIPTION_NOT_ACTIVE if the subscription has ended, here or at
     the card processor; the user can then subscribe again.
+    """
+    UpdatePaymentMethod: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.UpdatePaymentMethodRequest, _subscription_pb2.UpdatePaymentMethodResponse]
+    """Replaces the card of a subscription. If a charge has failed, the new card is charged immediately; once the card
+    processor reports the payment, the subscription is active again. UNAVAILABLE means that the outcome is unknown:
+    repeat the request with the same idempotency key.
     """
     AllocateMonthlyCredits: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]
     """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
@@ -95,8 +104,24 @@ class SubscriptionServiceStub:
     """Updates a subscription with no reported payment. Three days after the end of its period, it becomes past due. 14
     days later, or three days after the last attempt announced by the card processor, it expires, and the user gets an
     email (template SUBSCRIPTION_EXPIRED). A renewal reported afterwards reactivates the subscription, unless the user
-    has subscribed again. Only this service calls it, through its own outbox, at each of these times. An early or
-    repeated call changes nothing.
+    has subscribed again. The card processor is asked first for reports that have not arrived. Only this service calls
+    it, through its own outbox, at each of these times. An early or repeated call changes nothing.
+    """
+    ChargeInTestMode: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ChargeInTestModeRequest, _subscription_pb2.ChargeInTestModeResponse]
+    """Makes the charges of a subscription that are due in test mode, and reports each as the card processor would, by
+    webhook. A failed charge is repeated 3, 5 and 7 days after the previous one; then the subscription ends. After a
+    downtime, the charges of all missed periods are made. Only this service calls it, through its own outbox, at the
+    time of the next charge. An early or repeated call changes nothing.
+    """
+    SyncCardProcessor: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SyncCardProcessorRequest, _subscription_pb2.SyncCardProcessorResponse]
+    """Cancels or resumes a subscription at the card processor, as it is cancelled or resumed here. Only this service calls
+    it, through its own outbox, after each change. Repeating the call changes nothing.
+    """
+    SettleSubscriptionOrder: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SettleSubscriptionOrderRequest, _subscription_pb2.SettleSubscriptionOrderResponse]
+    """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
+    has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
+    processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+    nothing.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]
     """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
@@ -128,19 +153,28 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-    There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
-    CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
-    charge.
+    With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
+    the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
+    the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+
+    Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
+    first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
     """
     CancelSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.CancelSubscriptionRequest, _subscription_pb2.CancelSubscriptionResponse]  # type: ignore[assignment]
     """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
     The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
-    request for the same end returns SUBSCRIPTION_NOT_ACTIVE.
+    request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
+    also if it is unavailable now.
     """
     ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
     """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
     email (template SUBSCRIPTION_RESUMED). Returns SUBSCRIPTION_NOT_ACTIVE if the subscription has ended, here or at
     the card processor; the user can then subscribe again.
+    """
+    UpdatePaymentMethod: _aio.UnaryUnaryMultiCallable[_subscription_pb2.UpdatePaymentMethodRequest, _subscription_pb2.UpdatePaymentMethodResponse]  # type: ignore[assignment]
+    """Replaces the card of a subscription. If a charge has failed, the new card is charged immediately; once the card
+    processor reports the payment, the subscription is active again. UNAVAILABLE means that the outcome is unknown:
+    repeat the request with the same idempotency key.
     """
     AllocateMonthlyCredits: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AllocateMonthlyCreditsRequest, _subscription_pb2.AllocateMonthlyCreditsResponse]  # type: ignore[assignment]
     """Returns the credits of the billing periods that began in a month, and grants missing credits with an email
@@ -174,8 +208,24 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Updates a subscription with no reported payment. Three days after the end of its period, it becomes past due. 14
     days later, or three days after the last attempt announced by the card processor, it expires, and the user gets an
     email (template SUBSCRIPTION_EXPIRED). A renewal reported afterwards reactivates the subscription, unless the user
-    has subscribed again. Only this service calls it, through its own outbox, at each of these times. An early or
-    repeated call changes nothing.
+    has subscribed again. The card processor is asked first for reports that have not arrived. Only this service calls
+    it, through its own outbox, at each of these times. An early or repeated call changes nothing.
+    """
+    ChargeInTestMode: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ChargeInTestModeRequest, _subscription_pb2.ChargeInTestModeResponse]  # type: ignore[assignment]
+    """Makes the charges of a subscription that are due in test mode, and reports each as the card processor would, by
+    webhook. A failed charge is repeated 3, 5 and 7 days after the previous one; then the subscription ends. After a
+    downtime, the charges of all missed periods are made. Only this service calls it, through its own outbox, at the
+    time of the next charge. An early or repeated call changes nothing.
+    """
+    SyncCardProcessor: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SyncCardProcessorRequest, _subscription_pb2.SyncCardProcessorResponse]  # type: ignore[assignment]
+    """Cancels or resumes a subscription at the card processor, as it is cancelled or resumed here. Only this service calls
+    it, through its own outbox, after each change. Repeating the call changes nothing.
+    """
+    SettleSubscriptionOrder: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SettleSubscriptionOrderRequest, _subscription_pb2.SettleSubscriptionOrderResponse]  # type: ignore[assignment]
+    """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
+    has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
+    processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+    nothing.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]  # type: ignore[assignment]
     """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
@@ -228,9 +278,12 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         SUBSCRIPTION_ACTIVATED). The card is charged immediately or when the trial ends. A user has one subscription at a
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
-        There is no card processor for subscriptions yet, only a test mode, which accepts the card "tok_visa" and returns
-        CARD_DECLINED for all others. Nothing charges the card at the end of a trial or month; only a webhook reports a
-        charge.
+        With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
+        the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
+        the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+
+        Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
+        first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
         """
 
     @_abc_1.abstractmethod
@@ -241,7 +294,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_pb2.CancelSubscriptionResponse, _abc.Awaitable[_subscription_pb2.CancelSubscriptionResponse]]:
         """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
         The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
-        request for the same end returns SUBSCRIPTION_NOT_ACTIVE.
+        request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
+        also if it is unavailable now.
         """
 
     @_abc_1.abstractmethod
@@ -253,6 +307,17 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
         email (template SUBSCRIPTION_RESUMED). Returns SUBSCRIPTION_NOT_ACTIVE if the subscription has ended, here or at
         the card processor; the user can then subscribe again.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdatePaymentMethod(
+        self,
+        request: _subscription_pb2.UpdatePaymentMethodRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.UpdatePaymentMethodResponse, _abc.Awaitable[_subscription_pb2.UpdatePaymentMethodResponse]]:
+        """Replaces the card of a subscription. If a charge has failed, the new card is charged immediately; once the card
+        processor reports the payment, the subscription is active again. UNAVAILABLE means that the outcome is unknown:
+        repeat the request with the same idempotency key.
         """
 
     @_abc_1.abstractmethod
@@ -322,8 +387,42 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Updates a subscription with no reported payment. Three days after the end of its period, it becomes past due. 14
         days later, or three days after the last attempt announced by the card processor, it expires, and the user gets an
         email (template SUBSCRIPTION_EXPIRED). A renewal reported afterwards reactivates the subscription, unless the user
-        has subscribed again. Only this service calls it, through its own outbox, at each of these times. An early or
-        repeated call changes nothing.
+        has subscribed again. The card processor is asked first for reports that have not arrived. Only this service calls
+        it, through its own outbox, at each of these times. An early or repeated call changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def ChargeInTestMode(
+        self,
+        request: _subscription_pb2.ChargeInTestModeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.ChargeInTestModeResponse, _abc.Awaitable[_subscription_pb2.ChargeInTestModeResponse]]:
+        """Makes the charges of a subscription that are due in test mode, and reports each as the card processor would, by
+        webhook. A failed charge is repeated 3, 5 and 7 days after the previous one; then the subscription ends. After a
+        downtime, the charges of all missed periods are made. Only this service calls it, through its own outbox, at the
+        time of the next charge. An early or repeated call changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def SyncCardProcessor(
+        self,
+        request: _subscription_pb2.SyncCardProcessorRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.SyncCardProcessorResponse, _abc.Awaitable[_subscription_pb2.SyncCardProcessorResponse]]:
+        """Cancels or resumes a subscription at the card processor, as it is cancelled or resumed here. Only this service calls
+        it, through its own outbox, after each change. Repeating the call changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def SettleSubscriptionOrder(
+        self,
+        request: _subscription_pb2.SettleSubscriptionOrderRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.SettleSubscriptionOrderResponse, _abc.Awaitable[_subscription_pb2.SettleSubscriptionOrderResponse]]:
+        """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
+        has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
+        processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+        nothing.
         """
 
     @_abc_1.abstractmethod

@@ -1,41 +1,16 @@
-"""Interface to card processors, and the processor of test mode."""
+"""Card processor of test mode, which charges no card."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from services.payment.cards.processor import CardOutcome
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
     from services.payment.domain import Price
 
 ACCEPTED_CARD_TOKEN = "tok_visa"  # noqa: S105 - a test card, not a secret
-
-
-class CardOutcome(StrEnum):
-    """Outcome of a charge."""
-
-    CAPTURED = "captured"
-    DECLINED = "declined"
-    CALLED_OFF = "called_off"
-
-
-class CardProcessor(Protocol):
-    """Interface to a card processor.
-
-    Both methods are idempotent per key, including concurrent calls. Both raise contracts.errors.Unavailable if the
-    processor does not answer. The outcome is then unknown; repeat the call with the same key to learn the outcome.
-    """
-
-    async def charge(self, key: str, card_token: str, price: Price) -> CardOutcome:
-        """Charge the price to the card, once per key. A repeated call returns the first outcome."""
-
-    async def refund(self, key: str) -> bool:
-        """Refund or prevent the charge of a key; return whether the charge had been captured.
-
-        A captured charge is refunded in full. A charge that arrives later gets the outcome CALLED_OFF. The method is
-        therefore safe to call while the outcome of the charge is unknown.
-        """
 
 
 class TestModeProcessor:
@@ -71,3 +46,15 @@ class TestModeProcessor:
                 key,
             )
         return bool(returned)
+
+    async def refund_part(self, key: str, refund_key: str, minor_units: int) -> bool:
+        """Record the refund. The caller checks the amount."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "insert into card_refunds (refund_key, idempotency_key, minor_units) values ($1, $2, $3)"
+                " on conflict do nothing",
+                refund_key,
+                key,
+                minor_units,
+            )
+        return True

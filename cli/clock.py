@@ -1,0 +1,86 @@
+"""`solo60 clock`: show the time of a mesh that was started with `solo60 up --clock`, and move it forward."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli.durations import parse_duration
+from cli.operator import operator_channels, operator_settings
+from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
+from contracts.services import SERVICE_NAMES
+from local.advance import Advance, OpenWork, Step
+from local.movable_clock import only_mover_of, require_movable_clock
+from mesh.config import load_settings
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime, timedelta
+
+    from mesh.clock import MovableClock
+
+clock = typer.Typer(help="Show or move the time of a mesh started with `solo60 up --clock`.", no_args_is_help=True)
+
+
+@clock.command()
+def show(*, as_json: JsonFlag = False) -> None:
+    """Show the time of the running mesh, and how far it is ahead of the system's clock."""
+    found = require_movable_clock(load_settings())
+    facts = {"now": found.now().isoformat(timespec="seconds"), "ahead": str(found.offset)}
+    print_facts(facts, as_json=as_json)
+
+
+# "-31d" is an argument with a clear error, not an unknown option.
+@clock.command(context_settings={"ignore_unknown_options": True})
+def advance(
+    duration: Annotated[str, typer.Argument(metavar="DURATION", help="How far, such as 90m, 12h, 31d or 1w.")],
+    *,
+    as_json: JsonFlag = False,
+) -> None:
+    """Move the time of the running mesh forward, and print the work of each time on the way.
+
+    The clock stops at each time at which work is due, until the work is done. Work that fails is reported at the end.
+    """
+    if duration.startswith("-"):
+        raise CommandError(f"DURATION: {duration} is negative, and a clock cannot be moved back.")
+    by = parse_duration("DURATION", duration)
+    steps: list[Step] = []
+
+    def show_step(step: Step) -> None:
+        steps.append(step)
+        if not as_json:
+            out.print(f"{_moment(step.time)}  {_work_of(step)}", markup=False)
+
+    with only_mover_of(require_movable_clock(load_settings())) as moved:
+        left = asyncio.run(_advance(moved, by, show_step))
+        now = moved.now()
+    if as_json:
+        print_json({"now": now.isoformat(), "steps": [_step_as_json(each) for each in steps], "open": left.sentences()})
+    else:
+        out.print(f"{_moment(now)}  now", markup=False)
+    for sentence in left.sentences():
+        err.print(sentence, style="yellow", markup=False)
+
+
+async def _advance(moved: MovableClock, by: timedelta, on_step: Callable[[Step], None]) -> OpenWork:
+    async with operator_channels(operator_settings()) as channels:
+        outboxes = {name: channels.stub(OutboxServiceStub, at=name) for name in SERVICE_NAMES}
+        run = Advance(moved, outboxes, on_step)
+        await run.run(by)
+        return run.open
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%a %Y-%m-%d %H:%M:%S} UTC"
+
+
+def _work_of(step: Step) -> str:
+    counts = {method.rpartition(".")[2]: count for method, count in step.delivered.items()}
+    return ", ".join([*(f"{count} {name}" for name, count in counts.items()), *step.timers])
+
+
+def _step_as_json(step: Step) -> dict[str, object]:
+    return {"time": step.time.isoformat(), "delivered": step.delivered, "timers": step.timers}

@@ -1,0 +1,1 @@
+"""Credits: members' lots with their expiry, and the changes of their balances."""
