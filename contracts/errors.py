@@ -91,6 +91,10 @@ class UserNotActive(ServiceError, reason=ErrorReason.ERROR_REASON_USER_NOT_ACTIV
     """The user is suspended or deleted."""
 
 
+class UserErased(ServiceError, reason=ErrorReason.ERROR_REASON_USER_ERASED):
+    """The user is erased, and can never change again."""
+
+
 class GymNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_GYM_NOT_FOUND):
     """There is no gym with this id."""
 
@@ -237,6 +241,10 @@ class MessageNotRetryable(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_
 
 class MessageRefused(ServiceError, reason=ErrorReason.ERROR_REASON_MESSAGE_REFUSED):
     """The mail server permanently rejected the message, or the message expired before it was sent."""
+
+
+class UnsubscribeTokenInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID):
+    """The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
 
 
 class CredentialsInvalid(ServiceError, reason=ErrorReason.ERROR_REASON_CREDENTIALS_INVALID):

@@ -1,8 +1,9 @@
-"""API keys of a local mesh: one for each service and one for the operator, with the scopes of the contract."""
+"""Keys of a local mesh: an API key for each service and the operator, and the secret of unsubscribe links."""
 
 from __future__ import annotations
 
 import os
+import secrets
 from typing import TYPE_CHECKING
 
 from contracts.scopes import all_scopes, scopes_of_caller
@@ -45,6 +46,14 @@ def ensure_local_keys(settings: Settings) -> None:
         write_key(path, keyring.issue(caller, scopes))
         if record is not None and record.caller == caller:
             keyring.revoke(record.key_id)
+
+
+def ensure_link_secret(settings: Settings) -> str:
+    """Return the secret that signs the unsubscribe links of a local mesh, created on the first call."""
+    path = settings.data_dir / "unsubscribe_secret"
+    if not path.exists():
+        write_key(path, secrets.token_urlsafe(32))
+    return _key_in(path)
 
 
 def write_key(path: Path, key: str) -> None:

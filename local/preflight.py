@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from mesh.config import Settings
 
-# The only extension that migrations use.
-EXTENSION = "btree_gist"
+# The extensions that migrations use.
+EXTENSIONS = ("btree_gist", "pg_trgm")
 
 _MAY_CREATE_DATABASES = "select rolcreatedb or rolsuper from pg_roles where rolname = current_user"
 _HAS_EXTENSION = "select exists (select from pg_available_extensions where name = $1)"
@@ -78,8 +78,11 @@ async def _reject_uncreatable(name: str, url: str, database: str) -> None:
                 f"the database {database} of {name} is missing, and the role may not create it: "
                 "give the role CREATEDB, or create the database with the role as its owner."
             )
-        if not await server.fetchval(_HAS_EXTENSION, EXTENSION):
-            raise MigrationError(f"the server lacks the extension {EXTENSION}: install PostgreSQL's contrib package.")
+        for extension in EXTENSIONS:
+            if not await server.fetchval(_HAS_EXTENSION, extension):
+                raise MigrationError(
+                    f"the server lacks the extension {extension}: install PostgreSQL's contrib package."
+                )
     finally:
         await server.close()
 

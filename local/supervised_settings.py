@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from contracts.services import MAX_PORT, SERVICE_NAMES
 from local.held_ports import is_free
+from local.keys import ensure_link_secret
 from local.mail_sink import HOST as MAIL_SINK_HOST
 from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
@@ -103,7 +104,16 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
         "http_address": http_address_of(settings, name),
         "stop_with_parent": True,
     }
-    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **given, **own})
+    links = _link_settings(settings) if name == "communication" else {}
+    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own})
+
+
+def _link_settings(settings: Settings) -> dict[str, object]:
+    """Return the settings for unsubscribe links that work on this machine; none if the service has no HTTP there."""
+    address = http_address_of(settings, "communication")
+    if address is None or address.rpartition(":")[0] not in LOOPBACK:
+        return {}
+    return {"unsubscribe_url": f"http://{address}/unsubscribe", "unsubscribe_secrets": ensure_link_secret(settings)}
 
 
 def metrics_address_of(settings: Settings, name: str) -> str | None:

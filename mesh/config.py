@@ -29,6 +29,8 @@ from mesh.setting_types import (
     DatabaseUrl,
     EngineName,
     Level,
+    LinkSecrets,
+    LinkUrl,
     ListenAddress,
     Mailboxes,
     MailServerUrl,
@@ -44,7 +46,10 @@ from mesh.setting_types import (
 ENV_FILE = Path(".env")
 # The settings that only some services read, and those services.
 READ_BY = {
-    **dict.fromkeys(("smtp_url", "mail_from", "admins_email", "operators_email"), "the communication service reads"),
+    **dict.fromkeys(
+        ("smtp_url", "mail_from", "admins_email", "operators_email", "unsubscribe_url", "unsubscribe_secrets"),
+        "the communication service reads",
+    ),
     "webhook_secrets": "the subscription service reads",
     **dict.fromkeys(
         ("card_processor_webhook_secrets", "stripe_api_key", "stripe_api_url"),
@@ -133,6 +138,12 @@ class Settings(ServiceUrls):
     admins_email: Mailboxes = "admins@solo60.example"
     operators_email: Mailboxes = "operators@solo60.example"
 
+    # Public address of the page behind unsubscribe links, such as "https://mail.solo60.example/unsubscribe". A proxy
+    # passes its requests to HTTP_ADDRESS of the communication service. If unset, mails have no such links. The secrets
+    # sign the links, the first one those of new mails. Links of every listed secret are valid.
+    unsubscribe_url: LinkUrl | None = None
+    unsubscribe_secrets: LinkSecrets | None = Field(default=None, validate_default=True)
+
     # Signing secrets of webhooks: of Standard Webhooks, and of the card processor's own scheme. Several secrets,
     # separated by commas, are valid at once. Without a secret, all webhooks of that scheme are rejected.
     webhook_secrets: StandardSecrets | None = None
@@ -174,6 +185,13 @@ class Settings(ServiceUrls):
     def _require_broker(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if value is None and info.data.get("outbox_transport") == "nats":
             raise ValueError("must be set if OUTBOX_TRANSPORT is nats")
+        return value
+
+    @field_validator("unsubscribe_secrets")
+    @classmethod
+    def _require_secrets(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("unsubscribe_url") is not None:
+            raise ValueError("must be set if UNSUBSCRIBE_URL is set")
         return value
 
     @field_validator("otel_exporter_otlp_protocol")

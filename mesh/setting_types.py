@@ -199,6 +199,25 @@ def _card_processor_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _link_url(value: str) -> str:
+    """Accept an "https://" URL without user, query and fragment, or "http://" on loopback; drop a "/" at the end."""
+    form = r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~-]+)*/?"
+    url = re.fullmatch(form, value)
+    if url is None or not _is_port(url[3] or "443"):
+        raise ValueError('must be a URL such as "https://mail.solo60.example/unsubscribe"')
+    if url[1] == "http" and url[2].strip("[]") not in LOOPBACK_HOSTS:
+        raise ValueError("must begin with https://, as RFC 8058 requires; http:// is for this machine only")
+    return value.rstrip("/")
+
+
+def _link_secrets(value: SecretStr) -> SecretStr:
+    """Accept secrets of at least 32 characters, separated by commas."""
+    form = re.compile(r"[A-Za-z0-9+/=_-]{32,200}")
+    if not all(map(form.fullmatch, _parts(value.get_secret_value()))):
+        raise ValueError("must be secrets of 32 or more letters, digits, +, /, =, _ and -, separated by commas")
+    return value
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -236,6 +255,8 @@ MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
 Mailboxes = Annotated[str, AfterValidator(_mailboxes)]
 StandardSecrets = Annotated[SecretStr, AfterValidator(_standard_secrets)]
 ProcessorSecrets = Annotated[SecretStr, AfterValidator(_processor_secrets)]
+LinkUrl = Annotated[str, AfterValidator(_link_url)]
+LinkSecrets = Annotated[SecretStr, AfterValidator(_link_secrets)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Share = Annotated[float, BeforeValidator(_share)]
 PathSetting = Annotated[Path, AfterValidator(_folder)]

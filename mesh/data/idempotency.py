@@ -17,11 +17,13 @@ import asyncpg
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import current_context
 from mesh.data.deletion import delete_in_batches
+from mesh.data.personal_data import ids_in, may_hold_personal_data
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
 
     from google.protobuf.message import Message
 
@@ -49,7 +51,9 @@ _DELETE_OLD = """
         for update skip locked
     )
 """
-_STORE_RESPONSE = "update idempotency_keys set response = $4 where caller = $1 and request_type = $2 and key = $3"
+_STORE_RESPONSE = """
+    update idempotency_keys set response = $4, subject_ids = $5 where caller = $1 and request_type = $2 and key = $3
+"""
 
 
 def keyed_call() -> CallContext:
@@ -75,15 +79,27 @@ class KeyedRequest:
     """A request with its idempotency key. Keys of different callers or methods are different keys."""
 
     caller: str
-    request_type: str
     key: str
+    request: Message
     sha256: bytes
+
+    @property
+    def request_type(self) -> str:
+        """Full name of the request's type."""
+        return self.request.DESCRIPTOR.full_name
+
+    def subject_ids(self, response: Message) -> list[UUID] | None:
+        """Return the ids in request and response; None if neither type has personal fields."""
+        both = (self.request, response)
+        if not any(may_hold_personal_data(each.DESCRIPTOR) for each in both):
+            return None
+        return sorted(ids_in(self.request) | ids_in(response))
 
     @classmethod
     def of(cls, request: Message) -> Self:
         """Return `request` with the caller and key of the current call; raise IdempotencyKeyMissing."""
         call = keyed_call()
-        return cls(call.caller, request.DESCRIPTOR.full_name, call.idempotency_key, fingerprint_of(request))
+        return cls(call.caller, call.idempotency_key, request, fingerprint_of(request))
 
 
 async def claim(connection: Connection, keyed: KeyedRequest, offset: timedelta) -> bytes | None:
@@ -124,9 +140,10 @@ async def find_response(connection: Connection, keyed: KeyedRequest) -> bytes | 
 
 
 async def store_response(connection: Connection, keyed: KeyedRequest, response: Message) -> None:
-    """Store the response with a key that this transaction has claimed."""
+    """Store the response with a key that this transaction has claimed, and the ids by which an erasure finds it."""
     serialized = response.SerializeToString(deterministic=True)
-    await connection.execute(_STORE_RESPONSE, keyed.caller, keyed.request_type, keyed.key, serialized)
+    identity = (keyed.caller, keyed.request_type, keyed.key)
+    await connection.execute(_STORE_RESPONSE, *identity, serialized, keyed.subject_ids(response))
 
 
 async def delete_old_keys(database: Database, offset: timedelta | None = None) -> int:

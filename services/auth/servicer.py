@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from services.auth.accounts.servicer import AccountServicer
 from services.auth.codes.owner import CodeOwners
+from services.auth.erasure.servicer import ErasureServicer
 from services.auth.log_ins.servicer import LogInServicer
 from services.auth.mails.servicer import MailServicer
 from services.auth.passwords.servicer import PasswordServicer
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
 
 
-class AuthServicer(AccountServicer, LogInServicer, TokenServicer, PasswordServicer, MailServicer):
+class AuthServicer(AccountServicer, LogInServicer, TokenServicer, PasswordServicer, MailServicer, ErasureServicer):
     """All RPC handlers. `now` returns the current time in UTC."""
 
     def __init__(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from solo60.auth.v1.auth_pb2 import Claims, JsonWebKey, RevokedLogIn
+from contracts.mail_address import canonical
+from solo60.auth.v1.auth_pb2 import Claims, JsonWebKey, RequestPasswordResetRequest, RevokedLogIn
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,3 +33,12 @@ def render_revoked(log_in_id: UUID, revoke_time: datetime) -> RevokedLogIn:
     message = RevokedLogIn(log_in_id=str(log_in_id))
     message.revoke_time.FromDatetime(revoke_time)
     return message
+
+
+def request_of_reset(email: str) -> RequestPasswordResetRequest:
+    """Return the request whose hash is stored with the key, the same for all spellings of an address.
+
+    An erasure finds the hash by the address, because the request contains no user id. Raises ValueError for an invalid
+    address.
+    """
+    return RequestPasswordResetRequest(email=canonical(email).casefold())

@@ -15,10 +15,14 @@ from mesh.config import SettingsError
 from mesh.periodic import repeating
 from mesh.serving.service import Service
 from services.communication.domain import RETENTION
+from services.communication.drafts import Drafts
 from services.communication.mail import parse_mailboxes
 from services.communication.mail_server import MailServer
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from services.communication.metrics import MailMetrics
+from services.communication.preferences.http import http_app
+from services.communication.preferences.links import UnsubscribeLinks
+from services.communication.preferences.store import PreferenceStore
 from services.communication.sender import Sender
 from services.communication.servicer import CommunicationServicer
 from services.communication.store import MessageStore
@@ -36,7 +40,6 @@ BACKLOG_INTERVAL_S = 5.0
 # Health entry while there are dead messages that an operator can retry.
 DEAD_MAIL_TROUBLE = "some mail could not be sent (see: solo60 messages list)"
 FOLDER = Path(__file__).parent
-TEMPLATES = FOLDER / "templates"
 
 
 @asynccontextmanager
@@ -59,12 +62,18 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         now=runtime.now,
         rng=random.SystemRandom(),
     )
-    templates = _templates(TEMPLATES)
+    templates, links = _templates(TEMPLATES), UnsubscribeLinks.of(settings)
     runtime.timers["mails"] = store.next_due_time
     with runtime.clock.on_move(sender.wake):
         async with _background_tasks(store, metrics, runtime), sender.running():
             yield CommunicationServicer(
-                store, sender, templates, mail_from=mail_from, audiences=audiences, now=runtime.now
+                store,
+                PreferenceStore(runtime.database),
+                sender,
+                Drafts(templates, links, mail_from),
+                audiences=audiences,
+                links=links,
+                now=runtime.now,
             )
 
 
@@ -118,4 +127,5 @@ SERVICE = Service(
     add_to_server=add_CommunicationServiceServicer_to_server,
     open=open_communication,
     migrations=FOLDER / "migrations",
+    http=http_app,
 )

@@ -34,6 +34,13 @@ class MessageStatus(StrEnum):
     FAILED = "FAILED"
     DEAD = "DEAD"
     EXPIRED = "EXPIRED"
+    SUPPRESSED = "SUPPRESSED"
+
+
+NOT_SENT = {
+    MessageStatus.EXPIRED: EXPIRED,
+    MessageStatus.SUPPRESSED: "The user has switched off mail of this category.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +48,9 @@ class NewMessage:
     """Message to store: the mail as sent over the wire, its recipients, and the ids of the call that stores it.
 
     `repeats_in_doubt` says whether an attempt with an unknown outcome is repeated. The message is not sent after
-    `expire_time`. None means that the message never expires.
+    `expire_time`. None means that the message never expires. `user_id` is the recipient's id, if the recipient has an
+    account: the message is not sent if this user has switched off `category`. `subject_user_id` is the id of another
+    user whom the text names.
     """
 
     message_id: UUID
@@ -54,6 +63,9 @@ class NewMessage:
     create_time: datetime
     repeats_in_doubt: bool
     expire_time: datetime | None = None
+    user_id: UUID | None = None
+    subject_user_id: UUID | None = None
+    category: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +93,7 @@ class Message:
             raise MessageNotRetryable(f"The message is {self.status}: only FAILED and DEAD messages can be retried.")
 
     def is_sent(self, *, known_attempts: int, until: datetime) -> bool:
-        """Return whether the message is sent. On False, the caller can wait for the next attempt.
+        """Return whether the message is sent or suppressed. On False, the caller can wait for the next attempt.
 
         Raises MessageRefused if the message was refused or has expired, so that it will never be sent. Raises
         Unavailable if it is DEAD, if an attempt after the first `known_attempts` has failed, or if the next attempt
@@ -95,7 +107,7 @@ class Message:
         is_late = self.due_time is not None and self.due_time > until
         if self.status is MessageStatus.FAILED and (self.attempts > known_attempts or is_late):
             raise Unavailable(f"{self.last_error} The message is stored and will be retried.", metadata=facts)
-        return self.status is MessageStatus.SENT
+        return self.status in (MessageStatus.SENT, MessageStatus.SUPPRESSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +117,8 @@ class Attempt:
     `number` counts the attempts of the message from 1, and proves that the lease is held: every later attempt has a
     higher number. `round_number` restarts from 1 after each RetryMessage call.
 
-    An attempt with `is_lost` or `is_expired` is not sent, only judged. `is_lost`: the lease of its sender expired, and
-    the mail must not be sent twice.
+    An attempt with `is_lost`, `is_expired` or `is_suppressed` is not sent, only judged. `is_lost`: the lease of its
+    sender expired, and the mail must not be sent twice. `is_suppressed`: the user has switched off its category.
     """
 
     message_id: UUID
@@ -120,7 +132,13 @@ class Attempt:
     repeats_in_doubt: bool
     is_lost: bool = False
     is_expired: bool = False
+    is_suppressed: bool = False
     expire_time: datetime | None = None
+
+    @property
+    def is_only_judged(self) -> bool:
+        """Whether the mail must not be sent."""
+        return self.is_lost or self.is_expired or self.is_suppressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +187,9 @@ class Backlog:
 
 def state_after(attempt: Attempt, outcome: SmtpOutcome, now: datetime, rng: random.Random) -> MessageState:
     """Return the state of a message after `attempt` ended with `outcome`."""
-    if attempt.is_expired:
-        return MessageState(MessageStatus.EXPIRED, EXPIRED, may_have_been_sent=attempt.is_lost)
+    if attempt.is_expired or attempt.is_suppressed:
+        status = MessageStatus.EXPIRED if attempt.is_expired else MessageStatus.SUPPRESSED
+        return MessageState(status, NOT_SENT[status], may_have_been_sent=attempt.is_lost)
     if outcome.is_refused:
         return MessageState(MessageStatus.DEAD, outcome.error, is_refused=True, remaining=attempt.recipients)
     if not outcome.remaining:

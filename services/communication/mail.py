@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from email.charset import QP, Charset
 from email.header import Header
+from email.mime.multipart import MIMEMultipart
 from email.mime.text import MIMEText
 from email.policy import compat32
 from email.utils import format_datetime, getaddresses, quote
@@ -70,14 +71,23 @@ def compose(
     text: Text, *, sender: Mailbox, recipients: tuple[Mailbox, ...], email_message_id: str, create_time: datetime
 ) -> bytes:
     """Return the mail with all headers, in ASCII with CRLF line endings."""
-    mail = MIMEText(text.body, "plain", _UTF8)  # type: ignore[arg-type] # its documentation allows a Charset
+    mail = MIMEMultipart("alternative")  # RFC 2046, section 5.1.4: the preferred part is the last
+    mail.attach(_part(text.body, "plain"))
+    mail.attach(_part(text.html, "html"))
     mail["Message-ID"] = email_message_id
     mail["Date"] = format_datetime(create_time)
     mail["From"] = str(sender)
     mail["To"] = ",\n ".join(map(str, recipients))
     mail["Subject"] = _encoded(text.subject)
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: prevents automatic replies
+    if text.unsubscribe_link is not None:
+        mail["List-Unsubscribe"] = f"<{text.unsubscribe_link}>"  # RFC 2369
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"  # RFC 8058
     return mail.as_bytes(policy=_WIRE)
+
+
+def _part(text: str, subtype: str) -> MIMEText:
+    return MIMEText(text, subtype, _UTF8)  # type: ignore[arg-type] # its documentation allows a Charset
 
 
 def _encoded(text: str) -> str:

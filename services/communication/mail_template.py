@@ -1,63 +1,67 @@
-"""Mail templates: a folder per mail, with its subject and its text. A template with missing variables is not rendered.
+"""Mail templates: a folder per mail, with its subject, its text in two forms, and its settings.
 
-Each folder has two more files of one line. `in_doubt.txt` is the action if it is unknown whether the mail was sent:
-"repeat" or "give up". `lifetime.txt` is the lifetime of the mail: "30 minutes", "7 days" or "ever".
+`subject.txt` and `body.txt` are plain text. `body.html` extends `layout.html` and says the same. `template.toml` has
+the settings. A template with missing variables is not rendered.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jinja2 import FileSystemLoader, StrictUndefined, Template, meta
+from jinja2 import FileSystemLoader, StrictUndefined, Template, meta, select_autoescape
+from jinja2.runtime import Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from contracts.errors import TemplateNotFound, TemplateVariableMissing
 from services.communication.sanitize import AsWritten, one_line, quoted, sanitize
+from services.communication.template_settings import TemplateSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
-    from pathlib import Path
 
-PARTS = ("subject.txt", "body.txt")
-IN_DOUBT = "in_doubt.txt"
-REPEATS = {"repeat": True, "give up": False}
-LIFETIME = "lifetime.txt"
-NEVER_EXPIRES = "ever"
-_LIFETIME_FORM = re.compile(r"([1-9][0-9]{0,2}) (minute|hour|day)s?")
+    from jinja2 import Environment
+
+TEMPLATES = Path(__file__).parent / "templates"
+PARTS = ("subject.txt", "body.txt", "body.html")
 
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Filled template: a subject of one line, and a body in plain text."""
+    """Filled template: a subject of one line, and a body in plain text and in HTML.
+
+    `unsubscribe_link` switches off the category of the mail, if it can be switched off. Both bodies contain the link.
+    """
 
     subject: str
     body: str
+    html: str
+    unsubscribe_link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MailTemplate:
-    """Template of one mail, with the names of all its variables.
-
-    `repeats_in_doubt` says whether the mail is sent again after an attempt with an unknown outcome. The mail expires
-    after `lifetime`. None means that it never expires.
-    """
+    """Template of one mail, with the names of all its variables."""
 
     key: str
     variables: frozenset[str]
     subject: Template
     body: Template
-    repeats_in_doubt: bool
-    lifetime: timedelta | None
+    html: Template
+    settings: TemplateSettings
+
+    @property
+    def repeats_in_doubt(self) -> bool:
+        """Whether the mail is sent again after an attempt with an unknown outcome."""
+        return self.settings.in_doubt == "repeat"
 
     def expire_time(self, create_time: datetime) -> datetime | None:
         """Return the expiry of a mail created at `create_time`; None if it never expires."""
-        return None if self.lifetime is None else create_time + self.lifetime
+        return None if self.settings.lifetime is None else create_time + self.settings.lifetime
 
-    def fill(self, variables: Mapping[str, str]) -> Text:
+    def fill(self, variables: Mapping[str, str], unsubscribe_link: str | None = None) -> Text:
         """Return the filled template; raise TemplateVariableMissing with the names of all missing variables."""
         missing = sorted(self.variables - variables.keys())
         if missing:
@@ -65,27 +69,42 @@ class MailTemplate:
             raise TemplateVariableMissing(
                 f"Template {self.key}: missing variables: {names}.", metadata={"variables": names}
             )
-        return Text(one_line(self.subject.render(variables)), self.body.render(variables))
+        used = {name: variables[name] for name in self.variables}
+        subject = one_line(self.subject.render(used))
+        body, frame = self.body.render(used), {"subject": subject, "unsubscribe_link": None}
+        if unsubscribe_link is not None:
+            label = self.settings.category.label
+            body += f"\n--\nUnsubscribe from {label}: {unsubscribe_link}\n"
+            frame |= {"unsubscribe_link": AsWritten(unsubscribe_link), "unsubscribe_label": label}
+        return Text(subject, body, self.html.render(used | frame), unsubscribe_link)
 
 
 class Templates:
     """All templates in a folder, read and checked on creation.
 
-    Raises ValueError with the template's key if its in_doubt.txt or lifetime.txt is missing or invalid.
+    Raises ValueError with the template's key if a file is missing or its template.toml is invalid.
     """
 
     def __init__(self, folder: Path) -> None:
-        # Mails are plain text, so HTML escaping would corrupt them. `sanitize` makes the values safe instead.
+        # Values are escaped in HTML only: in plain text, escaping would corrupt them. `sanitize` makes the values safe
+        # in both.
         environment = ImmutableSandboxedEnvironment(
-            loader=FileSystemLoader(folder),
+            loader=FileSystemLoader([folder, TEMPLATES]),  # the second one for the layout
             undefined=StrictUndefined,
-            autoescape=False,
+            autoescape=select_autoescape(["html"], default=False),
             keep_trailing_newline=True,
+            trim_blocks=True,
             finalize=sanitize,
         )
         environment.filters |= {"quoted": quoted, "as_written": AsWritten}
-        keys = sorted(path.parent.name for path in folder.glob(f"*/{PARTS[0]}"))
-        self._by_key = {key: _read(environment, folder, key) for key in keys}
+        parts = vars(environment.get_template("parts.html").module)
+        environment.globals |= {name: part for name, part in parts.items() if isinstance(part, Macro)}
+        folders = sorted(path for path in folder.iterdir() if path.is_dir())
+        self._by_key = {each.name: _read(environment, each) for each in folders}
+
+    def __iter__(self) -> Iterator[MailTemplate]:
+        """Iterate over all templates, in the order of their keys."""
+        return iter(self._by_key.values())
 
     def find(self, key: str) -> MailTemplate:
         """Return the template with this key; raise TemplateNotFound."""
@@ -95,31 +114,16 @@ class Templates:
         return template
 
 
-def _read(environment: ImmutableSandboxedEnvironment, folder: Path, key: str) -> MailTemplate:
-    sources = [(folder / key / part).read_text(encoding="utf-8") for part in PARTS]
-    variables = frozenset[str]().union(*(meta.find_undeclared_variables(environment.parse(text)) for text in sources))
-    subject, body = (environment.get_template(f"{key}/{part}") for part in PARTS)
-    return MailTemplate(key, variables, subject, body, _repeats_in_doubt(folder, key), _lifetime(folder, key))
+def _read(environment: ImmutableSandboxedEnvironment, folder: Path) -> MailTemplate:
+    for part in PARTS:
+        if not (folder / part).is_file():
+            raise ValueError(f"Template {folder.name}: {part} is missing.")
+    variables = frozenset[str]().union(*(variables_in(environment, folder / part) for part in PARTS))
+    subject, body, html = (environment.get_template(f"{folder.name}/{part}") for part in PARTS)
+    return MailTemplate(folder.name, variables, subject, body, html, TemplateSettings.read(folder))
 
 
-def _repeats_in_doubt(folder: Path, key: str) -> bool:
-    choice = _choice(folder / key / IN_DOUBT)
-    if choice not in REPEATS:
-        raise ValueError(f'Template {key}: {IN_DOUBT} must contain "repeat" or "give up".')
-    return REPEATS[choice]
-
-
-def _lifetime(folder: Path, key: str) -> timedelta | None:
-    choice = _choice(folder / key / LIFETIME)
-    if choice == NEVER_EXPIRES:
-        return None
-    form = _LIFETIME_FORM.fullmatch(choice)
-    if form is None:
-        raise ValueError(
-            f'Template {key}: {LIFETIME} must contain a duration such as "30 minutes" or "7 days", or "ever".'
-        )
-    return timedelta(**{f"{form[2]}s": int(form[1])})
-
-
-def _choice(path: Path) -> str:
-    return path.read_text(encoding="utf-8", errors="replace").strip() if path.is_file() else ""
+def variables_in(environment: Environment, file: Path) -> set[str]:
+    """Return the names of the variables in one file of a template."""
+    source = environment.parse(file.read_text(encoding="utf-8"))
+    return meta.find_undeclared_variables(source) - environment.globals.keys()

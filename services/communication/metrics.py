@@ -26,18 +26,25 @@ class MailMetrics:
         self._attempts = Counter(
             "mail_attempts", "Attempts to send a message, by its status afterwards.", ("status",), registry=registry
         )
-
         self._expired = Counter("mail_expired", "Messages that expired before they were sent.", registry=registry)
+        self._suppressed = Counter(
+            "mail_suppressed",
+            "Messages that were not sent, because the user has switched them off.",
+            registry=registry,
+        )
         self._trouble = Gauge(
             "mail_server_trouble", "1 while the mail server is unreachable or rejects this service.", registry=registry
         )
 
     def count_attempt(self, status: MessageStatus) -> None:
-        """Count an attempt by the resulting status. EXPIRED counts as an expired message, not as an attempt."""
-        if status is MessageStatus.EXPIRED:
-            self._expired.inc()
-        else:
-            self._attempts.labels(status).inc()
+        """Count an attempt by the resulting status. EXPIRED and SUPPRESSED are no attempts and are counted apart."""
+        match status:
+            case MessageStatus.EXPIRED:
+                self._expired.inc()
+            case MessageStatus.SUPPRESSED:
+                self._suppressed.inc()
+            case _:
+                self._attempts.labels(status).inc()
 
     def show_server(self, *, is_trouble: bool) -> None:
         """Record whether the mail server is unreachable or rejects this service."""

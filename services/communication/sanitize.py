@@ -1,12 +1,14 @@
 """Sanitizing of user input for mails, so that a value cannot look like our own text or become a link.
 
-Mails are plain text, so HTML and Markdown have no effect in them. But mail programs turn web addresses into links.
+Mail programs turn web addresses into links, in plain text and in HTML. The templates escape values in HTML.
 Characters such as U+200C and U+200D are allowed, because Persian names and emoji need them.
 """
 
 from __future__ import annotations
 
 import re
+
+from markupsafe import Markup
 
 # Characters that the contracts' rule `line` rejects. Also surrogates: a setting can contain them, but a mail cannot.
 _NOT_ALLOWED_ON_LINE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -38,5 +40,5 @@ def quoted(name: str) -> str:
 
 
 def sanitize(value: object) -> str:
-    """Return a template's value as one line without links, or unchanged if it is `AsWritten`."""
-    return value if isinstance(value, AsWritten) else break_links(one_line(str(value)))
+    """Return a template's value as one line without links, or unchanged if it is `AsWritten` or HTML of a macro."""
+    return value if isinstance(value, AsWritten | Markup) else break_links(one_line(str(value)))

@@ -143,8 +143,7 @@ class Sender:
             "correlation_id": attempt.correlation_id,
         }
         try:
-            is_only_judged = attempt.is_lost or attempt.is_expired
-            outcome = SmtpOutcome.of_lost(attempt) if is_only_judged else await self._send(attempt)
+            outcome = SmtpOutcome.of_lost(attempt) if attempt.is_only_judged else await self._send(attempt)
             state = state_after(attempt, outcome, self._now(), self._rng)
             self._metrics.count_attempt(state.status)
             is_recorded = await self._store.settle(attempt, state, self._now())

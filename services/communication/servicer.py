@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import uuid
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from interceptors.context import current_context
 from interceptors.deadline.interceptor import remaining_s
-from interceptors.tracing.trace_context import current_traceparent
 from mesh.data.pages import page_of
-from services.communication.domain import MessageStatus, NewMessage
-from services.communication.mail import compose, message_id_header
+from services.communication.domain import MessageStatus
+from services.communication.erasure import erase_address, erase_if_user_is_erased, erase_user
+from services.communication.preferences.servicer import PreferenceServicer
 from services.communication.sender import POLL_S
-from services.communication.wire import parse_recipient, render_message
+from services.communication.wire import parse_recipient, parse_user_id, render_message
 from solo60.communication.v1 import communication_pb2 as pb
-from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,8 +26,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message as ProtoMessage
 
     from mesh.transaction import Transaction
+    from services.communication.domain import NewMessage
+    from services.communication.drafts import Drafts
     from services.communication.mail import Mailbox
-    from services.communication.mail_template import Templates
+    from services.communication.preferences.links import UnsubscribeLinks
+    from services.communication.preferences.store import PreferenceStore
     from services.communication.sender import Sender
     from services.communication.store import MessageStore
 
@@ -38,30 +40,32 @@ if TYPE_CHECKING:
 Response = TypeVar("Response", pb.SendEmailResponse, pb.SendEmailAsyncResponse, pb.SendSystemNotificationResponse)
 
 
-class CommunicationServicer(CommunicationServiceServicer):
-    """RPC handlers that fill templates, store messages and wake the sender. `now` returns the current time in UTC."""
+class CommunicationServicer(PreferenceServicer):
+    """RPC handlers that store messages and wake the sender. `now` returns the current time in UTC."""
 
     def __init__(
         self,
         store: MessageStore,
+        preferences: PreferenceStore,
         sender: Sender,
-        templates: Templates,
+        drafts: Drafts,
         *,
-        mail_from: Mailbox,
         audiences: Audiences,
+        links: UnsubscribeLinks,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
+        self._preferences = preferences
         self._sender = sender
-        self._templates = templates
-        self._mail_from = mail_from
+        self._drafts = drafts
         self._audiences = audiences
+        self._links = links
         self._now = now
 
     async def SendEmail(
         self, request: pb.SendEmailRequest, context: grpc.aio.ServicerContext[pb.SendEmailRequest, pb.SendEmailResponse]
     ) -> pb.SendEmailResponse:
-        new = self._draft(request, parse_recipient(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient.user_id))
         response = pb.SendEmailResponse(message_id=str(new.message_id), email_message_id=new.email_message_id)
         response = await self._store_once(request, new, response)
         await self._wait_until_sent(uuid.UUID(response.message_id))
@@ -72,7 +76,7 @@ class CommunicationServicer(CommunicationServiceServicer):
         request: pb.SendEmailAsyncRequest,
         context: grpc.aio.ServicerContext[pb.SendEmailAsyncRequest, pb.SendEmailAsyncResponse],
     ) -> pb.SendEmailAsyncResponse:
-        new = self._draft(request, parse_recipient(request.recipient))
+        new = self._draft(request, parse_recipient(request.recipient), user_id=parse_user_id(request.recipient.user_id))
         return await self._store_once(request, new, pb.SendEmailAsyncResponse(message_id=str(new.message_id)))
 
     async def SendSystemNotification(
@@ -111,34 +115,38 @@ class CommunicationServicer(CommunicationServiceServicer):
         self._sender.wake()
         return response
 
+    async def OnUserErased(
+        self,
+        request: pb.OnUserErasedRequest,
+        context: grpc.aio.ServicerContext[pb.OnUserErasedRequest, pb.OnUserErasedResponse],
+    ) -> pb.OnUserErasedResponse:
+        async with self._store.transaction() as tx:
+            await erase_user(tx, uuid.UUID(request.event.user_id), self._now())
+        return pb.OnUserErasedResponse()
+
+    async def EraseAddress(
+        self,
+        request: pb.EraseAddressRequest,
+        context: grpc.aio.ServicerContext[pb.EraseAddressRequest, pb.EraseAddressResponse],
+    ) -> pb.EraseAddressResponse:
+        async with self._store.transaction() as tx:
+            await erase_address(tx, request.email)
+        return pb.EraseAddressResponse()
+
     async def _retry_message(self, tx: Transaction, request: pb.RetryMessageRequest) -> pb.RetryMessageResponse:
         message = await self._store.requeue(tx, uuid.UUID(request.message_id), self._now())
         return pb.RetryMessageResponse(message=render_message(message))
 
-    def _draft(self, request: SendRequest, *recipients: Mailbox) -> NewMessage:
-        template = self._templates.find(request.template_key)
-        text = template.fill(request.variables)
-        message_id, now, call = _message_id(request), self._now(), current_context()
-        email_message_id = message_id_header(message_id, self._mail_from)
-        mail = compose(
-            text,
-            sender=self._mail_from,
-            recipients=recipients,
-            email_message_id=email_message_id,
-            create_time=now,
+    def _draft(self, request: SendRequest, *recipients: Mailbox, user_id: uuid.UUID | None = None) -> NewMessage:
+        draft = self._drafts.write(
+            request.template_key,
+            request.variables,
+            recipients,
+            message_id=_message_id(request),
+            user_id=user_id,
+            now=self._now(),
         )
-        return NewMessage(
-            message_id=message_id,
-            template_key=request.template_key,
-            recipients=tuple(each.email for each in recipients),
-            mail=mail,
-            email_message_id=email_message_id,
-            correlation_id=call.correlation_id if call else "",
-            traceparent=current_traceparent(),
-            create_time=now,
-            repeats_in_doubt=template.repeats_in_doubt,
-            expire_time=template.expire_time(now),
-        )
+        return replace(draft, subject_user_id=parse_user_id(request.subject_user_id))
 
     async def _store_once(self, request: ProtoMessage, new: NewMessage, response: Response) -> Response:
         async with self._store.transaction() as tx:
@@ -148,6 +156,7 @@ class CommunicationServicer(CommunicationServiceServicer):
 
     async def _add(self, tx: Transaction, new: NewMessage, response: Response) -> Response:
         await self._store.add(tx, new)
+        await erase_if_user_is_erased(tx, new)
         return response
 
     async def _wait_until_sent(self, message_id: uuid.UUID) -> None:

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _ADD = """
     insert into messages (message_id, template_key, recipients, mail, email_message_id, correlation_id, traceparent,
-                          create_time, due_time, status, repeats_in_doubt, expire_time)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10)
+                          create_time, due_time, status, repeats_in_doubt, expire_time, user_id, category,
+                          subject_user_id)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $8, 'QUEUED', $9, $10, $11, $12, $13)
     on conflict (message_id) do nothing
 """
 _FIND = "select * from messages where message_id = $1"
@@ -35,21 +36,30 @@ _REQUEUE = """
 """
 _FAILED = """
     select * from messages
-    where status in ('FAILED', 'DEAD') and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
+    where status in ('FAILED', 'DEAD') and not is_suppressed
+        and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
     order by create_time desc, message_id desc limit $1
 """
-# A message is due again when its lease expires. No new attempt begins for a message that must not be sent twice or has
-# expired. The number of the lost attempt stays the same, so that a slow sender can still record the outcome.
+# A message is due again when its lease expires. No new attempt begins for a message that must not be sent twice, has
+# expired or is switched off. The number of the lost attempt stays the same, so that a slow sender can still record the
+# outcome.
 _CLAIM = """
-    with due as (
-        select message_id, expire_time is not null and expire_time <= $1 as has_expired,
-            status = 'SENDING' and (not repeats_in_doubt or expire_time <= $1) is true as is_lost
+    with next as (
+        select message_id, status = 'SENDING' as was_sending, repeats_in_doubt as is_repeated,
+            (expire_time <= $1) is true as has_expired,
+            exists (
+                select from notification_preferences as preferences
+                where preferences.user_id = messages.user_id and messages.category = any (preferences.switched_off)
+            ) as is_unwanted
         from messages where due_time <= $1 and message_id <> all($3::uuid[])
         order by due_time limit 1 for update skip locked
+    ), due as (
+        select *, was_sending and (not is_repeated or has_expired or is_unwanted) as is_lost from next
     )
-    update messages set status = 'SENDING', attempts = attempts + (not is_lost and not has_expired)::int, due_time = $2
+    update messages set status = 'SENDING', due_time = $2,
+        attempts = attempts + (not is_lost and not has_expired and not is_unwanted)::int
     from due where messages.message_id = due.message_id
-    returning messages.*, is_lost, has_expired
+    returning messages.*, is_lost, has_expired, is_unwanted
 """
 _SETTLE = """
     update messages set
@@ -59,9 +69,10 @@ _SETTLE = """
         is_refused = $6,
         last_error = coalesce(nullif($7, ''), last_error),
         send_time = case when $3 = 'SENT' then $8::timestamptz end,
-        mail = case when $10 then ''::bytea when $3 <> 'SENT' then mail end,
+        mail = case when $10 or $11 then ''::bytea when $3 <> 'SENT' then mail end,
         may_have_been_sent = $9,
-        is_expired = $10
+        is_expired = $10,
+        is_suppressed = $11
     where message_id = $1 and attempts = $2 and status = 'SENDING'
     returning true
 """
@@ -71,7 +82,8 @@ _NEXT_DUE = """
 _DELETE_OLD = """
     delete from messages where message_id in (
         select message_id from messages
-        where (status = 'SENT' or (status = 'DEAD' and is_expired)) and create_time < $1 order by create_time limit $2
+        where (status = 'SENT' or (status = 'DEAD' and (is_expired or is_suppressed))) and create_time < $1
+        order by create_time limit $2
         for update skip locked
     )
 """
@@ -79,7 +91,7 @@ _BACKLOG = """
     select
         (select count(*) from messages where due_time is not null) as waiting,
         (select min(create_time) from messages where due_time is not null) as oldest_create_time,
-        (select count(*) from messages where status = 'DEAD' and not is_expired) as dead
+        (select count(*) from messages where status = 'DEAD' and not is_expired and not is_suppressed) as dead
 """
 
 
@@ -107,6 +119,9 @@ class MessageStore:
             new.create_time,
             new.repeats_in_doubt,
             new.expire_time,
+            new.user_id,
+            new.category,
+            new.subject_user_id,
         )
 
     async def find(self, message_id: UUID) -> Message:
@@ -135,8 +150,8 @@ class MessageStore:
 
         `in_progress` are the messages that the caller is sending now. Their leases expire if the clock is moved.
 
-        An attempt with `is_lost` or `is_expired` must not be sent. A lost attempt is the previous one: its lease
-        expired, and the mail must not be sent twice.
+        An attempt with `is_only_judged` must not be sent. A lost attempt is the previous one: its lease expired, and
+        the mail must not be sent twice.
         """
         async with self.transaction() as tx:
             row = await tx.connection.fetchrow(_CLAIM, now, now + LEASE, list(in_progress))
@@ -144,15 +159,15 @@ class MessageStore:
 
     async def settle(self, attempt: Attempt, state: MessageState, now: datetime) -> bool:
         """Record the state of a message after an attempt; return False and record nothing if a later one has begun."""
-        is_expired = state.status is MessageStatus.EXPIRED
+        is_expired, is_suppressed = (state.status is each for each in (MessageStatus.EXPIRED, MessageStatus.SUPPRESSED))
         async with self.transaction() as tx:
             return bool(
                 await tx.connection.fetchval(
                     _SETTLE,
                     attempt.message_id,
                     attempt.number,
-                    # Replicas of an older version do not know EXPIRED, so the database stores DEAD.
-                    MessageStatus.DEAD if is_expired else state.status,
+                    # Replicas of an older version do not know EXPIRED and SUPPRESSED, so the database stores DEAD.
+                    MessageStatus.DEAD if is_expired or is_suppressed else state.status,
                     state.due_time,
                     state.remaining,
                     state.is_refused,
@@ -160,6 +175,7 @@ class MessageStore:
                     now,
                     state.may_have_been_sent,
                     is_expired,
+                    is_suppressed,
                 )
             )
 
@@ -170,7 +186,7 @@ class MessageStore:
         return due_time
 
     async def delete_old(self, before: datetime) -> int:
-        """Delete sent and expired messages stored before a time, and return their number."""
+        """Delete sent, expired and suppressed messages stored before a time, and return their number."""
         return await delete_in_batches(self._database, _DELETE_OLD, before)
 
     async def backlog(self, now: datetime) -> Backlog:
@@ -189,7 +205,7 @@ def _message(row: asyncpg.Record | None) -> Message:
     return Message(
         message_id=row["message_id"],
         template_key=row["template_key"],
-        status=MessageStatus.EXPIRED if row["is_expired"] else MessageStatus(row["status"]),
+        status=_status(row),
         attempts=row["attempts"],
         due_time=row["due_time"],
         last_error=row["last_error"],
@@ -200,6 +216,12 @@ def _message(row: asyncpg.Record | None) -> Message:
         send_time=row["send_time"],
         expire_time=row["expire_time"],
     )
+
+
+def _status(row: asyncpg.Record) -> MessageStatus:
+    if row["is_expired"]:
+        return MessageStatus.EXPIRED
+    return MessageStatus.SUPPRESSED if row["is_suppressed"] else MessageStatus(row["status"])
 
 
 def _attempt(row: asyncpg.Record) -> Attempt:
@@ -215,5 +237,6 @@ def _attempt(row: asyncpg.Record) -> Attempt:
         repeats_in_doubt=row["repeats_in_doubt"],
         is_lost=row["is_lost"],
         is_expired=row["has_expired"],
+        is_suppressed=row["is_unwanted"],
         expire_time=row["expire_time"],
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from services.communication.mail import Mailbox
 from solo60.communication.v1 import communication_pb2 as pb
@@ -36,3 +37,8 @@ def render_message(message: Message) -> pb.Message:
 def parse_recipient(recipient: pb.Recipient) -> Mailbox:
     """Convert a recipient to a mailbox. Validation of the request has already checked the address."""
     return Mailbox.of(recipient.email, recipient.display_name)
+
+
+def parse_user_id(user_id: str) -> UUID | None:
+    """Return an optional user id of a request, or None if it is empty."""
+    return UUID(user_id) if user_id else None

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import PaymentNotFound
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from services.payment.credits.servicer import CreditServicer
+from services.payment.erasure import erase_user
 from services.payment.wire import parse_order, parse_partial_refund, render_payment, render_refund
 from solo60.payment.v1.payment_pb2 import (
     REFUND_OUTCOME_PARTIALLY_REFUNDED,
@@ -19,6 +21,8 @@ from solo60.payment.v1.payment_pb2 import (
     GetPaymentResponse,
     ListSessionPaymentsRequest,
     ListSessionPaymentsResponse,
+    OnUserErasedRequest,
+    OnUserErasedResponse,
     ProcessWebhookRequest,
     ProcessWebhookResponse,
     RefundSessionRequest,
@@ -101,3 +105,11 @@ class PaymentServicer(CreditServicer):
         self, request: ProcessWebhookRequest, context: ServicerContext[ProcessWebhookRequest, ProcessWebhookResponse]
     ) -> ProcessWebhookResponse:
         return ProcessWebhookResponse(is_dispute=await self._disputes.process(request.payload, request.signature))
+
+    @retried_on_conflict
+    async def OnUserErased(
+        self, request: OnUserErasedRequest, context: ServicerContext[OnUserErasedRequest, OnUserErasedResponse]
+    ) -> OnUserErasedResponse:
+        async with self._store.transaction() as tx:
+            await erase_user(tx, UUID(request.event.user_id))
+        return OnUserErasedResponse()

@@ -1,6 +1,7 @@
 """Reconciler: periodic changes of sessions that depend on time only.
 
-The reconciler releases expired holds, rejects sessions that start without approval, and completes ended sessions. If a
+The reconciler releases expired holds, rejects sessions that start without approval, completes ended sessions, and
+continues erasures. If a
 process dies while booking, the slot is therefore freed when the hold expires, and any charge is refunded.
 Several reconcilers can run concurrently, because each one skips rows locked by another.
 """
@@ -32,6 +33,7 @@ async def reconciling(stores: Stores, runtime: Runtime) -> AsyncIterator[None]:
         await stores.bookings.release_expired(now())
         await stores.approvals.reject_unapproved(now())
         await stores.sessions.complete_past(now())
+        await stores.erasures.continue_erasures(now())
 
     async with repeating("reconciling sessions", reconcile, INTERVAL_S, runtime.clock.sleep):
         yield

@@ -8,6 +8,7 @@ from services.session.approval.servicer import ApprovalServicer
 from services.session.availability.servicer import AvailabilityServicer
 from services.session.booking.servicer import BookingServicer
 from services.session.cancellation.servicer import CancellationServicer
+from services.session.erasure.servicer import ErasureServicer
 from services.session.guests.servicer import GuestServicer
 from services.session.mails.servicer import MailServicer
 from services.session.sessions.servicer import ReadServicer
@@ -34,6 +35,7 @@ class SessionServicer(
     GuestServicer,
     WaitingListServicer,
     MailServicer,
+    ErasureServicer,
 ):
     """All RPC handlers. `now` returns the current time in UTC."""
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 from services.session.approval.store import ApprovalStore
 from services.session.booking.store import BookingStore
 from services.session.cancellation.store import CancellationStore
+from services.session.erasure.store import ErasureStore
 from services.session.follow_ups import FollowUps
 from services.session.guests.store import GuestStore
 from services.session.mails.outbox import MailOutbox
@@ -30,17 +31,20 @@ class Stores:
     cancellations: CancellationStore
     guests: GuestStore
     waiting_list: WaitingListStore
+    erasures: ErasureStore
 
     @classmethod
     def on(cls, database: Database, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> Self:
         """Create the stores of a database. The stubs are the destinations of follow-up calls in the outbox."""
         mails = MailOutbox(sessions)
         follow_ups = FollowUps(payments, mails)
+        cancellations, waiting_list = CancellationStore(database, follow_ups), WaitingListStore(database)
         return cls(
             SessionStore(database),
             BookingStore(database, follow_ups),
             ApprovalStore(database, follow_ups),
-            CancellationStore(database, follow_ups),
+            cancellations,
             GuestStore(database, mails),
-            WaitingListStore(database),
+            waiting_list,
+            ErasureStore(database, cancellations, waiting_list),
         )

@@ -54,7 +54,7 @@ class Mailer:
             _warn("mail skipped: member not found", subscription, mail)
             return False
         request = SendEmailAsyncRequest(
-            recipient=Recipient(email=user.email, display_name=user.display_name),
+            recipient=Recipient(email=user.email, display_name=user.display_name, user_id=user.user_id),
             template_key=mail.kind,
             variables=variables_of(subscription, mail, user),
         )

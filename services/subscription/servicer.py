@@ -10,6 +10,7 @@ from contracts.errors import UserNotActive, Violation
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.pages import page_of
 from mesh.serving.request_rules import require
+from services.subscription.erasure import erase_address, erase_user
 from services.subscription.webhook_inbox import Scheme, WebhookRef
 from services.subscription.wire import (
     parse_mail_request,
@@ -213,6 +214,24 @@ class SubscriptionServicer(SubscriptionServiceServicer):
         async with self._store.transaction() as tx:
             await self._commands.end_for_departed_user(tx, UUID(request.event.user_id))
         return pb.OnUserLeftResponse()
+
+    @retried_on_conflict
+    async def OnUserErased(
+        self, request: pb.OnUserErasedRequest, context: ServicerContext[pb.OnUserErasedRequest, pb.OnUserErasedResponse]
+    ) -> pb.OnUserErasedResponse:
+        user_id = UUID(request.event.user_id)
+        async with self._store.transaction() as tx:
+            await self._commands.end_for_departed_user(tx, user_id)
+            await erase_user(tx, user_id)
+        return pb.OnUserErasedResponse()
+
+    @retried_on_conflict
+    async def EraseAddress(
+        self, request: pb.EraseAddressRequest, context: ServicerContext[pb.EraseAddressRequest, pb.EraseAddressResponse]
+    ) -> pb.EraseAddressResponse:
+        async with self._store.transaction() as tx:
+            await erase_address(tx, request.email)
+        return pb.EraseAddressResponse()
 
     @retried_on_conflict
     async def _review(self, subscription_id: UUID) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from contracts.errors import UserErased
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
@@ -73,12 +75,13 @@ class Changes:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """User account: id, profile and times in UTC."""
+    """User account: id, profile and times in UTC. `erase_time` is the time when an erasure was requested."""
 
     user_id: UUID
     profile: Profile
     create_time: datetime
     update_time: datetime
+    erase_time: datetime | None = None
 
     @property
     def is_active(self) -> bool:
@@ -90,10 +93,34 @@ class User:
         """Whether the user has left permanently."""
         return self.profile.state is State.DELETED
 
+    @property
+    def has_personal_data(self) -> bool:
+        """Whether the user still has an address, which an erasure removes last."""
+        return bool(self.profile.email)
+
     def with_changes(self, changes: Changes, now: datetime) -> User:
-        """Return the changed user. `update_time` becomes `now` only if a field differs."""
+        """Return the changed user. `update_time` becomes `now` only if a field differs.
+
+        Raises UserErased if an erasure was requested.
+        """
+        if self.erase_time is not None:
+            raise UserErased
         profile = self.profile.with_changes(changes)
         return self if profile == self.profile else replace(self, profile=profile, update_time=now)
+
+    def leaving_to_be_erased(self, now: datetime) -> User:
+        """Return the user as departed, with the time of the first request for erasure."""
+        if self.erase_time is not None:
+            return self
+        profile = replace(self.profile, state=State.DELETED)
+        return replace(self, profile=profile, update_time=now, erase_time=now)
+
+    def erased(self, now: datetime) -> User:
+        """Return the user without personal data: only the id, the roles and the times are left."""
+        profile = Profile(
+            email="", display_name="", roles=self.profile.roles, time_zone=DEFAULT_TIME_ZONE, state=State.DELETED
+        )
+        return replace(self, profile=profile, update_time=now)
 
     def missing_roles(self, requested: Iterable[Role]) -> list[Role]:
         """Return the requested roles that the user lacks, in the requested order."""

@@ -8,15 +8,28 @@ from uuid import UUID
 
 from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
-from services.user.wire import parse_changes, parse_profile, parse_roles, render_roles, render_state, render_user
+from mesh.data.pages import page_of
+from mesh.serving.etags import require_etag
+from services.user.wire import (
+    parse_changes,
+    parse_filter,
+    parse_profile,
+    parse_roles,
+    render_roles,
+    render_state,
+    render_user,
+)
 from solo60.user.v1.events_pb2 import UserLeft
 from solo60.user.v1.user_pb2 import (
     ROLE_MATCH_ANY,
     BatchGetUsersResponse,
     CheckRolesResponse,
+    CompleteErasureResponse,
     CreateUserResponse,
+    EraseUserResponse,
     GetUserByEmailResponse,
     GetUserResponse,
+    SearchUsersResponse,
     UpdateUserResponse,
     ValidateUserResponse,
 )
@@ -30,13 +43,17 @@ if TYPE_CHECKING:
 
     from mesh.transaction import Transaction
     from services.user.domain import Profile, User
+    from services.user.erasure import Erasure
     from services.user.store import UserStore
     from solo60.user.v1.user_pb2 import (
         BatchGetUsersRequest,
         CheckRolesRequest,
+        CompleteErasureRequest,
         CreateUserRequest,
+        EraseUserRequest,
         GetUserByEmailRequest,
         GetUserRequest,
+        SearchUsersRequest,
         UpdateUserRequest,
         ValidateUserRequest,
     )
@@ -45,8 +62,9 @@ if TYPE_CHECKING:
 class UserServicer(UserServiceServicer):
     """RPC handlers of the user service. `now` returns the current time in UTC."""
 
-    def __init__(self, store: UserStore, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: UserStore, erasure: Erasure, *, now: Callable[[], datetime]) -> None:
         self._store = store
+        self._erasure = erasure
         self._now = now
 
     async def GetUser(
@@ -94,6 +112,14 @@ class UserServicer(UserServiceServicer):
         allowed = user.has_any(roles) if request.match == ROLE_MATCH_ANY else user.has_all(roles)
         return CheckRolesResponse(allowed=allowed, missing_roles=render_roles(user.missing_roles(roles)))
 
+    async def SearchUsers(
+        self, request: SearchUsersRequest, context: grpc.aio.ServicerContext[SearchUsersRequest, SearchUsersResponse]
+    ) -> SearchUsersResponse:
+        page = page_of(request)
+        found = await self._store.search(parse_filter(request), page.limit, after=page.after(UUID))
+        users, next_page_token = page.cut(found, lambda last: last.user_id)
+        return SearchUsersResponse(users=map(render_user, users), next_page_token=next_page_token)
+
     async def CreateUser(
         self, request: CreateUserRequest, context: grpc.aio.ServicerContext[CreateUserRequest, CreateUserResponse]
     ) -> CreateUserResponse:
@@ -108,10 +134,27 @@ class UserServicer(UserServiceServicer):
         async with self._store.transaction() as tx:
             user = _found(await self._store.lock(tx, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
+            if changed != user:  # an automatic retry of an applied update has an outdated etag, and succeeds
+                require_etag(request.user.etag, render_user(user).etag)
             await self._store.save(tx, changed)
             if changed.has_left and not user.has_left:
                 await tx.publish(UserLeft(user_id=str(user.user_id)))
         return UpdateUserResponse(user=render_user(changed))
+
+    async def EraseUser(
+        self, request: EraseUserRequest, context: grpc.aio.ServicerContext[EraseUserRequest, EraseUserResponse]
+    ) -> EraseUserResponse:
+        response = EraseUserResponse()
+        response.erase_time.FromDatetime(await self._erasure.begin(UUID(request.user_id)))
+        return response
+
+    async def CompleteErasure(
+        self,
+        request: CompleteErasureRequest,
+        context: grpc.aio.ServicerContext[CompleteErasureRequest, CompleteErasureResponse],
+    ) -> CompleteErasureResponse:
+        await self._erasure.complete(UUID(request.user_id))
+        return CompleteErasureResponse()
 
     async def _create_user(self, tx: Transaction, profile: Profile) -> CreateUserResponse:
         user = await self._store.add(tx, profile, self._now())

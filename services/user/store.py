@@ -9,6 +9,7 @@ import asyncpg
 from contracts.errors import EmailTaken
 from mesh.transaction import Transaction
 from services.user.domain import Profile, Role, State, User
+from services.user.search import FORCE_CUSTOM_PLAN, SEARCH
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.data.database import Database
+    from services.user.search import UserFilter
 
 _FIND = "select * from users where user_id = $1"
 _FIND_BY_EMAIL = "select * from users where folded_email = casefold($1 collate pg_unicode_fast)"
@@ -34,7 +36,7 @@ _IS_TAKEN = """
 """
 _SAVE = """
     update users set email = $2, display_name = $3, roles = $4, state = $5, email_confirmed = $6, time_zone = $7,
-                     update_time = $8
+                     update_time = $8, erase_time = $9
     where user_id = $1
 """
 
@@ -67,6 +69,13 @@ class UserStore:
             rows = await connection.fetch(_FIND_MANY, user_ids)
         return {row["user_id"]: _user(row) for row in rows}
 
+    async def search(self, wanted: UserFilter, limit: int, *, after: UUID | None) -> list[User]:
+        """Return at most `limit` users who match a filter, in the order of their ids, after the one with id `after`."""
+        async with self.transaction() as tx:
+            await tx.connection.execute(FORCE_CUSTOM_PLAN)
+            rows = await tx.connection.fetch(SEARCH[wanted.role, wanted.state], wanted.pattern, after, limit)
+        return list(map(_user, rows))
+
     async def lock(self, tx: Transaction, user_id: UUID) -> User | None:
         """Return the user with this id, locked until the transaction ends, or None."""
         row = await tx.connection.fetchrow(_LOCK, user_id)
@@ -84,7 +93,8 @@ class UserStore:
         if not user.has_left and await tx.connection.fetchval(_IS_TAKEN, user.profile.email, user.user_id):
             raise EmailTaken
         try:
-            await tx.connection.execute(_SAVE, user.user_id, *_columns(user.profile), user.update_time)
+            columns = _columns(user.profile)
+            await tx.connection.execute(_SAVE, user.user_id, *columns, user.update_time, user.erase_time)
         except asyncpg.UniqueViolationError:
             # A concurrent transaction took the address. The cause is dropped, because its text contains the address.
             raise EmailTaken from None
@@ -114,4 +124,5 @@ def _user(row: asyncpg.Record) -> User:
         ),
         create_time=row["create_time"],
         update_time=row["update_time"],
+        erase_time=row["erase_time"],
     )

@@ -8,14 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.mail_address import canonical, readable
+from mesh.serving.etags import etag_of
 from mesh.serving.request_rules import require, time_zone_known
 from services.user import domain
+from services.user.search import UserFilter
 from solo60.user.v1 import user_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from solo60.user.v1.user_pb2 import CreateUserRequest, UpdateUserRequest, User
+    from solo60.user.v1.user_pb2 import CreateUserRequest, SearchUsersRequest, UpdateUserRequest, User
 
 
 def parse_profile(request: CreateUserRequest) -> domain.Profile:
@@ -41,6 +43,15 @@ def parse_changes(request: UpdateUserRequest) -> domain.Changes:
         time_zone=user.time_zone if "time_zone" in named else None,
         state=domain.State(user_pb2.UserState.Name(user.state)) if "state" in named else None,
         email_confirmed=user.email_confirmed if "email_confirmed" in named else None,
+    )
+
+
+def parse_filter(request: SearchUsersRequest) -> UserFilter:
+    """Return the filter of a search."""
+    return UserFilter(
+        query=request.query,
+        role=domain.Role(user_pb2.Role.Name(request.role)) if request.role else None,
+        state=domain.State(user_pb2.UserState.Name(request.state)) if request.state else None,
     )
 
 
@@ -73,4 +84,7 @@ def render_user(user: domain.User) -> User:
     )
     message.create_time.FromDatetime(user.create_time)
     message.update_time.FromDatetime(user.update_time)
+    if user.erase_time is not None:
+        message.erase_time.FromDatetime(user.erase_time)
+    message.etag = etag_of(message)
     return message

@@ -209,7 +209,7 @@ async def test_a_missing_extension_is_reported(
     stopped: LocalMesh, server_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the server lacks an extension, the check names the extension and the package to install."""
-    monkeypatch.setattr(preflight, "EXTENSION", "btree_nothing")
+    monkeypatch.setattr(preflight, "EXTENSIONS", ("btree_gist", "btree_nothing"))
 
     with pytest.raises(
         MigrationError, match=r"the server lacks the extension btree_nothing: install .* contrib package"

@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from contracts.services import SERVICE_NAMES
 from local.held_ports import HeldPorts
@@ -69,6 +70,35 @@ def test_a_local_mesh_has_a_longer_queue_delay_by_default(stopped: LocalMesh, mo
 
     assert environment_of_service(unset, "gym")["SHED_QUEUE_DELAY_S"] == "0.5"
     assert environment_of_service(explicit, "gym")["SHED_QUEUE_DELAY_S"] == "0.02"
+
+
+def test_unsubscribe_links_work_in_a_local_mesh(stopped: LocalMesh) -> None:
+    """Mails of a local mesh have links to the communication service's own HTTP, always signed with the same secret."""
+    first, second = [environment_of_service(stopped.settings, "communication") for _ in range(2)]
+
+    assert first["UNSUBSCRIBE_URL"] == f"http://{first['HTTP_ADDRESS']}/unsubscribe"
+    assert len(first["UNSUBSCRIBE_SECRETS"]) >= 32
+    assert first["UNSUBSCRIBE_SECRETS"] == second["UNSUBSCRIBE_SECRETS"]
+    assert (stopped.data_dir / "unsubscribe_secret").stat().st_mode & 0o077 == 0
+    assert "UNSUBSCRIBE_SECRETS" not in environment_of_service(stopped.settings, "gym")
+
+
+def test_explicit_unsubscribe_links_are_not_replaced(stopped: LocalMesh) -> None:
+    """An explicit address and secret of unsubscribe links also apply in a local mesh."""
+    url, secret = "https://mail.solo60.example/unsubscribe", "a" * 32
+    settings = stopped.settings_with(unsubscribe_url=url, unsubscribe_secrets=SecretStr(secret))
+
+    environment = environment_of_service(settings, "communication")
+
+    assert (environment["UNSUBSCRIBE_URL"], environment["UNSUBSCRIBE_SECRETS"]) == (url, secret)
+
+
+def test_a_mesh_without_http_on_this_machine_has_no_unsubscribe_links(stopped: LocalMesh) -> None:
+    """A communication service that listens beyond this machine gets no links, because it has no known address."""
+    (port,) = free_ports(1)
+    settings = stopped.settings_with(listen_address=f"0.0.0.0:{port}")
+
+    assert "UNSUBSCRIBE_URL" not in environment_of_service(settings, "communication")
 
 
 async def test_an_address_of_another_machine_is_rejected(stopped: LocalMesh) -> None:

@@ -186,6 +186,14 @@ def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyP
         ("ADMINS_EMAIL", "ann@solo60.example, hunter2"),
         ("OPERATORS_EMAIL", "hunter2@"),
         ("DATA_DIR", "~hunter2/solo60"),
+        ("UNSUBSCRIBE_URL", "hunter2"),
+        ("UNSUBSCRIBE_URL", "http://hunter2.example/unsubscribe"),
+        ("UNSUBSCRIBE_URL", "https://ada:hunter2@solo60.example"),
+        ("UNSUBSCRIBE_URL", "https://solo60.example/?hunter2"),
+        ("UNSUBSCRIBE_URL", "https://solo60.example/hunter2>,<https://evil.example"),
+        ("UNSUBSCRIBE_URL", "https://hunter2.example:0"),
+        ("UNSUBSCRIBE_SECRETS", "hunter2"),
+        ("UNSUBSCRIBE_SECRETS", "0123456789abcdef0123456789abcdef,hunter2"),
         ("WEBHOOK_SECRETS", "hunter2"),
         ("WEBHOOK_SECRETS", "whsec_hunter2"),
         ("WEBHOOK_SECRETS", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw,hunter2"),
@@ -354,6 +362,34 @@ def test_the_card_processor_may_be_anywhere_by_https_and_on_this_machine_by_http
 
     assert settings.stripe_api_url == url.rstrip("/")
     assert settings.stripe_api_key is not None
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://mail.solo60.example",
+        "https://solo60.example:8443/mail/unsubscribe/",
+        "http://127.0.0.1:50657/unsubscribe",
+    ],
+)
+def test_unsubscribe_links_lead_to_https_or_to_this_machine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """UNSUBSCRIBE_URL is an https:// address, or an http:// address of this machine; a final slash is dropped."""
+    monkeypatch.setenv("UNSUBSCRIBE_URL", url)
+    monkeypatch.setenv("UNSUBSCRIBE_SECRETS", f"{'a' * 32}, {'b' * 200}")
+
+    assert load_settings().unsubscribe_url == url.rstrip("/")
+
+
+def test_unsubscribe_links_need_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """UNSUBSCRIBE_URL without UNSUBSCRIBE_SECRETS prevents the start with an error that names both."""
+    monkeypatch.setenv("UNSUBSCRIBE_URL", "https://mail.solo60.example/unsubscribe")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    assert str(caught.value) == (
+        "UNSUBSCRIBE_SECRETS: must be set if UNSUBSCRIBE_URL is set; the communication service reads it."
+    )
 
 
 def test_a_publishable_key_is_no_key_of_the_card_processor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import CodeInvalid
-from mesh.data.conflicts import retried_on_conflict
 from mesh.data.idempotency import keyed_call
 from services.auth.codes.domain import Purpose
 from services.auth.passwords.common import require_uncommon
 from solo60.auth.v1.auth_pb2 import (
     AUTH_MAIL_EMAIL_CONFIRMATION,
     ConfirmEmailResponse,
-    OnUserLeftResponse,
     SendEmailConfirmationResponse,
     SignUpRequest,
     SignUpResponse,
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
     from services.auth.passwords.hasher import Hasher
     from services.auth.stores import Stores
     from services.auth.user_directory import UserDirectory
-    from solo60.auth.v1.auth_pb2 import ConfirmEmailRequest, OnUserLeftRequest, SendEmailConfirmationRequest
+    from solo60.auth.v1.auth_pb2 import ConfirmEmailRequest, SendEmailConfirmationRequest
 
 
 class AccountServicer(AuthServiceServicer):
@@ -74,18 +72,6 @@ class AccountServicer(AuthServiceServicer):
             code = None
         async with self._stores.transaction() as tx:
             return await tx.once(request, ConfirmEmailResponse, partial(self._use_code, tx, code))
-
-    @retried_on_conflict
-    async def OnUserLeft(
-        self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
-    ) -> OnUserLeftResponse:
-        user_id = UUID(request.event.user_id)
-        async with self._stores.transaction() as tx:
-            await self._stores.passwords.delete(tx, user_id)
-            await self._stores.codes.delete_of_user(tx, user_id)
-            await self._stores.attempts.forget_user(tx, user_id)
-            await self._stores.log_ins.revoke_all(tx, user_id, self._now())
-        return OnUserLeftResponse()
 
     async def _sign_up(self, tx: Transaction, user_id: UUID, password_hash: str) -> SignUpResponse:
         await self._stores.passwords.set(tx, user_id, password_hash, self._now())

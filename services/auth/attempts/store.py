@@ -71,6 +71,10 @@ class AttemptStore:
         if subjects.pair is not None:
             await tx.connection.execute(_REMEMBER, subjects.pair, user_id, now)
 
+    async def forget_address(self, tx: Transaction, subjects: Subjects) -> None:
+        """Delete the failed attempts of an address."""
+        await tx.connection.execute(_FORGIVE_ALL, subjects.address)
+
     async def forget_user(self, tx: Transaction, user_id: UUID) -> None:
         """Delete the known sources of a user."""
         await tx.connection.execute(_DELETE_OF_USER, user_id)

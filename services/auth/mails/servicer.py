@@ -65,7 +65,8 @@ class MailServicer(AuthServiceServicer):
             if code is None:
                 return SendAuthMailResponse(sent=False)
             variables["code"] = code
-        await self._send(request, Recipient(email=user.email, display_name=user.display_name), variables)
+        recipient = Recipient(email=user.email, display_name=user.display_name, user_id=user.user_id)
+        await self._send(request, recipient, variables)
         return SendAuthMailResponse(sent=True)
 
     async def _verified(

@@ -14,6 +14,7 @@ from services.auth.codes.domain import Purpose
 from services.auth.constant_time import pad
 from services.auth.passwords.common import require_uncommon
 from services.auth.user_directory import id_of
+from services.auth.wire import request_of_reset
 from solo60.auth.v1.auth_pb2 import (
     AUTH_MAIL_PASSWORD_CHANGED,
     AUTH_MAIL_PASSWORD_RESET,
@@ -66,7 +67,7 @@ class PasswordServicer(AuthServiceServicer):
         user = await self._users.find_by_email(request.email)
         work = partial(self._begin_reset, id_of(user) if user else None)
         async with self._stores.transaction() as tx:
-            response = await tx.once(request, RequestPasswordResetResponse, partial(work, tx))
+            response = await tx.once(request_of_reset(request.email), RequestPasswordResetResponse, partial(work, tx))
         await pad(started_s)
         return response
 

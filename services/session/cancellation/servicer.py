@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from services.session.cancellation.store import MEMBER_LEFT
 from services.session.wire import render_session
 from solo60.session.v1.session_pb2 import CancelSessionResponse, OnUserLeftResponse, RefundMeans
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
@@ -40,6 +41,6 @@ class CancellationServicer(SessionServiceServicer):
         self, request: OnUserLeftRequest, context: ServicerContext[OnUserLeftRequest, OnUserLeftResponse]
     ) -> OnUserLeftResponse:
         user_id, now = UUID(request.event.user_id), self._now()
-        await self._stores.cancellations.cancel_upcoming_of(user_id, "member left", now=now)
+        await self._stores.cancellations.cancel_upcoming_of(user_id, MEMBER_LEFT, now=now)
         await self._stores.waiting_list.leave_all(user_id, now)
         return OnUserLeftResponse()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from services.session.follow_ups import FollowUps
     from services.session.sessions.domain import Session
 
+# Reason of the cancellations after a member left. It is the only reason that an erasure leaves.
+MEMBER_LEFT = "member left"
+
 _LOCK_UPCOMING_OF_USER = """
     select * from sessions
     where user_id = $1 and status in ('pending_approval', 'confirmed') and lower(period) > $2

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from solo60.user.v1.user_pb2 import User
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
+# The name of a member whose own name is erased.
+FORMER_MEMBER = "a former member"
+
 _log = structlog.stdlib.get_logger("solo60.session.mails")
 
 
@@ -69,13 +72,20 @@ class Mailer:
         variables, metadata = variables_of(mail, user, gym), ((IDEMPOTENCY_KEY, mail.key),)
         if mail.is_to_admins:
             notification = SendSystemNotificationRequest(
-                audience=Audience.AUDIENCE_ADMINS, template_key=mail.kind, variables=variables
+                audience=Audience.AUDIENCE_ADMINS,
+                template_key=mail.kind,
+                variables=variables,
+                subject_user_id=user.user_id,
             )
             await self._communication.SendSystemNotification(notification, metadata=metadata)
             return
-        email, name = (mail.guest.email, mail.guest.name) if mail.guest else (user.email, user.display_name)
-        recipient = Recipient(email=email, display_name=name)
-        request = SendEmailAsyncRequest(recipient=recipient, template_key=mail.kind, variables=variables)
+        recipient = recipient_of(mail, user)
+        if not recipient.email:
+            _log.info("mail skipped: the recipient is erased", mail=mail.kind, session_id=str(mail.session.session_id))
+            return
+        request = SendEmailAsyncRequest(
+            recipient=recipient, template_key=mail.kind, variables=variables, subject_user_id=user.user_id
+        )
         await self._communication.SendEmailAsync(request, metadata=metadata)
 
     async def _user(self, user_id: UUID) -> User:
@@ -87,6 +97,13 @@ class Mailer:
         return response.gym
 
 
+def recipient_of(mail: SessionMail, user: User) -> Recipient:
+    """Return the recipient of a mail that is not to the admins: the guest, or else the member with the user id."""
+    if mail.guest:
+        return Recipient(email=mail.guest.email, display_name=mail.guest.name)
+    return Recipient(email=user.email, display_name=user.display_name, user_id=user.user_id)
+
+
 def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
     """Return the template variables of a mail, the same set for every template.
 
@@ -96,7 +113,7 @@ def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
     zone = (gym.time_zone if mail.guest or mail.is_to_admins else user.time_zone) or "UTC"
     return {
         "session_id": str(session.session_id),
-        "member_name": user.display_name,
+        "member_name": user.display_name or FORMER_MEMBER,
         "guest_name": mail.guest.name if mail.guest else "",
         "gym_name": gym.name,
         "start_time": format_time(session.order.period.start, zone),

@@ -15,6 +15,7 @@ from services.communication.mail import Mailbox, compose, message_id_header
 from services.communication.mail_server import ATTEMPT_TIMEOUT_S, MailServer
 from services.communication.mail_template import Text
 from services.communication.metrics import MailMetrics
+from services.communication.preferences.domain import Category
 from services.communication.sender import Sender
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from services.communication.store import MessageStore
 
 ADA, BOB = "ada@example.org", "bob@example.org"
+USER_ID = uuid.UUID(int=1)
 SENDER = Mailbox.of("no-reply@solo60.example")
 START = datetime(2026, 3, 3, 18, tzinfo=UTC)
 
@@ -69,13 +71,18 @@ class MailFixture:
         )
 
     async def add(
-        self, *recipients: str, repeats_in_doubt: bool = True, lifetime: timedelta | None = None
+        self,
+        *recipients: str,
+        repeats_in_doubt: bool = True,
+        lifetime: timedelta | None = None,
+        user_id: uuid.UUID | None = USER_ID,
+        category: Category | None = Category.BOOKINGS,
     ) -> uuid.UUID:
-        """Store a message, by default to Ada."""
+        """Store a message, by default to Ada, about a booking."""
         message_id = uuid.uuid4()
         mailboxes = tuple(Mailbox.of(email) for email in recipients or (ADA,))
         header = message_id_header(message_id, SENDER)
-        text = Text("Hello", "Dear Ada Lovelace\n")
+        text = Text("Hello", "Dear Ada Lovelace\n", "<p>Dear Ada Lovelace</p>\n")
         mail = compose(text, sender=SENDER, recipients=mailboxes, email_message_id=header, create_time=self.clock.now())
         emails = tuple(each.email for each in mailboxes)
         new = NewMessage(
@@ -89,6 +96,8 @@ class MailFixture:
             self.clock.now(),
             repeats_in_doubt=repeats_in_doubt,
             expire_time=self.clock.now() + lifetime if lifetime else None,
+            user_id=user_id,
+            category=category,
         )
         async with self.store.transaction() as tx:
             await self.store.add(tx, new)

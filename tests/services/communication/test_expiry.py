@@ -7,9 +7,9 @@ import pytest
 
 from contracts.errors import MessageNotRetryable, MessageRefused
 from mesh.serving.health_probe import problems_of
-from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE, TEMPLATES
+from services.communication.app import DEAD_MAIL_TROUBLE, SERVICE
 from services.communication.domain import EXPIRED, LEASE, RETENTION, MessageStatus
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
@@ -17,8 +17,6 @@ from tests.services.communication.mail_fixture import ADA, send_next
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.services.communication.faulty_mail_server import FaultyMailServer
     from tests.services.communication.mail_fixture import MailFixture
     from tests.support.serving import Serve
@@ -110,8 +108,7 @@ async def test_an_expired_message_is_deleted_after_the_retention_time(
 
 def test_only_time_bound_mails_have_a_lifetime() -> None:
     """Only time-bound mails, such as codes and reminders, have a lifetime. All others never expire."""
-    templates = Templates(TEMPLATES)
-    lifetimes = {key: templates.find(key).lifetime for key in templates._by_key}
+    lifetimes = {template.key: template.settings.lifetime for template in Templates(TEMPLATES)}
 
     assert {key: lifetime for key, lifetime in lifetimes.items() if lifetime is not None} == {
         "APPROVAL_REQUESTED": timedelta(days=7),
@@ -122,20 +119,6 @@ def test_only_time_bound_mails_have_a_lifetime() -> None:
         "SPOT_AVAILABLE": timedelta(days=1),
         "TRIAL_ENDING": timedelta(days=3),
     }
-
-
-@pytest.mark.parametrize("lifetime", [None, "", "soon", "0 days", "1.5 hours", "-1 days", "2 weeks", "1 day\n1 day"])
-def test_a_template_without_a_valid_lifetime_is_rejected(tmp_path: Path, lifetime: str | None) -> None:
-    """A missing or invalid `lifetime.txt` is rejected with an error that names the template."""
-    folder = tmp_path / "UNDECIDED"
-    folder.mkdir()
-    for name, text in (("subject.txt", "Hello"), ("body.txt", "Hello"), ("in_doubt.txt", "repeat")):
-        (folder / name).write_text(text)
-    if lifetime is not None:
-        (folder / "lifetime.txt").write_text(lifetime)
-
-    with pytest.raises(ValueError, match=r"^Template UNDECIDED: lifetime\.txt must contain a duration such as "):
-        Templates(tmp_path)
 
 
 async def test_the_service_shows_expired_messages_and_expiry_times(

@@ -3,8 +3,9 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from email import message_from_bytes
 from email.header import decode_header, make_header
+from email.message import Message
 from email.utils import getaddresses
-from typing import TYPE_CHECKING
+from html import escape
 from uuid import UUID
 
 import pytest
@@ -15,16 +16,12 @@ from services.communication.mail import Mailbox, compose, message_id_header, par
 from services.communication.mail_template import Text
 from services.communication.sanitize import break_links, one_line
 
-if TYPE_CHECKING:
-    from email.message import Message
-
 SENDER = Mailbox.of("no-reply@solo60.example", "Solo60")
 MESSAGE_ID = message_id_header(UUID(int=1), SENDER)
 HIDDEN_LINE_BREAK = "=?utf-8?q?evil=0D=0ABcc=3A_eve=40example.org?="
 HEADERS = [
     "Content-Type",
     "MIME-Version",
-    "Content-Transfer-Encoding",
     "Message-ID",
     "Date",
     "From",
@@ -38,7 +35,7 @@ anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=120)
 def bytes_of(name: str = "", subject: str = "Hello", body: str = "Hello\n", copies: int = 1) -> bytes:
     """Compose a mail to ada@example.org."""
     return compose(
-        Text(one_line(subject), body),
+        Text(one_line(subject), body, f"<p>{escape(body)}</p>\n"),
         sender=SENDER,
         recipients=(Mailbox.of("ada@example.org", name),) * copies,
         email_message_id=MESSAGE_ID,
@@ -49,6 +46,13 @@ def bytes_of(name: str = "", subject: str = "Hello", body: str = "Hello\n", copi
 def decoded(mail: Message, header: str) -> str:
     """Return a decoded header."""
     return str(make_header(decode_header(mail[header].replace("\n", ""))))
+
+
+def parts_of(mail: Message) -> list[Message]:
+    """Return the parts of a mail."""
+    parts = mail.get_payload()
+    assert isinstance(parts, list)
+    return [part for part in parts if isinstance(part, Message)]
 
 
 @given(name=anything, subject=anything)
@@ -62,7 +66,7 @@ def test_a_name_or_subject_cannot_add_a_header_or_a_recipient(name: str, subject
 
     assert mail.keys() == HEADERS
     assert [email for _, email in getaddresses([mail["To"].replace("\n", "")])] == ["ada@example.org"]
-    assert mail.get_payload(decode=True) == b"Hello\r\n"
+    assert [part.get_payload(decode=True) for part in parts_of(mail)] == [b"Hello\r\n", b"<p>Hello\r\n</p>\r\n"]
 
 
 @given(subject=anything)
@@ -89,6 +93,21 @@ def test_a_mail_is_ascii_in_short_lines(body: str) -> None:
 
     assert mail.isascii()
     assert all(len(line) <= 998 and b"\r" not in line and b"\n" not in line for line in mail.split(b"\r\n"))
+
+
+def test_a_mail_has_its_text_before_its_html() -> None:
+    """A mail has two forms, plain text first, because a mail program shows the last one it can (RFC 2046, 5.1.4)."""
+    mail = message_from_bytes(bytes_of(body="Grüße\n"))
+
+    assert mail.get_content_type() == "multipart/alternative"
+    assert [(part.get_content_type(), part.get_content_charset()) for part in parts_of(mail)] == [
+        ("text/plain", "utf-8"),
+        ("text/html", "utf-8"),
+    ]
+    assert [bytes(part.get_payload(decode=True)).decode() for part in parts_of(mail)] == [
+        "Grüße\r\n",
+        "<p>Grüße\r\n</p>\r\n",
+    ]
 
 
 def test_a_mail_to_many_lists_each_recipient() -> None:

@@ -39,6 +39,7 @@ from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from uuid import UUID
 
     from local.mail_sink import MailSink
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
@@ -103,6 +104,18 @@ async def test_an_unknown_template_is_rejected_and_nothing_is_stored(
         assert await connection.fetchval("select count(*) from messages") == 0
 
 
+@pytest.mark.parametrize("method", METHODS[:2])
+@pytest.mark.parametrize("user_id", [None, uuid4()])
+async def test_a_message_is_stored_with_the_recipients_user_id(
+    mesh: MeshForTests, stub: CommunicationServiceAsyncStub, method: str, user_id: UUID | None
+) -> None:
+    """A message is stored with the recipient's user id, or with none for a recipient without an account."""
+    await send(stub, method, recipient=pb.Recipient(email="ada@example.org", user_id=str(user_id or "")))
+
+    async with mesh.database("communication").connection() as connection:
+        assert await connection.fetchval("select user_id from messages") == user_id
+
+
 @pytest.mark.parametrize("method", METHODS)
 async def test_a_missing_variable_is_named(stub: CommunicationServiceAsyncStub, method: str) -> None:
     """A call without required variables fails with TEMPLATE_VARIABLE_MISSING, which names all of them."""
@@ -123,6 +136,10 @@ async def test_a_missing_variable_is_named(stub: CommunicationServiceAsyncStub, 
         *((method, {"recipient": None}, "recipient") for method in METHODS[:2]),
         *((method, {"recipient": pb.Recipient(email="ada")}, "recipient.email") for method in METHODS[:2]),
         *((method, {"recipient": pb.Recipient(email="ada@localhost")}, "recipient.email") for method in METHODS[:2]),
+        *(
+            (method, {"recipient": pb.Recipient(email="a@x.org", user_id="ada")}, "recipient.user_id")
+            for method in METHODS[:2]
+        ),
         *((method, {"variables": {**VARIABLES, "gym_name": "A\u202eB"}}, "variables[]") for method in METHODS),
         *(
             (method, {"recipient": pb.Recipient(email="a@x.org", display_name="A\r\nBcc: b")}, "recipient.display_name")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,8 +9,7 @@ from contracts.errors import TemplateNotFound, TemplateVariableMissing
 from contracts.services import SERVICES
 from mesh.config import SettingsError
 from services.communication import app
-from services.communication.app import TEMPLATES
-from services.communication.mail_template import Templates
+from services.communication.mail_template import PARTS, TEMPLATES, Templates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,17 +44,21 @@ VARIABLES = {
 }
 
 
-def write_template(
-    folder: Path, key: str, *, body: str = "Hello", choice: str | None = "repeat", lifetime: str | None = "ever"
-) -> None:
+SETTINGS = """category = "bookings"
+in_doubt = "repeat"
+lifetime = "ever"
+[example]
+"""
+
+
+def write_template(folder: Path, key: str, *, body: str = "Hello", settings: str | None = SETTINGS) -> None:
     """Write a template into `folder`."""
     (folder / key).mkdir(parents=True)
     (folder / key / "subject.txt").write_text("Hello")
     (folder / key / "body.txt").write_text(body)
-    if choice is not None:
-        (folder / key / "in_doubt.txt").write_text(choice)
-    if lifetime is not None:
-        (folder / key / "lifetime.txt").write_text(lifetime)
+    (folder / key / "body.html").write_text(body)
+    if settings is not None:
+        (folder / key / "template.toml").write_text(settings)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +69,7 @@ def templates() -> Templates:
 
 def test_the_templates_are_those_of_the_contract(templates: Templates) -> None:
     """The contract's list of templates is complete."""
-    assert set(templates._by_key) == set(VARIABLES)
+    assert {template.key for template in templates} == set(VARIABLES)
     proto = TEMPLATES.parents[2] / "proto" / SERVICES["communication"].file.name
     text = proto.read_text().partition("Template keys:")[2].partition(".\n")[0]
     assert {key.strip("/ \n") for key in text.split(",")} == set(VARIABLES)
@@ -104,25 +108,80 @@ def test_an_unknown_template_is_rejected(templates: Templates) -> None:
 
 
 def test_a_value_is_never_interpreted_as_a_template(templates: Templates) -> None:
-    """Jinja and HTML in a value appear in the mail unchanged."""
+    """Jinja and HTML in a value appear in the text unchanged."""
     name = "{{ 7 * 7 }} {% raw %} <b>&amp;"
 
     assert name in templates.find("PASSWORD_CHANGED").fill({"member_name": name}).body
 
 
+@pytest.mark.parametrize("key", sorted(VARIABLES))
+def test_an_example_has_a_fictional_value_for_each_variable(templates: Templates, key: str) -> None:
+    """The example of a template has a value for each variable and no other, and mentions no domain of a real person."""
+    template = templates.find(key)
+
+    assert template.settings.example.keys() == template.variables
+    assert all(template.settings.example.values())
+    assert not re.search(r"@(?!solo60\.example)", " ".join(template.settings.example.values()))
+
+
 def test_only_spot_available_is_not_repeated_in_doubt(templates: Templates) -> None:
     """SPOT_AVAILABLE alone is not repeated in doubt, because a late copy would announce a taken slot (RFC 1047)."""
-    given_up = [key for key in templates._by_key if not templates.find(key).repeats_in_doubt]
+    given_up = [template.key for template in templates if not template.repeats_in_doubt]
 
     assert given_up == ["SPOT_AVAILABLE"]
 
 
-@pytest.mark.parametrize("choice", [None, "", "maybe", "Repeat", "repeat\nrepeat", "give  up"])
-def test_a_template_without_a_valid_choice_in_doubt_is_rejected(tmp_path: Path, choice: str | None) -> None:
-    """A missing or invalid `in_doubt.txt` is rejected with an error that names the template."""
-    write_template(tmp_path, "UNDECIDED", choice=choice)
+DURATION = 'must be a duration such as "30 minutes" or "7 days", or "ever"'
 
-    with pytest.raises(ValueError, match=r'^Template UNDECIDED: in_doubt\.txt must contain "repeat" or "give up"\.$'):
+
+@pytest.mark.parametrize(
+    ("before", "after", "reason"),
+    [
+        ('"repeat"', '"maybe"', "in_doubt: must be 'repeat' or 'give up'."),
+        ('"repeat"', '"Repeat"', "in_doubt: must be 'repeat' or 'give up'."),
+        ('in_doubt = "repeat"', "", "in_doubt: Field required."),
+        *(
+            ('"ever"', f'"{lifetime}"', f"lifetime: {DURATION}.")
+            for lifetime in ("", "soon", "0 days", "1.5 hours", "-1 days", "2 weeks", "1 day\\n1 day")
+        ),
+        ('"ever"', "7", f"lifetime: {DURATION}."),
+        ('lifetime = "ever"', "", "lifetime: Field required."),
+        (
+            '"bookings"',
+            '"gossip"',
+            "category: must be 'bookings', 'payments', 'security', 'reminders' or 'waiting_list'.",
+        ),
+        ('category = "bookings"', "", "category: Field required."),
+        ("[example]", 'colour = "red"\n[example]', "colour: Extra inputs are not permitted."),
+        ("[example]", "[example]\ncredits = 40", "example.credits: must be a valid string."),
+    ],
+)
+def test_invalid_settings_of_a_template_are_rejected(tmp_path: Path, before: str, after: str, reason: str) -> None:
+    """A missing, unknown or invalid setting is rejected with an error that names the template and the setting."""
+    write_template(tmp_path, "UNDECIDED", settings=SETTINGS.replace(before, after))
+
+    with pytest.raises(ValueError, match="^" + re.escape(f"Template UNDECIDED: template.toml: {reason}") + "$"):
+        Templates(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"), [(None, "template.toml is missing."), ("category =", "template.toml is not TOML: ")]
+)
+def test_a_template_without_settings_is_rejected(tmp_path: Path, settings: str | None, reason: str) -> None:
+    """A missing or malformed `template.toml` is rejected with an error that names the template."""
+    write_template(tmp_path, "UNDECIDED", settings=settings)
+
+    with pytest.raises(ValueError, match="^" + re.escape(f"Template UNDECIDED: {reason}")):
+        Templates(tmp_path)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_template_without_one_of_its_parts_is_rejected(tmp_path: Path, part: str) -> None:
+    """A template that lacks its subject, its text or its HTML is rejected with an error that names it."""
+    write_template(tmp_path, "HALF")
+    (tmp_path / "HALF" / part).unlink()
+
+    with pytest.raises(ValueError, match=f"^Template HALF: {re.escape(part)} is missing\\.$"):
         Templates(tmp_path)
 
 
@@ -130,7 +189,7 @@ async def test_an_invalid_template_stops_the_start(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid template stops the service at its start with SettingsError."""
-    write_template(tmp_path / "templates", "UNDECIDED", choice="perhaps")
+    write_template(tmp_path / "templates", "UNDECIDED", settings="")
     monkeypatch.setattr(app, "TEMPLATES", tmp_path / "templates")
 
     with pytest.raises(SettingsError, match=r"^Template UNDECIDED: "):

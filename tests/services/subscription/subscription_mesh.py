@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -42,7 +42,11 @@ if TYPE_CHECKING:
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
     from tests.support.serving import MeshForTests
 
-SERVICES = {each.SERVICE.name: each.SERVICE for each in (user, payment, communication, subscription)}
+# One process serves all of them, so only the subscription service may listen at HTTP_ADDRESS.
+SERVICES = {
+    each.name: each
+    for each in (user.SERVICE, payment.SERVICE, replace(communication.SERVICE, http=None), subscription.SERVICE)
+}
 # £39.00 a month for 40 credits, without a trial; £89.00 for 100, after a trial of 14 days.
 FOUR_HOURS = "01980000-0000-7000-8000-000000000004"
 TEN_HOURS = "01980000-0000-7000-8000-00000000000a"

@@ -44,6 +44,7 @@ async def test_a_user_is_added_and_found(users: UserServiceAsyncStub) -> None:
         time_zone="Europe/London",
         create_time=created.create_time,
         update_time=created.create_time,
+        etag=created.etag,
     )
 
 

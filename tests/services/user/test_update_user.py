@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contracts.errors import EmailTaken, InvalidRequest, UserNotFound
+from contracts.errors import EmailTaken, EtagMismatch, InvalidRequest, UserNotFound
 from solo60.user.v1.user_pb2 import (
     ROLE_ADMIN,
+    ROLE_OWNER,
     USER_STATE_ACTIVE,
     USER_STATE_DELETED,
     USER_STATE_SUSPENDED,
@@ -35,6 +36,7 @@ async def test_only_the_fields_in_the_mask_change(users: UserServiceAsyncStub) -
     expected.CopyFrom(user)
     expected.display_name = "Countess"
     expected.update_time.CopyFrom(after.update_time)
+    expected.etag = after.etag
     assert after == expected
     assert after.update_time.ToNanoseconds() > user.update_time.ToNanoseconds()
     assert await get_user(users, user) == after
@@ -55,7 +57,8 @@ async def test_all_fields_can_change_at_once(users: UserServiceAsyncStub) -> Non
 
     after = await update_user(users, user, **new)
 
-    assert after == User(user_id=user.user_id, create_time=user.create_time, update_time=after.update_time, **new)
+    set_by_service = {"create_time": user.create_time, "update_time": after.update_time, "etag": after.etag}
+    assert after == User(user_id=user.user_id, **set_by_service, **new)
     assert await get_user(users, user) == after
 
 
@@ -221,3 +224,45 @@ async def test_an_invalid_change_names_its_field(
 
     assert field in fields_of(refusal.value)
     assert await get_user(users, user) == user
+
+
+async def test_an_update_with_an_outdated_etag_changes_nothing(users: UserServiceAsyncStub) -> None:
+    """Of two updates with the etag that both have read, the later one fails with ETAG_MISMATCH (AIP-154)."""
+    user = await add_user(users)
+    await users.UpdateUser(update_request(user, "roles", roles=[ROLE_ADMIN], etag=user.etag))
+
+    with pytest.raises(EtagMismatch):
+        await users.UpdateUser(update_request(user, "roles", roles=[ROLE_OWNER], etag=user.etag))
+
+    after = await get_user(users, user)
+    assert list(after.roles) == [ROLE_ADMIN]
+    assert after.etag != user.etag
+    assert (await update_user(users, after, "display_name", display_name="Grace", etag=after.etag)).etag != after.etag
+
+
+async def test_one_of_twenty_concurrent_updates_with_one_etag_wins(users: UserServiceAsyncStub) -> None:
+    """Of twenty concurrent updates with the same etag one succeeds, and nineteen fail with ETAG_MISMATCH."""
+    user = await add_user(users)
+    requests = [update_request(user, "display_name", display_name=f"Ada {n}", etag=user.etag) for n in range(20)]
+
+    answers = await asyncio.gather(*map(users.UpdateUser, requests), return_exceptions=True)
+
+    assert sum(isinstance(answer, EtagMismatch) for answer in answers) == 19
+
+
+async def test_a_repeated_update_with_its_first_etag_succeeds(users: UserServiceAsyncStub) -> None:
+    """An automatic retry of an update that was applied gets the same answer, although its etag is outdated."""
+    user = await add_user(users)
+    request = update_request(user, "display_name", display_name="Grace", etag=user.etag)
+
+    assert await users.UpdateUser(request) == await users.UpdateUser(request)
+
+
+async def test_a_malformed_etag_is_rejected(users: UserServiceAsyncStub) -> None:
+    """An etag that the service cannot have issued is an invalid request, not a mismatch."""
+    user = await add_user(users)
+
+    with pytest.raises(InvalidRequest) as refusal:
+        await users.UpdateUser(update_request(user, "display_name", display_name="Grace", etag='W/"1"'))
+
+    assert fields_of(refusal.value) == ["user.etag"]

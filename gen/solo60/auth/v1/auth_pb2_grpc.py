@@ -114,6 +114,16 @@ class AuthServiceStub:
                 request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.SerializeToString,
                 response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/OnUserErased',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
+        self.EraseAddress = channel.unary_unary(
+                '/solo60.auth.v1.AuthService/EraseAddress',
+                request_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressRequest.SerializeToString,
+                response_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressResponse.FromString,
+                _registered_method=True)
 
 
 class AuthServiceServicer:
@@ -254,6 +264,21 @@ class AuthServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Deletes the password, the codes and the known sources of an erased user, and ends all log-ins, as OnUserLeft does.
+        Then erases the stored answers about the user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAddress(self, request, context):
+        """Deletes the failed log-ins and the stored requests with this email address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AuthServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -331,6 +356,16 @@ def add_AuthServiceServicer_to_server(servicer, server):
                     servicer.OnUserLeft,
                     request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.FromString,
                     response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.SerializeToString,
+            ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'EraseAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAddress,
+                    request_deserializer=solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressRequest.FromString,
+                    response_serializer=solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -743,6 +778,60 @@ class AuthService:
             '/solo60.auth.v1.AuthService/OnUserLeft',
             solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftRequest.SerializeToString,
             solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserLeftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/OnUserErased',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.auth.v1.AuthService/EraseAddress',
+            solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressRequest.SerializeToString,
+            solo60_dot_auth_dot_v1_dot_auth__pb2.EraseAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,

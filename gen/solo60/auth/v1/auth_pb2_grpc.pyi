@@ -105,6 +105,12 @@ class AuthServiceStub:
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_auth_pb2.OnUserLeftRequest, _auth_pb2.OnUserLeftResponse]
     """Deletes the password and the codes of a user who has left, and ends all log-ins."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_auth_pb2.OnUserErasedRequest, _auth_pb2.OnUserErasedResponse]
+    """Deletes the password, the codes and the known sources of an erased user, and ends all log-ins, as OnUserLeft does.
+    Then erases the stored answers about the user.
+    """
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_auth_pb2.EraseAddressRequest, _auth_pb2.EraseAddressResponse]
+    """Deletes the failed log-ins and the stored requests with this email address."""
 
 @_typing.type_check_only
 class AuthServiceAsyncStub(AuthServiceStub):
@@ -183,6 +189,12 @@ class AuthServiceAsyncStub(AuthServiceStub):
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_auth_pb2.OnUserLeftRequest, _auth_pb2.OnUserLeftResponse]  # type: ignore[assignment]
     """Deletes the password and the codes of a user who has left, and ends all log-ins."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_auth_pb2.OnUserErasedRequest, _auth_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Deletes the password, the codes and the known sources of an erased user, and ends all log-ins, as OnUserLeft does.
+    Then erases the stored answers about the user.
+    """
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_auth_pb2.EraseAddressRequest, _auth_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Deletes the failed log-ins and the stored requests with this email address."""
 
 class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     """Signs users up, logs them in, and verifies their tokens. Passwords, codes and refresh tokens are stored only as
@@ -348,5 +360,23 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_auth_pb2.OnUserLeftResponse, _abc.Awaitable[_auth_pb2.OnUserLeftResponse]]:
         """Deletes the password and the codes of a user who has left, and ends all log-ins."""
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _auth_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.OnUserErasedResponse, _abc.Awaitable[_auth_pb2.OnUserErasedResponse]]:
+        """Deletes the password, the codes and the known sources of an erased user, and ends all log-ins, as OnUserLeft does.
+        Then erases the stored answers about the user.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _auth_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_auth_pb2.EraseAddressResponse, _abc.Awaitable[_auth_pb2.EraseAddressResponse]]:
+        """Deletes the failed log-ins and the stored requests with this email address."""
 
 def add_AuthServiceServicer_to_server(servicer: AuthServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

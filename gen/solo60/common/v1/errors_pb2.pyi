@@ -77,6 +77,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another user has this email address."""
     ERROR_REASON_USER_NOT_ACTIVE: _ErrorReason.ValueType  # 102
     """The user is suspended or deleted."""
+    ERROR_REASON_USER_ERASED: _ErrorReason.ValueType  # 103
+    """The user is erased, and can never change again."""
     ERROR_REASON_GYM_NOT_FOUND: _ErrorReason.ValueType  # 200
     """Gyms.
 
@@ -166,6 +168,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The message has not failed, so there is nothing to retry."""
     ERROR_REASON_MESSAGE_REFUSED: _ErrorReason.ValueType  # 604
     """The mail server permanently rejected the message, or the message expired before it was sent."""
+    ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: _ErrorReason.ValueType  # 605
+    """The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
     ERROR_REASON_CREDENTIALS_INVALID: _ErrorReason.ValueType  # 700
     """Identity.
 
@@ -243,6 +247,8 @@ ERROR_REASON_EMAIL_TAKEN: ErrorReason.ValueType  # 101
 """Another user has this email address."""
 ERROR_REASON_USER_NOT_ACTIVE: ErrorReason.ValueType  # 102
 """The user is suspended or deleted."""
+ERROR_REASON_USER_ERASED: ErrorReason.ValueType  # 103
+"""The user is erased, and can never change again."""
 ERROR_REASON_GYM_NOT_FOUND: ErrorReason.ValueType  # 200
 """Gyms.
 
@@ -332,6 +338,8 @@ ERROR_REASON_MESSAGE_NOT_RETRYABLE: ErrorReason.ValueType  # 603
 """The message has not failed, so there is nothing to retry."""
 ERROR_REASON_MESSAGE_REFUSED: ErrorReason.ValueType  # 604
 """The mail server permanently rejected the message, or the message expired before it was sent."""
+ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: ErrorReason.ValueType  # 605
+"""The token of an unsubscribe link was not issued by this service, or its secret is no longer in use."""
 ERROR_REASON_CREDENTIALS_INVALID: ErrorReason.ValueType  # 700
 """Identity.
 

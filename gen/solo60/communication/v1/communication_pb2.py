@@ -23,12 +23,14 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
+from solo60.user.v1 import events_pb2 as solo60_dot_user_dot_v1_dot_events__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+solo60/communication/v1/communication.proto\x12\x17solo60.communication.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"j\n\tRecipient\x12&\n\x05\x65mail\x18\x01 \x01(\tB\x10\xbaH\tr\x07\x18\xfe\x01\xf8\xa9\x1d\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x35\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x12\xbaH\x0br\x06\x18\x64\xe8\xa9\x1d\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x0b\x64isplayName\"\xb4\x04\n\x07Message\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12J\n\x06status\x18\x03 \x01(\x0e\x32&.solo60.communication.v1.MessageStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12+\n\nlast_error\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x37\n\tsend_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08sendTime\x12\x38\n\x10\x65mail_message_id\x18\x08 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xfe\x01\xe0\xa9\x1d\x01R\x0e\x65mailMessageId\x12+\n\x12may_have_been_sent\x18\t \x01(\x08R\x0fmayHaveBeenSent\x12;\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\xea\x02\n\x10SendEmailRequest\x12H\n\trecipient\x18\x01 \x01(\x0b\x32\".solo60.communication.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x8b\x01\n\tvariables\x18\x03 \x03(\x0b\x32\x38.solo60.communication.v1.SendEmailRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"v\n\x11SendEmailResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12\x38\n\x10\x65mail_message_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xfe\x01\xe0\xa9\x1d\x01R\x0e\x65mailMessageId\"\xa0\x03\n\x15SendEmailAsyncRequest\x12H\n\trecipient\x18\x01 \x01(\x0b\x32\".solo60.communication.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x90\x01\n\tvariables\x18\x03 \x03(\x0b\x32=.solo60.communication.v1.SendEmailAsyncRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x12*\n\nmessage_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tmessageId\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"A\n\x16SendEmailAsyncResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\x85\x03\n\x1dSendSystemNotificationRequest\x12I\n\x08\x61udience\x18\x01 \x01(\x0e\x32!.solo60.communication.v1.AudienceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08\x61udience\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x98\x01\n\tvariables\x18\x03 \x03(\x0b\x32\x45.solo60.communication.v1.SendSystemNotificationRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"I\n\x1eSendSystemNotificationResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x12GetMessageResponse\x12\x42\n\x07message\x18\x01 \x01(\x0b\x32 .solo60.communication.v1.MessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"n\n\x19ListFailedMessagesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x9a\x01\n\x1aListFailedMessagesResponse\x12\x46\n\x08messages\x18\x01 \x03(\x0b\x32 .solo60.communication.v1.MessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"Z\n\x14RetryMessageResponse\x12\x42\n\x07message\x18\x01 \x01(\x0b\x32 .solo60.communication.v1.MessageB\x06\xbaH\x03\xc8\x01\x01R\x07message*\xcf\x01\n\rMessageStatus\x12\x1e\n\x1aMESSAGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATUS_QUEUED\x10\x01\x12\x1a\n\x16MESSAGE_STATUS_SENDING\x10\x02\x12\x17\n\x13MESSAGE_STATUS_SENT\x10\x03\x12\x19\n\x15MESSAGE_STATUS_FAILED\x10\x04\x12\x17\n\x13MESSAGE_STATUS_DEAD\x10\x05\x12\x1a\n\x16MESSAGE_STATUS_EXPIRED\x10\x06*Q\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_ADMINS\x10\x01\x12\x16\n\x12\x41UDIENCE_OPERATORS\x10\x02\x32\xd9\x07\n\x14\x43ommunicationService\x12\x8e\x01\n\tSendEmail\x12).solo60.communication.v1.SendEmailRequest\x1a*.solo60.communication.v1.SendEmailResponse\"*\xe2\xa9\x1d&\n\x02\x08\x1e\x12\x02\x08\x03\"\x12\x63ommunication.send8\x01J\x06\xd9\x04\xda\x04\xdc\x04\x12\x9d\x01\n\x0eSendEmailAsync\x12..solo60.communication.v1.SendEmailAsyncRequest\x1a/.solo60.communication.v1.SendEmailAsyncResponse\"*\xe2\xa9\x1d&\n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.send0\x03\x38\x01J\x04\xd9\x04\xda\x04\x12\xb3\x01\n\x16SendSystemNotification\x12\x36.solo60.communication.v1.SendSystemNotificationRequest\x1a\x37.solo60.communication.v1.SendSystemNotificationResponse\"(\xe2\xa9\x1d$\n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.send8\x01J\x04\xd9\x04\xda\x04\x12\x8e\x01\n\nGetMessage\x12*.solo60.communication.v1.GetMessageRequest\x1a+.solo60.communication.v1.GetMessageResponse\"\'\x90\x02\x01\xe2\xa9\x1d \n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.readJ\x02\xd8\x04\x12\xa5\x01\n\x12ListFailedMessages\x12\x32.solo60.communication.v1.ListFailedMessagesRequest\x1a\x33.solo60.communication.v1.ListFailedMessagesResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x15\x63ommunication.operate\x12\x98\x01\n\x0cRetryMessage\x12,.solo60.communication.v1.RetryMessageRequest\x1a-.solo60.communication.v1.RetryMessageResponse\"+\xe2\xa9\x1d\'\n\x02\x08\x05\x12\x02\x08\x03\"\x15\x63ommunication.operate8\x01J\x04\xd8\x04\xdb\x04\x1a\x06\xf8\xa9\x1d\x89\x87\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n+solo60/communication/v1/communication.proto\x12\x17solo60.communication.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\x1a\x1bsolo60/user/v1/events.proto\"\x90\x01\n\tRecipient\x12&\n\x05\x65mail\x18\x01 \x01(\tB\x10\xbaH\tr\x07\x18\xfe\x01\xf8\xa9\x1d\x01\xe8\xa9\x1d\x01R\x05\x65mail\x12\x35\n\x0c\x64isplay_name\x18\x02 \x01(\tB\x12\xbaH\x0br\x06\x18\x64\xe8\xa9\x1d\x01\xd8\x01\x01\xe8\xa9\x1d\x01R\x0b\x64isplayName\x12$\n\x07user_id\x18\x03 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x06userId\"\xb4\x04\n\x07Message\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12J\n\x06status\x18\x03 \x01(\x0e\x32&.solo60.communication.v1.MessageStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x04 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12+\n\nlast_error\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xe0\xa9\x1d\x01R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x37\n\tsend_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x08sendTime\x12\x38\n\x10\x65mail_message_id\x18\x08 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xfe\x01\xe0\xa9\x1d\x01R\x0e\x65mailMessageId\x12+\n\x12may_have_been_sent\x18\t \x01(\x08R\x0fmayHaveBeenSent\x12;\n\x0b\x65xpire_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nexpireTime\"\x9f\x03\n\x10SendEmailRequest\x12H\n\trecipient\x18\x01 \x01(\x0b\x32\".solo60.communication.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x8b\x01\n\tvariables\x18\x03 \x03(\x0b\x32\x38.solo60.communication.v1.SendEmailRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x12\x33\n\x0fsubject_user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\rsubjectUserId\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"v\n\x11SendEmailResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12\x38\n\x10\x65mail_message_id\x18\x02 \x01(\tB\x0e\xbaH\x0br\t\x10\x01\x18\xfe\x01\xe0\xa9\x1d\x01R\x0e\x65mailMessageId\"\xd5\x03\n\x15SendEmailAsyncRequest\x12H\n\trecipient\x18\x01 \x01(\x0b\x32\".solo60.communication.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x90\x01\n\tvariables\x18\x03 \x03(\x0b\x32=.solo60.communication.v1.SendEmailAsyncRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x12\x33\n\x0fsubject_user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\rsubjectUserId\x12*\n\nmessage_id\x18\n \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\tmessageId\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"A\n\x16SendEmailAsyncResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\xba\x03\n\x1dSendSystemNotificationRequest\x12I\n\x08\x61udience\x18\x01 \x01(\x0e\x32!.solo60.communication.v1.AudienceB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x08\x61udience\x12@\n\x0ctemplate_key\x18\x02 \x01(\tB\x1d\xbaH\x1ar\x18\x32\x16^[A-Z][A-Z0-9_]{2,63}$R\x0btemplateKey\x12\x98\x01\n\tvariables\x18\x03 \x03(\x0b\x32\x45.solo60.communication.v1.SendSystemNotificationRequest.VariablesEntryB3\xbaH,\x9a\x01)\x10\x32\"\x1ar\x18\x32\x16^[a-z][a-z0-9_]{0,63}$*\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\tvariables\x12\x33\n\x0fsubject_user_id\x18\x04 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\rsubjectUserId\x1a<\n\x0eVariablesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"I\n\x1eSendSystemNotificationResponse\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x12GetMessageResponse\x12\x42\n\x07message\x18\x01 \x01(\x0b\x32 .solo60.communication.v1.MessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"n\n\x19ListFailedMessagesRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x9a\x01\n\x1aListFailedMessagesResponse\x12\x46\n\x08messages\x18\x01 \x03(\x0b\x32 .solo60.communication.v1.MessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"Z\n\x14RetryMessageResponse\x12\x42\n\x07message\x18\x01 \x01(\x0b\x32 .solo60.communication.v1.MessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"O\n\x13OnUserErasedRequest\x12\x38\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1a.solo60.user.v1.UserErasedB\x06\xbaH\x03\xc8\x01\x01R\x05\x65vent\"\x16\n\x14OnUserErasedResponse\"?\n\x13\x45raseAddressRequest\x12(\n\x05\x65mail\x18\x01 \x01(\tB\x12\xbaH\x0br\t\x10\x01\x18\xfe\x01\xe0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x05\x65mail\"\x16\n\x14\x45raseAddressResponse\"\xdb\x01\n\x17NotificationPreferences\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1c\n\treminders\x18\x02 \x01(\x08R\treminders\x12!\n\x0cwaiting_list\x18\x03 \x01(\x08R\x0bwaitingList\x12\x1f\n\x04\x65tag\x18\x04 \x01(\tB\x0b\xbaH\x08r\x06\x18@\xe0\xa9\x1d\x01R\x04\x65tag\x12;\n\x0bupdate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\"F\n!GetNotificationPreferencesRequest\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\"\x80\x01\n\"GetNotificationPreferencesResponse\x12Z\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x30.solo60.communication.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01R\x0bpreferences\"\x89\x03\n$UpdateNotificationPreferencesRequest\x12Z\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x30.solo60.communication.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01R\x0bpreferences\x12\x84\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xc6\x01\xbaH\xc2\x01\xba\x01\x9f\x01\n\x18update_mask.whole_fields\x12?update_mask must name at least one field, and only whole fields\x1a\x42this.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\xc8\x01\x01\xe2\x01\x19\x12\treminders\x12\x0cwaiting_listR\nupdateMask\"\x83\x01\n%UpdateNotificationPreferencesResponse\x12Z\n\x0bpreferences\x18\x01 \x01(\x0b\x32\x30.solo60.communication.v1.NotificationPreferencesB\x06\xbaH\x03\xc8\x01\x01R\x0bpreferences\"N\n\x12UnsubscribeRequest\x12\x38\n\x05token\x18\x01 \x01(\tB\"\xbaH\x1br\x19\x32\x17^[A-Za-z0-9_-]{16,128}$\xe8\xa9\x1d\x01R\x05token\"\x15\n\x13UnsubscribeResponse*\xee\x01\n\rMessageStatus\x12\x1e\n\x1aMESSAGE_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15MESSAGE_STATUS_QUEUED\x10\x01\x12\x1a\n\x16MESSAGE_STATUS_SENDING\x10\x02\x12\x17\n\x13MESSAGE_STATUS_SENT\x10\x03\x12\x19\n\x15MESSAGE_STATUS_FAILED\x10\x04\x12\x17\n\x13MESSAGE_STATUS_DEAD\x10\x05\x12\x1a\n\x16MESSAGE_STATUS_EXPIRED\x10\x06\x12\x1d\n\x19MESSAGE_STATUS_SUPPRESSED\x10\x07*Q\n\x08\x41udience\x12\x18\n\x14\x41UDIENCE_UNSPECIFIED\x10\x00\x12\x13\n\x0f\x41UDIENCE_ADMINS\x10\x01\x12\x16\n\x12\x41UDIENCE_OPERATORS\x10\x02\x32\xec\x0e\n\x14\x43ommunicationService\x12\x8e\x01\n\tSendEmail\x12).solo60.communication.v1.SendEmailRequest\x1a*.solo60.communication.v1.SendEmailResponse\"*\xe2\xa9\x1d&\n\x02\x08\x1e\x12\x02\x08\x03\"\x12\x63ommunication.send8\x01J\x06\xd9\x04\xda\x04\xdc\x04\x12\x9d\x01\n\x0eSendEmailAsync\x12..solo60.communication.v1.SendEmailAsyncRequest\x1a/.solo60.communication.v1.SendEmailAsyncResponse\"*\xe2\xa9\x1d&\n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.send0\x03\x38\x01J\x04\xd9\x04\xda\x04\x12\xb3\x01\n\x16SendSystemNotification\x12\x36.solo60.communication.v1.SendSystemNotificationRequest\x1a\x37.solo60.communication.v1.SendSystemNotificationResponse\"(\xe2\xa9\x1d$\n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.send8\x01J\x04\xd9\x04\xda\x04\x12\x8e\x01\n\nGetMessage\x12*.solo60.communication.v1.GetMessageRequest\x1a+.solo60.communication.v1.GetMessageResponse\"\'\x90\x02\x01\xe2\xa9\x1d \n\x02\x08\x02\x12\x02\x08\x03\"\x12\x63ommunication.readJ\x02\xd8\x04\x12\xa5\x01\n\x12ListFailedMessages\x12\x32.solo60.communication.v1.ListFailedMessagesRequest\x1a\x33.solo60.communication.v1.ListFailedMessagesResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x02\x12\x02\x08\x03\"\x15\x63ommunication.operate\x12\x98\x01\n\x0cRetryMessage\x12,.solo60.communication.v1.RetryMessageRequest\x1a-.solo60.communication.v1.RetryMessageResponse\"+\xe2\xa9\x1d\'\n\x02\x08\x05\x12\x02\x08\x03\"\x15\x63ommunication.operate8\x01J\x04\xd8\x04\xdb\x04\x12\xa8\x01\n\x0cOnUserErased\x12,.solo60.communication.v1.OnUserErasedRequest\x1a-.solo60.communication.v1.OnUserErasedResponse\";\x90\x02\x02\xe2\xa9\x1d\x34\n\x02\x08\n\"\x13\x63ommunication.reactj\x19solo60.user.v1.UserErased\x12\x8d\x01\n\x0c\x45raseAddress\x12,.solo60.communication.v1.EraseAddressRequest\x1a-.solo60.communication.v1.EraseAddressResponse\" \x90\x02\x02\xe2\xa9\x1d\x19\n\x02\x08\x05\"\x13\x63ommunication.react\x12\xba\x01\n\x1aGetNotificationPreferences\x12:.solo60.communication.v1.GetNotificationPreferencesRequest\x1a;.solo60.communication.v1.GetNotificationPreferencesResponse\"#\x90\x02\x01\xe2\xa9\x1d\x1c\n\x02\x08\x01\x12\x02\x08\x03\"\x12\x63ommunication.read\x12\xc7\x01\n\x1dUpdateNotificationPreferences\x12=.solo60.communication.v1.UpdateNotificationPreferencesRequest\x1a>.solo60.communication.v1.UpdateNotificationPreferencesResponse\"\'\xe2\xa9\x1d#\n\x02\x08\x02\x12\x02\x08\x03\"\x13\x63ommunication.write8\x01J\x02\x84\x07\x12\x92\x01\n\x0bUnsubscribe\x12+.solo60.communication.v1.UnsubscribeRequest\x1a,.solo60.communication.v1.UnsubscribeResponse\"(\x90\x02\x02\xe2\xa9\x1d!\n\x02\x08\x02\x12\x02\x08\x03\"\x13\x63ommunication.writeJ\x02\xdd\x04\x1a\x42\xf8\xa9\x1d\x89\x87\x03\x82\xaa\x1d\x38solo60.communication.v1.CommunicationService/Unsubscribeb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,6 +41,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECIPIENT'].fields_by_name['email']._serialized_options = b'\272H\tr\007\030\376\001\370\251\035\001\350\251\035\001'
   _globals['_RECIPIENT'].fields_by_name['display_name']._loaded_options = None
   _globals['_RECIPIENT'].fields_by_name['display_name']._serialized_options = b'\272H\013r\006\030d\350\251\035\001\330\001\001\350\251\035\001'
+  _globals['_RECIPIENT'].fields_by_name['user_id']._loaded_options = None
+  _globals['_RECIPIENT'].fields_by_name['user_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_MESSAGE'].fields_by_name['message_id']._loaded_options = None
   _globals['_MESSAGE'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_MESSAGE'].fields_by_name['template_key']._loaded_options = None
@@ -61,6 +65,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDEMAILREQUEST'].fields_by_name['template_key']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{2,63}$'
   _globals['_SENDEMAILREQUEST'].fields_by_name['variables']._loaded_options = None
   _globals['_SENDEMAILREQUEST'].fields_by_name['variables']._serialized_options = b'\272H,\232\001)\0202\"\032r\0302\026^[a-z][a-z0-9_]{0,63}$*\tr\007\030\320\017\360\251\035\001\350\251\035\001'
+  _globals['_SENDEMAILREQUEST'].fields_by_name['subject_user_id']._loaded_options = None
+  _globals['_SENDEMAILREQUEST'].fields_by_name['subject_user_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SENDEMAILRESPONSE'].fields_by_name['message_id']._loaded_options = None
   _globals['_SENDEMAILRESPONSE'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_SENDEMAILRESPONSE'].fields_by_name['email_message_id']._loaded_options = None
@@ -73,6 +79,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['template_key']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{2,63}$'
   _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['variables']._loaded_options = None
   _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['variables']._serialized_options = b'\272H,\232\001)\0202\"\032r\0302\026^[a-z][a-z0-9_]{0,63}$*\tr\007\030\320\017\360\251\035\001\350\251\035\001'
+  _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['subject_user_id']._loaded_options = None
+  _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['subject_user_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['message_id']._loaded_options = None
   _globals['_SENDEMAILASYNCREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SENDEMAILASYNCRESPONSE'].fields_by_name['message_id']._loaded_options = None
@@ -85,6 +93,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SENDSYSTEMNOTIFICATIONREQUEST'].fields_by_name['template_key']._serialized_options = b'\272H\032r\0302\026^[A-Z][A-Z0-9_]{2,63}$'
   _globals['_SENDSYSTEMNOTIFICATIONREQUEST'].fields_by_name['variables']._loaded_options = None
   _globals['_SENDSYSTEMNOTIFICATIONREQUEST'].fields_by_name['variables']._serialized_options = b'\272H,\232\001)\0202\"\032r\0302\026^[a-z][a-z0-9_]{0,63}$*\tr\007\030\320\017\360\251\035\001\350\251\035\001'
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST'].fields_by_name['subject_user_id']._loaded_options = None
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST'].fields_by_name['subject_user_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_SENDSYSTEMNOTIFICATIONRESPONSE'].fields_by_name['message_id']._loaded_options = None
   _globals['_SENDSYSTEMNOTIFICATIONRESPONSE'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GETMESSAGEREQUEST'].fields_by_name['message_id']._loaded_options = None
@@ -103,8 +113,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RETRYMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_RETRYMESSAGERESPONSE'].fields_by_name['message']._loaded_options = None
   _globals['_RETRYMESSAGERESPONSE'].fields_by_name['message']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ONUSERERASEDREQUEST'].fields_by_name['event']._loaded_options = None
+  _globals['_ONUSERERASEDREQUEST'].fields_by_name['event']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_ERASEADDRESSREQUEST'].fields_by_name['email']._loaded_options = None
+  _globals['_ERASEADDRESSREQUEST'].fields_by_name['email']._serialized_options = b'\272H\013r\t\020\001\030\376\001\340\251\035\001\350\251\035\001'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['user_id']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['etag']._loaded_options = None
+  _globals['_NOTIFICATIONPREFERENCES'].fields_by_name['etag']._serialized_options = b'\272H\010r\006\030@\340\251\035\001'
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._loaded_options = None
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE'].fields_by_name['preferences']._loaded_options = None
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['preferences']._loaded_options = None
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\302\001\272\001\237\001\n\030update_mask.whole_fields\022?update_mask must name at least one field, and only whole fields\032Bthis.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\310\001\001\342\001\031\022\treminders\022\014waiting_list'
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE'].fields_by_name['preferences']._loaded_options = None
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE'].fields_by_name['preferences']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._loaded_options = None
+  _globals['_UNSUBSCRIBEREQUEST'].fields_by_name['token']._serialized_options = b'\272H\033r\0312\027^[A-Za-z0-9_-]{16,128}$\350\251\035\001'
   _globals['_COMMUNICATIONSERVICE']._loaded_options = None
-  _globals['_COMMUNICATIONSERVICE']._serialized_options = b'\370\251\035\211\207\003'
+  _globals['_COMMUNICATIONSERVICE']._serialized_options = b'\370\251\035\211\207\003\202\252\0358solo60.communication.v1.CommunicationService/Unsubscribe'
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['SendEmail']._loaded_options = None
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['SendEmail']._serialized_options = b'\342\251\035&\n\002\010\036\022\002\010\003\"\022communication.send8\001J\006\331\004\332\004\334\004'
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['SendEmailAsync']._loaded_options = None
@@ -117,44 +147,76 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['ListFailedMessages']._serialized_options = b'\220\002\001\342\251\035\037\n\002\010\002\022\002\010\003\"\025communication.operate'
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['RetryMessage']._loaded_options = None
   _globals['_COMMUNICATIONSERVICE'].methods_by_name['RetryMessage']._serialized_options = b'\342\251\035\'\n\002\010\005\022\002\010\003\"\025communication.operate8\001J\004\330\004\333\004'
-  _globals['_MESSAGESTATUS']._serialized_start=2883
-  _globals['_MESSAGESTATUS']._serialized_end=3090
-  _globals['_AUDIENCE']._serialized_start=3092
-  _globals['_AUDIENCE']._serialized_end=3173
-  _globals['_RECIPIENT']._serialized_start=192
-  _globals['_RECIPIENT']._serialized_end=298
-  _globals['_MESSAGE']._serialized_start=301
-  _globals['_MESSAGE']._serialized_end=865
-  _globals['_SENDEMAILREQUEST']._serialized_start=868
-  _globals['_SENDEMAILREQUEST']._serialized_end=1230
-  _globals['_SENDEMAILREQUEST_VARIABLESENTRY']._serialized_start=1170
-  _globals['_SENDEMAILREQUEST_VARIABLESENTRY']._serialized_end=1230
-  _globals['_SENDEMAILRESPONSE']._serialized_start=1232
-  _globals['_SENDEMAILRESPONSE']._serialized_end=1350
-  _globals['_SENDEMAILASYNCREQUEST']._serialized_start=1353
-  _globals['_SENDEMAILASYNCREQUEST']._serialized_end=1769
-  _globals['_SENDEMAILASYNCREQUEST_VARIABLESENTRY']._serialized_start=1170
-  _globals['_SENDEMAILASYNCREQUEST_VARIABLESENTRY']._serialized_end=1230
-  _globals['_SENDEMAILASYNCRESPONSE']._serialized_start=1771
-  _globals['_SENDEMAILASYNCRESPONSE']._serialized_end=1836
-  _globals['_SENDSYSTEMNOTIFICATIONREQUEST']._serialized_start=1839
-  _globals['_SENDSYSTEMNOTIFICATIONREQUEST']._serialized_end=2228
-  _globals['_SENDSYSTEMNOTIFICATIONREQUEST_VARIABLESENTRY']._serialized_start=1170
-  _globals['_SENDSYSTEMNOTIFICATIONREQUEST_VARIABLESENTRY']._serialized_end=1230
-  _globals['_SENDSYSTEMNOTIFICATIONRESPONSE']._serialized_start=2230
-  _globals['_SENDSYSTEMNOTIFICATIONRESPONSE']._serialized_end=2303
-  _globals['_GETMESSAGEREQUEST']._serialized_start=2305
-  _globals['_GETMESSAGEREQUEST']._serialized_end=2365
-  _globals['_GETMESSAGERESPONSE']._serialized_start=2367
-  _globals['_GETMESSAGERESPONSE']._serialized_end=2455
-  _globals['_LISTFAILEDMESSAGESREQUEST']._serialized_start=2457
-  _globals['_LISTFAILEDMESSAGESREQUEST']._serialized_end=2567
-  _globals['_LISTFAILEDMESSAGESRESPONSE']._serialized_start=2570
-  _globals['_LISTFAILEDMESSAGESRESPONSE']._serialized_end=2724
-  _globals['_RETRYMESSAGEREQUEST']._serialized_start=2726
-  _globals['_RETRYMESSAGEREQUEST']._serialized_end=2788
-  _globals['_RETRYMESSAGERESPONSE']._serialized_start=2790
-  _globals['_RETRYMESSAGERESPONSE']._serialized_end=2880
-  _globals['_COMMUNICATIONSERVICE']._serialized_start=3176
-  _globals['_COMMUNICATIONSERVICE']._serialized_end=4161
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['OnUserErased']._loaded_options = None
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['OnUserErased']._serialized_options = b'\220\002\002\342\251\0354\n\002\010\n\"\023communication.reactj\031solo60.user.v1.UserErased'
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['EraseAddress']._loaded_options = None
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['EraseAddress']._serialized_options = b'\220\002\002\342\251\035\031\n\002\010\005\"\023communication.react'
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['GetNotificationPreferences']._loaded_options = None
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['GetNotificationPreferences']._serialized_options = b'\220\002\001\342\251\035\034\n\002\010\001\022\002\010\003\"\022communication.read'
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['UpdateNotificationPreferences']._loaded_options = None
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['UpdateNotificationPreferences']._serialized_options = b'\342\251\035#\n\002\010\002\022\002\010\003\"\023communication.write8\001J\002\204\007'
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['Unsubscribe']._loaded_options = None
+  _globals['_COMMUNICATIONSERVICE'].methods_by_name['Unsubscribe']._serialized_options = b'\220\002\002\342\251\035!\n\002\010\002\022\002\010\003\"\023communication.writeJ\002\335\004'
+  _globals['_MESSAGESTATUS']._serialized_start=4396
+  _globals['_MESSAGESTATUS']._serialized_end=4634
+  _globals['_AUDIENCE']._serialized_start=4636
+  _globals['_AUDIENCE']._serialized_end=4717
+  _globals['_RECIPIENT']._serialized_start=256
+  _globals['_RECIPIENT']._serialized_end=400
+  _globals['_MESSAGE']._serialized_start=403
+  _globals['_MESSAGE']._serialized_end=967
+  _globals['_SENDEMAILREQUEST']._serialized_start=970
+  _globals['_SENDEMAILREQUEST']._serialized_end=1385
+  _globals['_SENDEMAILREQUEST_VARIABLESENTRY']._serialized_start=1325
+  _globals['_SENDEMAILREQUEST_VARIABLESENTRY']._serialized_end=1385
+  _globals['_SENDEMAILRESPONSE']._serialized_start=1387
+  _globals['_SENDEMAILRESPONSE']._serialized_end=1505
+  _globals['_SENDEMAILASYNCREQUEST']._serialized_start=1508
+  _globals['_SENDEMAILASYNCREQUEST']._serialized_end=1977
+  _globals['_SENDEMAILASYNCREQUEST_VARIABLESENTRY']._serialized_start=1325
+  _globals['_SENDEMAILASYNCREQUEST_VARIABLESENTRY']._serialized_end=1385
+  _globals['_SENDEMAILASYNCRESPONSE']._serialized_start=1979
+  _globals['_SENDEMAILASYNCRESPONSE']._serialized_end=2044
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST']._serialized_start=2047
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST']._serialized_end=2489
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST_VARIABLESENTRY']._serialized_start=1325
+  _globals['_SENDSYSTEMNOTIFICATIONREQUEST_VARIABLESENTRY']._serialized_end=1385
+  _globals['_SENDSYSTEMNOTIFICATIONRESPONSE']._serialized_start=2491
+  _globals['_SENDSYSTEMNOTIFICATIONRESPONSE']._serialized_end=2564
+  _globals['_GETMESSAGEREQUEST']._serialized_start=2566
+  _globals['_GETMESSAGEREQUEST']._serialized_end=2626
+  _globals['_GETMESSAGERESPONSE']._serialized_start=2628
+  _globals['_GETMESSAGERESPONSE']._serialized_end=2716
+  _globals['_LISTFAILEDMESSAGESREQUEST']._serialized_start=2718
+  _globals['_LISTFAILEDMESSAGESREQUEST']._serialized_end=2828
+  _globals['_LISTFAILEDMESSAGESRESPONSE']._serialized_start=2831
+  _globals['_LISTFAILEDMESSAGESRESPONSE']._serialized_end=2985
+  _globals['_RETRYMESSAGEREQUEST']._serialized_start=2987
+  _globals['_RETRYMESSAGEREQUEST']._serialized_end=3049
+  _globals['_RETRYMESSAGERESPONSE']._serialized_start=3051
+  _globals['_RETRYMESSAGERESPONSE']._serialized_end=3141
+  _globals['_ONUSERERASEDREQUEST']._serialized_start=3143
+  _globals['_ONUSERERASEDREQUEST']._serialized_end=3222
+  _globals['_ONUSERERASEDRESPONSE']._serialized_start=3224
+  _globals['_ONUSERERASEDRESPONSE']._serialized_end=3246
+  _globals['_ERASEADDRESSREQUEST']._serialized_start=3248
+  _globals['_ERASEADDRESSREQUEST']._serialized_end=3311
+  _globals['_ERASEADDRESSRESPONSE']._serialized_start=3313
+  _globals['_ERASEADDRESSRESPONSE']._serialized_end=3335
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_start=3338
+  _globals['_NOTIFICATIONPREFERENCES']._serialized_end=3557
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_start=3559
+  _globals['_GETNOTIFICATIONPREFERENCESREQUEST']._serialized_end=3629
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_start=3632
+  _globals['_GETNOTIFICATIONPREFERENCESRESPONSE']._serialized_end=3760
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_start=3763
+  _globals['_UPDATENOTIFICATIONPREFERENCESREQUEST']._serialized_end=4156
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_start=4159
+  _globals['_UPDATENOTIFICATIONPREFERENCESRESPONSE']._serialized_end=4290
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_start=4292
+  _globals['_UNSUBSCRIBEREQUEST']._serialized_end=4370
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_start=4372
+  _globals['_UNSUBSCRIBERESPONSE']._serialized_end=4393
+  _globals['_COMMUNICATIONSERVICE']._serialized_start=4720
+  _globals['_COMMUNICATIONSERVICE']._serialized_end=6620
 # @@protoc_insertion_point(module_scope)

@@ -5,10 +5,12 @@ Communication: email from templates, sent synchronously or in the background."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -41,7 +43,9 @@ class _MessageStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Message
     again.
     """
     MESSAGE_STATUS_EXPIRED: _MessageStatus.ValueType  # 6
-    """Not sent before the template's expiry. Final. The recipient and the text are erased."""
+    """Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
+    MESSAGE_STATUS_SUPPRESSED: _MessageStatus.ValueType  # 7
+    """Not sent, because the user has switched off the category of the mail. Final. The recipient and the text are erased."""
 
 class MessageStatus(_MessageStatus, metaclass=_MessageStatusEnumTypeWrapper):
     """Delivery status of a message."""
@@ -61,7 +65,9 @@ MESSAGE_STATUS_DEAD: MessageStatus.ValueType  # 5
 again.
 """
 MESSAGE_STATUS_EXPIRED: MessageStatus.ValueType  # 6
-"""Not sent before the template's expiry. Final. The recipient and the text are erased."""
+"""Not sent before the template's expiry, or erased with a user. Final. The recipient and the text are erased."""
+MESSAGE_STATUS_SUPPRESSED: MessageStatus.ValueType  # 7
+"""Not sent, because the user has switched off the category of the mail. Final. The recipient and the text are erased."""
 Global___MessageStatus: _TypeAlias = MessageStatus  # noqa: Y015
 
 class _Audience:
@@ -96,19 +102,25 @@ class Recipient(_message.Message):
 
     EMAIL_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
     email: _builtins.str
     """Address in the form local@domain, at most 254 characters."""
     display_name: _builtins.str
     """Name shown next to the address, without control characters. If empty, only the address is shown."""
+    user_id: _builtins.str
+    """Id of the recipient at the user service, whose notification preferences apply. Empty for a person without an
+    account, such as a guest.
+    """
     def __init__(
         self,
         *,
         email: _builtins.str = ...,
         display_name: _builtins.str = ...,
+        user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "email", b"email", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -209,8 +221,11 @@ class SendEmailRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     @_builtins.property
     def recipient(self) -> Global___Recipient:
         """Recipient of the email."""
@@ -227,10 +242,11 @@ class SendEmailRequest(_message.Message):
         recipient: Global___Recipient | None = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -238,7 +254,7 @@ Global___SendEmailRequest: _TypeAlias = SendEmailRequest  # noqa: Y015
 
 @_typing.final
 class SendEmailResponse(_message.Message):
-    """Response to SendEmail. The mail server accepted the email."""
+    """Response to SendEmail. The mail server accepted the email, or the user has switched off its category."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -291,9 +307,12 @@ class SendEmailAsyncRequest(_message.Message):
     RECIPIENT_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     MESSAGE_ID_FIELD_NUMBER: _builtins.int
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     message_id: _builtins.str
     """Id for the message, such as a UUID that the caller has given to its own caller already. If a message with this id is
     stored, the call stores no other one. If empty, the service assigns an id.
@@ -314,11 +333,12 @@ class SendEmailAsyncRequest(_message.Message):
         recipient: Global___Recipient | None = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
         message_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["recipient", b"recipient"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "recipient", b"recipient", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["message_id", b"message_id", "recipient", b"recipient", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -326,7 +346,7 @@ Global___SendEmailAsyncRequest: _TypeAlias = SendEmailAsyncRequest  # noqa: Y015
 
 @_typing.final
 class SendEmailAsyncResponse(_message.Message):
-    """Response to SendEmailAsync. The email is stored and will be sent."""
+    """Response to SendEmailAsync. The email is stored and will be sent, unless the user has switched off its category."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -375,10 +395,13 @@ class SendSystemNotificationRequest(_message.Message):
     AUDIENCE_FIELD_NUMBER: _builtins.int
     TEMPLATE_KEY_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    SUBJECT_USER_ID_FIELD_NUMBER: _builtins.int
     audience: Global___Audience.ValueType
     """Recipients. Their addresses are in the configuration of the communication service."""
     template_key: _builtins.str
     """Key of a template, from the list at CommunicationService."""
+    subject_user_id: _builtins.str
+    """Id of the user whom the text names besides the recipient, such as the host of a guest. Empty if there is none."""
     @_builtins.property
     def variables(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Template variables: names in lower_snake_case, values already formatted for the reader. At most 50 variables of at
@@ -391,10 +414,11 @@ class SendSystemNotificationRequest(_message.Message):
         audience: Global___Audience.ValueType = ...,
         template_key: _builtins.str = ...,
         variables: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        subject_user_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["audience", b"audience", "subject_user_id", b"subject_user_id", "template_key", b"template_key", "variables", b"variables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -569,3 +593,264 @@ class RetryMessageResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetryMessageResponse: _TypeAlias = RetryMessageResponse  # noqa: Y015
+
+@_typing.final
+class OnUserErasedRequest(_message.Message):
+    """Request for OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserErased:
+        """Published event."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserErased | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedRequest: _TypeAlias = OnUserErasedRequest  # noqa: Y015
+
+@_typing.final
+class OnUserErasedResponse(_message.Message):
+    """Response to OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
+
+@_typing.final
+class EraseAddressRequest(_message.Message):
+    """Request for EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """Email address of the person, in any case. Not checked as an address, so that any stored address can be erased."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressRequest: _TypeAlias = EraseAddressRequest  # noqa: Y015
+
+@_typing.final
+class EraseAddressResponse(_message.Message):
+    """Response to EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressResponse: _TypeAlias = EraseAddressResponse  # noqa: Y015
+
+@_typing.final
+class NotificationPreferences(_message.Message):
+    """Categories of mail that a user gets. All others are always sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    REMINDERS_FIELD_NUMBER: _builtins.int
+    WAITING_LIST_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    reminders: _builtins.bool
+    """Whether the user gets reminders, such as RENEWAL_REMINDER and TRIAL_ENDING."""
+    waiting_list: _builtins.bool
+    """Whether the user gets mails about free slots, such as SPOT_AVAILABLE."""
+    etag: _builtins.str
+    """Version of the preferences, for UpdateNotificationPreferences (AIP-154). Changes with the preferences."""
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the last change. Absent if the preferences have never been changed."""
+
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+        reminders: _builtins.bool = ...,
+        waiting_list: _builtins.bool = ...,
+        etag: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reminders", b"reminders", "update_time", b"update_time", "user_id", b"user_id", "waiting_list", b"waiting_list"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NotificationPreferences: _TypeAlias = NotificationPreferences  # noqa: Y015
+
+@_typing.final
+class GetNotificationPreferencesRequest(_message.Message):
+    """Request for GetNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationPreferencesRequest: _TypeAlias = GetNotificationPreferencesRequest  # noqa: Y015
+
+@_typing.final
+class GetNotificationPreferencesResponse(_message.Message):
+    """Response to GetNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """Preferences of the user."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetNotificationPreferencesResponse: _TypeAlias = GetNotificationPreferencesResponse  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationPreferencesRequest(_message.Message):
+    """Request for UpdateNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """User (`user_id`), with the new values of the fields in the mask. If `etag` is set, the update is rejected with
+        ETAG_MISMATCH unless the preferences still have this etag.
+        """
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update: one or both of reminders and waiting_list."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationPreferencesRequest: _TypeAlias = UpdateNotificationPreferencesRequest  # noqa: Y015
+
+@_typing.final
+class UpdateNotificationPreferencesResponse(_message.Message):
+    """Response to UpdateNotificationPreferences."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PREFERENCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def preferences(self) -> Global___NotificationPreferences:
+        """Preferences after the update."""
+
+    def __init__(
+        self,
+        *,
+        preferences: Global___NotificationPreferences | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["preferences", b"preferences"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateNotificationPreferencesResponse: _TypeAlias = UpdateNotificationPreferencesResponse  # noqa: Y015
+
+@_typing.final
+class UnsubscribeRequest(_message.Message):
+    """Request for Unsubscribe."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """Last part of the path of an unsubscribe link."""
+    def __init__(
+        self,
+        *,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeRequest: _TypeAlias = UnsubscribeRequest  # noqa: Y015
+
+@_typing.final
+class UnsubscribeResponse(_message.Message):
+    """Response to Unsubscribe. The category is switched off."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnsubscribeResponse: _TypeAlias = UnsubscribeResponse  # noqa: Y015

@@ -18,6 +18,7 @@ from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from solo60.common.v1 import money_pb2 as _money_pb2
+from solo60.user.v1 import events_pb2 as _events_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -251,7 +252,7 @@ class Refund(_message.Message):
     credits: _builtins.int
     """Credits added to the member's balance."""
     reason: _builtins.str
-    """Reason given by the caller."""
+    """Reason given by the caller. Empty once the user is erased."""
     @_builtins.property
     def money(self) -> _money_pb2.Money:
         """Money refunded to the card."""
@@ -590,9 +591,7 @@ class RefundSessionRequest(_message.Message):
     session_id: _builtins.str
     """Id of the session. A session without a charge is voided."""
     reason: _builtins.str
-    """Reason in the calling service's words, such as "session cancelled". Stored and logged, so it must not contain
-    personal data.
-    """
+    """Reason in the calling service's words, such as "session cancelled". Stored until the user is erased."""
     credits: _builtins.int
     """Credits to return to the member's balance."""
     refund_id: _builtins.str
@@ -659,9 +658,7 @@ class CreditBackSessionRequest(_message.Message):
     session_id: _builtins.str
     """Id of the session."""
     reason: _builtins.str
-    """Reason in the calling service's words, such as "gym closed". Stored and logged, so it must not contain personal
-    data.
-    """
+    """Reason in the calling service's words, such as "gym closed". Stored until the user is erased."""
     def __init__(
         self,
         *,
@@ -890,7 +887,7 @@ class GrantCreditsRequest(_message.Message):
     credits: _builtins.int
     """Number of credits: 1 to 1 000 000."""
     reason: _builtins.str
-    """Reason, such as "subscription, June". Stored and logged, so it must not contain personal data."""
+    """Reason, such as "subscription, June". Stored until the user is erased."""
     subscription_id: _builtins.str
     """Id of the subscription that the credits belong to, for ListCreditEntries. Empty if there is none. The service does
     not check that the subscription exists.
@@ -939,6 +936,47 @@ class GrantCreditsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GrantCreditsResponse: _TypeAlias = GrantCreditsResponse  # noqa: Y015
+
+@_typing.final
+class OnUserErasedRequest(_message.Message):
+    """Request for OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserErased:
+        """Published event."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserErased | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedRequest: _TypeAlias = OnUserErasedRequest  # noqa: Y015
+
+@_typing.final
+class OnUserErasedResponse(_message.Message):
+    """Response to OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
 
 @_typing.final
 class ExpireCreditsRequest(_message.Message):

@@ -85,6 +85,11 @@ class PaymentServiceStub:
                 request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
                 response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.payment.v1.PaymentService/OnUserErased',
+                request_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
 
 
 class PaymentServiceServicer:
@@ -190,6 +195,13 @@ class PaymentServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_PaymentServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -242,6 +254,11 @@ def add_PaymentServiceServicer_to_server(servicer, server):
                     servicer.ExpireCredits,
                     request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.FromString,
                     response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.SerializeToString,
+            ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -515,6 +532,33 @@ class PaymentService:
             '/solo60.payment.v1.PaymentService/ExpireCredits',
             solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsRequest.SerializeToString,
             solo60_dot_payment_dot_v1_dot_payment__pb2.ExpireCreditsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.payment.v1.PaymentService/OnUserErased',
+            solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_payment_dot_v1_dot_payment__pb2.OnUserErasedResponse.FromString,
             options,
             channel_credentials,
             insecure,

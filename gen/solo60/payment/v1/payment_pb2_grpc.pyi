@@ -98,6 +98,8 @@ class PaymentServiceStub:
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
     expired credits, so a late call does not change any balance.
     """
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]
+    """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 @_typing.type_check_only
 class PaymentServiceAsyncStub(PaymentServiceStub):
@@ -161,6 +163,8 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
     expired credits, so a late call does not change any balance.
     """
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_payment_pb2.OnUserErasedRequest, _payment_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
     """Charges and refunds sessions, and stores members' credits."""
@@ -281,5 +285,13 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         outbox, at the expiry. An early or repeated call changes nothing. Charges, refunds and grants also book the user's
         expired credits, so a late call does not change any balance.
         """
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _payment_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_payment_pb2.OnUserErasedResponse, _abc.Awaitable[_payment_pb2.OnUserErasedResponse]]:
+        """Erases the reasons of the grants and refunds of an erased user. Amounts and ids remain."""
 
 def add_PaymentServiceServicer_to_server(servicer: PaymentServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -95,6 +95,12 @@ class SessionServiceStub:
     """Removes a member from a waiting list. Repeating the call changes nothing."""
     ListWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]
+    """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -160,6 +166,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Removes a member from a waiting list. Repeating the call changes nothing."""
     ListWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]  # type: ignore[assignment]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Books, cancels and shows sessions."""
@@ -318,5 +330,23 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListWaitingListResponse, _abc.Awaitable[_session_pb2.ListWaitingListResponse]]:
         """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _session_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _session_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.EraseAddressResponse, _abc.Awaitable[_session_pb2.EraseAddressResponse]]:
+        """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -124,6 +124,16 @@ class SubscriptionServiceStub:
                 request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
                 response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/OnUserErased',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
+        self.EraseAddress = channel.unary_unary(
+                '/solo60.subscription.v1.SubscriptionService/EraseAddress',
+                request_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressRequest.SerializeToString,
+                response_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -295,6 +305,20 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Ends the subscription of an erased user as OnUserLeft does, and dismisses the held webhooks about it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAddress(self, request, context):
+        """Dismisses each held webhook whose payload contains this email address, and erases the payload.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -382,6 +406,16 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.OnUserLeft,
                     request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.FromString,
                     response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.SerializeToString,
+            ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'EraseAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAddress,
+                    request_deserializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressRequest.FromString,
+                    response_serializer=solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -848,6 +882,60 @@ class SubscriptionService:
             '/solo60.subscription.v1.SubscriptionService/OnUserLeft',
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftRequest.SerializeToString,
             solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserLeftResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/OnUserErased',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.subscription.v1.SubscriptionService/EraseAddress',
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressRequest.SerializeToString,
+            solo60_dot_subscription_dot_v1_dot_subscription__pb2.EraseAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -127,6 +127,10 @@ class SubscriptionServiceStub:
     """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
     webhooks are still recorded. The user cannot subscribe again.
     """
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.OnUserErasedRequest, _subscription_pb2.OnUserErasedResponse]
+    """Ends the subscription of an erased user as OnUserLeft does, and dismisses the held webhooks about it."""
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.EraseAddressRequest, _subscription_pb2.EraseAddressResponse]
+    """Dismisses each held webhook whose payload contains this email address, and erases the payload."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -227,6 +231,10 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
     webhooks are still recorded. The user cannot subscribe again.
     """
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_subscription_pb2.OnUserErasedRequest, _subscription_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Ends the subscription of an erased user as OnUserLeft does, and dismisses the held webhooks about it."""
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_subscription_pb2.EraseAddressRequest, _subscription_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Dismisses each held webhook whose payload contains this email address, and erases the payload."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores users' subscriptions to plans. The card processor charges the card each month and reports by webhook.
@@ -426,5 +434,21 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends the subscription of a user who has left, immediately and without an email, and cancels its reminders. Later
         webhooks are still recorded. The user cannot subscribe again.
         """
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _subscription_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.OnUserErasedResponse, _abc.Awaitable[_subscription_pb2.OnUserErasedResponse]]:
+        """Ends the subscription of an erased user as OnUserLeft does, and dismisses the held webhooks about it."""
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _subscription_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.EraseAddressResponse, _abc.Awaitable[_subscription_pb2.EraseAddressResponse]]:
+        """Dismisses each held webhook whose payload contains this email address, and erases the payload."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -26,7 +26,7 @@ from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/user/v1/events.proto\x12\x0esolo60.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"<\n\x08UserLeft\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\r\xf2\xa9\x1d\t\n\x07user_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/user/v1/events.proto\x12\x0esolo60.user.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"<\n\x08UserLeft\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\r\xf2\xa9\x1d\t\n\x07user_id\">\n\nUserErased\x12!\n\x07user_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId:\r\xf2\xa9\x1d\t\n\x07user_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,6 +37,12 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USERLEFT'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_USERLEFT']._loaded_options = None
   _globals['_USERLEFT']._serialized_options = b'\362\251\035\t\n\007user_id'
+  _globals['_USERERASED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_USERERASED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_USERERASED']._loaded_options = None
+  _globals['_USERERASED']._serialized_options = b'\362\251\035\t\n\007user_id'
   _globals['_USERLEFT']._serialized_start=105
   _globals['_USERLEFT']._serialized_end=165
+  _globals['_USERERASED']._serialized_start=167
+  _globals['_USERERASED']._serialized_end=229
 # @@protoc_insertion_point(module_scope)

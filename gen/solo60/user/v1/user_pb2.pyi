@@ -65,7 +65,7 @@ class _UserStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UserState.V
     USER_STATE_SUSPENDED: _UserState.ValueType  # 2
     """Blocked temporarily. No data is deleted."""
     USER_STATE_DELETED: _UserState.ValueType  # 3
-    """Has left. The id is never reused; the email address is free for a new user."""
+    """Has left, or is erased. The id is never reused; the email address is free for a new user."""
 
 class UserState(_UserState, metaclass=_UserStateEnumTypeWrapper):
     """State of an account."""
@@ -77,7 +77,7 @@ USER_STATE_ACTIVE: UserState.ValueType  # 1
 USER_STATE_SUSPENDED: UserState.ValueType  # 2
 """Blocked temporarily. No data is deleted."""
 USER_STATE_DELETED: UserState.ValueType  # 3
-"""Has left. The id is never reused; the email address is free for a new user."""
+"""Has left, or is erased. The id is never reused; the email address is free for a new user."""
 Global___UserState: _TypeAlias = UserState  # noqa: Y015
 
 class _RoleMatch:
@@ -119,18 +119,24 @@ class User(_message.Message):
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    ERASE_TIME_FIELD_NUMBER: _builtins.int
     user_id: _builtins.str
     """UUID assigned by the service. All other services identify the user by it."""
     email: _builtins.str
-    """Email address as entered by the user. Unique among users who have not left, ignoring case."""
+    """Email address as entered by the user. Unique among users who have not left, ignoring case. Empty once erased."""
     display_name: _builtins.str
-    """Name used in emails and user interfaces. Not unique."""
+    """Name used in emails and user interfaces. Not unique. Empty once erased."""
     state: Global___UserState.ValueType
     """State of the account."""
     email_confirmed: _builtins.bool
     """Whether the user has confirmed `email`. A change of `email` resets it."""
     time_zone: _builtins.str
     """IANA name of the user's time zone, such as "Europe/London". Times are shown to the user in this zone."""
+    etag: _builtins.str
+    """Checksum of the user's other fields, set by the service (AIP-154). In UpdateUser, the etag of the user that the
+    caller has read, or empty to update whatever is stored.
+    """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:
         """Roles of the user, in no particular order."""
@@ -142,6 +148,10 @@ class User(_message.Message):
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the last change. Set by the service."""
+
+    @_builtins.property
+    def erase_time(self) -> _timestamp_pb2.Timestamp:
+        """Time when EraseUser was called. Absent for a user who is not erased."""
 
     def __init__(
         self,
@@ -155,10 +165,12 @@ class User(_message.Message):
         time_zone: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        erase_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "erase_time", b"erase_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "email", b"email", "email_confirmed", b"email_confirmed", "roles", b"roles", "state", b"state", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "email", b"email", "email_confirmed", b"email_confirmed", "erase_time", b"erase_time", "etag", b"etag", "roles", b"roles", "state", b"state", "time_zone", b"time_zone", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,6 +431,76 @@ class CheckRolesResponse(_message.Message):
 Global___CheckRolesResponse: _TypeAlias = CheckRolesResponse  # noqa: Y015
 
 @_typing.final
+class SearchUsersRequest(_message.Message):
+    """Request for SearchUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """Part of the name or the email address, ignoring case. One or two characters must begin a word of either. Empty for
+    all users.
+    """
+    role: Global___Role.ValueType
+    """Role that each user found must have. Unspecified for any role."""
+    state: Global___UserState.ValueType
+    """State of each user found. Unspecified for any state."""
+    page_size: _builtins.int
+    """Maximum number of results to return. 0 means 50; values above 100 are treated as 100."""
+    page_token: _builtins.str
+    """Token from `next_page_token` of the previous page. All other fields except `page_size` must be unchanged. Empty for
+    the first page. Contains no personal data.
+    """
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        state: Global___UserState.ValueType = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "query", b"query", "role", b"role", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchUsersRequest: _TypeAlias = SearchUsersRequest  # noqa: Y015
+
+@_typing.final
+class SearchUsersResponse(_message.Message):
+    """Response to SearchUsers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page, to be sent as `page_token`. Empty on the last page."""
+    @_builtins.property
+    def users(self) -> _containers.RepeatedCompositeFieldContainer[Global___User]:
+        """Users found, in the order of their creation."""
+
+    def __init__(
+        self,
+        *,
+        users: _abc.Iterable[Global___User] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "users", b"users"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchUsersResponse: _TypeAlias = SearchUsersResponse  # noqa: Y015
+
+@_typing.final
 class CreateUserRequest(_message.Message):
     """Request for CreateUser."""
 
@@ -531,3 +613,88 @@ class UpdateUserResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UpdateUserResponse: _TypeAlias = UpdateUserResponse  # noqa: Y015
+
+@_typing.final
+class EraseUserRequest(_message.Message):
+    """Request for EraseUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of the user to erase."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserRequest: _TypeAlias = EraseUserRequest  # noqa: Y015
+
+@_typing.final
+class EraseUserResponse(_message.Message):
+    """Response to EraseUser."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERASE_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def erase_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the first call of EraseUser for this user."""
+
+    def __init__(
+        self,
+        *,
+        erase_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["erase_time", b"erase_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseUserResponse: _TypeAlias = EraseUserResponse  # noqa: Y015
+
+@_typing.final
+class CompleteErasureRequest(_message.Message):
+    """Request for CompleteErasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_ID_FIELD_NUMBER: _builtins.int
+    user_id: _builtins.str
+    """Id of a user for whom EraseUser was called."""
+    def __init__(
+        self,
+        *,
+        user_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteErasureRequest: _TypeAlias = CompleteErasureRequest  # noqa: Y015
+
+@_typing.final
+class CompleteErasureResponse(_message.Message):
+    """Response to CompleteErasure."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CompleteErasureResponse: _TypeAlias = CompleteErasureResponse  # noqa: Y015

@@ -60,6 +60,11 @@ class UserServiceStub:
                 request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.CheckRolesRequest.SerializeToString,
                 response_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.CheckRolesResponse.FromString,
                 _registered_method=True)
+        self.SearchUsers = channel.unary_unary(
+                '/solo60.user.v1.UserService/SearchUsers',
+                request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersRequest.SerializeToString,
+                response_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersResponse.FromString,
+                _registered_method=True)
         self.CreateUser = channel.unary_unary(
                 '/solo60.user.v1.UserService/CreateUser',
                 request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.CreateUserRequest.SerializeToString,
@@ -69,6 +74,16 @@ class UserServiceStub:
                 '/solo60.user.v1.UserService/UpdateUser',
                 request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserRequest.SerializeToString,
                 response_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserResponse.FromString,
+                _registered_method=True)
+        self.EraseUser = channel.unary_unary(
+                '/solo60.user.v1.UserService/EraseUser',
+                request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.EraseUserRequest.SerializeToString,
+                response_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.EraseUserResponse.FromString,
+                _registered_method=True)
+        self.CompleteErasure = channel.unary_unary(
+                '/solo60.user.v1.UserService/CompleteErasure',
+                request_serializer=solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureRequest.SerializeToString,
+                response_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureResponse.FromString,
                 _registered_method=True)
 
 
@@ -112,6 +127,14 @@ class UserServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchUsers(self, request, context):
+        """Finds users by a part of their name or email address, ignoring case. Erased users are found only without a query,
+        and without personal data. The order is that of creation.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CreateUser(self, request, context):
         """Creates an active user with an unconfirmed email address. Sends no email.
         """
@@ -120,7 +143,26 @@ class UserServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateUser(self, request, context):
-        """Updates the fields of a user that are named in the mask (AIP-134).
+        """Updates the fields of a user that are named in the mask (AIP-134). With `user.etag`, an update of a user who has
+        changed since that etag was read fails with ETAG_MISMATCH (AIP-154), unless the user already has all new values.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseUser(self, request, context):
+        """Erases a person from all services. The user leaves at once as with USER_STATE_DELETED: future sessions are
+        cancelled and refunded, and the subscription ends. All personal data is then erased asynchronously, within moments
+        or once the services involved are available again. The user remains as an id with the amounts paid. An erasure
+        cannot be undone. Repeating the call changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteErasure(self, request, context):
+        """Erases the address of an erased user from the other services, then the user's own data, and publishes UserErased.
+        The user service calls it through its outbox.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +196,11 @@ def add_UserServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.CheckRolesRequest.FromString,
                     response_serializer=solo60_dot_user_dot_v1_dot_user__pb2.CheckRolesResponse.SerializeToString,
             ),
+            'SearchUsers': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchUsers,
+                    request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersRequest.FromString,
+                    response_serializer=solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersResponse.SerializeToString,
+            ),
             'CreateUser': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateUser,
                     request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.CreateUserRequest.FromString,
@@ -163,6 +210,16 @@ def add_UserServiceServicer_to_server(servicer, server):
                     servicer.UpdateUser,
                     request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserRequest.FromString,
                     response_serializer=solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserResponse.SerializeToString,
+            ),
+            'EraseUser': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseUser,
+                    request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.EraseUserRequest.FromString,
+                    response_serializer=solo60_dot_user_dot_v1_dot_user__pb2.EraseUserResponse.SerializeToString,
+            ),
+            'CompleteErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteErasure,
+                    request_deserializer=solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureRequest.FromString,
+                    response_serializer=solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -312,6 +369,33 @@ class UserService:
             _registered_method=True)
 
     @staticmethod
+    def SearchUsers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.user.v1.UserService/SearchUsers',
+            solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersRequest.SerializeToString,
+            solo60_dot_user_dot_v1_dot_user__pb2.SearchUsersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CreateUser(request,
             target,
             options=(),
@@ -355,6 +439,60 @@ class UserService:
             '/solo60.user.v1.UserService/UpdateUser',
             solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserRequest.SerializeToString,
             solo60_dot_user_dot_v1_dot_user__pb2.UpdateUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseUser(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.user.v1.UserService/EraseUser',
+            solo60_dot_user_dot_v1_dot_user__pb2.EraseUserRequest.SerializeToString,
+            solo60_dot_user_dot_v1_dot_user__pb2.EraseUserResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.user.v1.UserService/CompleteErasure',
+            solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureRequest.SerializeToString,
+            solo60_dot_user_dot_v1_dot_user__pb2.CompleteErasureResponse.FromString,
             options,
             channel_credentials,
             insecure,

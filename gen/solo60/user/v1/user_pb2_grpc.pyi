@@ -48,10 +48,26 @@ class UserServiceStub:
     """Returns whether a user exists and is active. An unknown user gives `valid` = false, not an error."""
     CheckRoles: _grpc.UnaryUnaryMultiCallable[_user_pb2.CheckRolesRequest, _user_pb2.CheckRolesResponse]
     """Returns whether a user has any or all of the given roles. Always false for a user who is not active."""
+    SearchUsers: _grpc.UnaryUnaryMultiCallable[_user_pb2.SearchUsersRequest, _user_pb2.SearchUsersResponse]
+    """Finds users by a part of their name or email address, ignoring case. Erased users are found only without a query,
+    and without personal data. The order is that of creation.
+    """
     CreateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]
     """Creates an active user with an unconfirmed email address. Sends no email."""
     UpdateUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UpdateUserResponse]
-    """Updates the fields of a user that are named in the mask (AIP-134)."""
+    """Updates the fields of a user that are named in the mask (AIP-134). With `user.etag`, an update of a user who has
+    changed since that etag was read fails with ETAG_MISMATCH (AIP-154), unless the user already has all new values.
+    """
+    EraseUser: _grpc.UnaryUnaryMultiCallable[_user_pb2.EraseUserRequest, _user_pb2.EraseUserResponse]
+    """Erases a person from all services. The user leaves at once as with USER_STATE_DELETED: future sessions are
+    cancelled and refunded, and the subscription ends. All personal data is then erased asynchronously, within moments
+    or once the services involved are available again. The user remains as an id with the amounts paid. An erasure
+    cannot be undone. Repeating the call changes nothing.
+    """
+    CompleteErasure: _grpc.UnaryUnaryMultiCallable[_user_pb2.CompleteErasureRequest, _user_pb2.CompleteErasureResponse]
+    """Erases the address of an erased user from the other services, then the user's own data, and publishes UserErased.
+    The user service calls it through its outbox.
+    """
 
 @_typing.type_check_only
 class UserServiceAsyncStub(UserServiceStub):
@@ -70,10 +86,26 @@ class UserServiceAsyncStub(UserServiceStub):
     """Returns whether a user exists and is active. An unknown user gives `valid` = false, not an error."""
     CheckRoles: _aio.UnaryUnaryMultiCallable[_user_pb2.CheckRolesRequest, _user_pb2.CheckRolesResponse]  # type: ignore[assignment]
     """Returns whether a user has any or all of the given roles. Always false for a user who is not active."""
+    SearchUsers: _aio.UnaryUnaryMultiCallable[_user_pb2.SearchUsersRequest, _user_pb2.SearchUsersResponse]  # type: ignore[assignment]
+    """Finds users by a part of their name or email address, ignoring case. Erased users are found only without a query,
+    and without personal data. The order is that of creation.
+    """
     CreateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.CreateUserRequest, _user_pb2.CreateUserResponse]  # type: ignore[assignment]
     """Creates an active user with an unconfirmed email address. Sends no email."""
     UpdateUser: _aio.UnaryUnaryMultiCallable[_user_pb2.UpdateUserRequest, _user_pb2.UpdateUserResponse]  # type: ignore[assignment]
-    """Updates the fields of a user that are named in the mask (AIP-134)."""
+    """Updates the fields of a user that are named in the mask (AIP-134). With `user.etag`, an update of a user who has
+    changed since that etag was read fails with ETAG_MISMATCH (AIP-154), unless the user already has all new values.
+    """
+    EraseUser: _aio.UnaryUnaryMultiCallable[_user_pb2.EraseUserRequest, _user_pb2.EraseUserResponse]  # type: ignore[assignment]
+    """Erases a person from all services. The user leaves at once as with USER_STATE_DELETED: future sessions are
+    cancelled and refunded, and the subscription ends. All personal data is then erased asynchronously, within moments
+    or once the services involved are available again. The user remains as an id with the amounts paid. An erasure
+    cannot be undone. Repeating the call changes nothing.
+    """
+    CompleteErasure: _aio.UnaryUnaryMultiCallable[_user_pb2.CompleteErasureRequest, _user_pb2.CompleteErasureResponse]  # type: ignore[assignment]
+    """Erases the address of an erased user from the other services, then the user's own data, and publishes UserErased.
+    The user service calls it through its outbox.
+    """
 
 class UserServiceServicer(metaclass=_abc_1.ABCMeta):
     """Stores users and checks their state and roles."""
@@ -121,6 +153,16 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns whether a user has any or all of the given roles. Always false for a user who is not active."""
 
     @_abc_1.abstractmethod
+    def SearchUsers(
+        self,
+        request: _user_pb2.SearchUsersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.SearchUsersResponse, _abc.Awaitable[_user_pb2.SearchUsersResponse]]:
+        """Finds users by a part of their name or email address, ignoring case. Erased users are found only without a query,
+        and without personal data. The order is that of creation.
+        """
+
+    @_abc_1.abstractmethod
     def CreateUser(
         self,
         request: _user_pb2.CreateUserRequest,
@@ -134,6 +176,30 @@ class UserServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _user_pb2.UpdateUserRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_user_pb2.UpdateUserResponse, _abc.Awaitable[_user_pb2.UpdateUserResponse]]:
-        """Updates the fields of a user that are named in the mask (AIP-134)."""
+        """Updates the fields of a user that are named in the mask (AIP-134). With `user.etag`, an update of a user who has
+        changed since that etag was read fails with ETAG_MISMATCH (AIP-154), unless the user already has all new values.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseUser(
+        self,
+        request: _user_pb2.EraseUserRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.EraseUserResponse, _abc.Awaitable[_user_pb2.EraseUserResponse]]:
+        """Erases a person from all services. The user leaves at once as with USER_STATE_DELETED: future sessions are
+        cancelled and refunded, and the subscription ends. All personal data is then erased asynchronously, within moments
+        or once the services involved are available again. The user remains as an id with the amounts paid. An erasure
+        cannot be undone. Repeating the call changes nothing.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteErasure(
+        self,
+        request: _user_pb2.CompleteErasureRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_user_pb2.CompleteErasureResponse, _abc.Awaitable[_user_pb2.CompleteErasureResponse]]:
+        """Erases the address of an erased user from the other services, then the user's own data, and publishes UserErased.
+        The user service calls it through its outbox.
+        """
 
 def add_UserServiceServicer_to_server(servicer: UserServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

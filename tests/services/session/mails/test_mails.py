@@ -2,19 +2,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from mesh.formatting import format_time
-from services.communication.app import TEMPLATES
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from services.session.guests.domain import Guest
 from services.session.mails.domain import MailKind, SessionMail
-from services.session.mails.mailer import format_price, variables_of
+from services.session.mails.mailer import format_price, recipient_of, variables_of
 from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, Session, SessionStatus
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
+from solo60.communication.v1.communication_pb2 import Recipient
 from solo60.gym.v1.gym_pb2 import Gym
 from solo60.user.v1.user_pb2 import User
 
@@ -35,10 +34,22 @@ def test_every_mail_about_a_session_fills_its_template(kind: MailKind) -> None:
     mail = SessionMail(kind, session(PaymentMethod.CARD, 1250), GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(display_name="Ada"), Gym(name="Field Street Gym", time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
+    text = Templates(TEMPLATES).find(kind).fill(variables_of(mail, user, gym))
 
     assert "Field Street Gym" in text.subject
     assert "Ada" in text.body
+
+
+def test_only_a_member_is_a_recipient_with_a_user_id() -> None:
+    """A mail to a member names the member's user id. A guest has no account, so a mail to a guest names none."""
+    booked = session(PaymentMethod.CARD, 1250)
+    user = User(user_id=str(UUID(int=1)), email="ada@members.example", display_name="Ada")
+
+    to_member = recipient_of(SessionMail(MailKind.BOOKED, booked), user)
+    to_guest = recipient_of(SessionMail(MailKind.GUEST_INVITED, booked, GUEST), user)
+
+    assert to_member == Recipient(email=user.email, display_name="Ada", user_id=user.user_id)
+    assert to_guest == Recipient(email=GUEST.email, display_name=GUEST.name)
 
 
 @pytest.mark.parametrize(
@@ -79,11 +90,11 @@ def test_mails_distinguish_the_repeated_hour_of_a_clock_change(kind: MailKind) -
     mail = SessionMail(kind, booked, GUEST if kind.startswith("GUEST_") else None)
     user, gym = User(time_zone="Europe/London"), Gym(time_zone="Europe/London")
 
-    text = Templates(Path(TEMPLATES)).find(kind).fill(variables_of(mail, user, gym))
+    text = Templates(TEMPLATES).find(kind).fill(variables_of(mail, user, gym))
 
     assert "01:30 (Europe/London, UTC+01:00)" in text.subject + text.body
     assert "01:30 (Europe/London)" not in text.subject + text.body
-    if "end_time" in Templates(Path(TEMPLATES)).find(kind).variables:
+    if "end_time" in Templates(TEMPLATES).find(kind).variables:
         assert "01:30 (Europe/London, UTC+00:00)" in text.body
 
 

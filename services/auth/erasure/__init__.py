@@ -1,0 +1,1 @@
+"""Erasure of persons: accounts by user, and failed log-ins by address."""

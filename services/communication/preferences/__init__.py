@@ -1,0 +1,1 @@
+"""Notification preferences: the categories of mail that a user has switched off."""

@@ -1,0 +1,1 @@
+"""Erasure of persons: members with their sessions and guests, and guests by address."""
