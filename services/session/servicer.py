@@ -10,6 +10,8 @@ from services.session.booking.servicer import BookingServicer
 from services.session.cancellation.servicer import CancellationServicer
 from services.session.guests.servicer import GuestServicer
 from services.session.mails.servicer import MailServicer
+from services.session.offers.servicer import OfferServicer
+from services.session.reschedule.servicer import RescheduleServicer
 from services.session.sessions.servicer import ReadServicer
 from services.session.waiting_list.servicer import WaitingListServicer
 
@@ -31,8 +33,10 @@ class SessionServicer(
     BookingServicer,
     ApprovalServicer,
     CancellationServicer,
+    RescheduleServicer,
     GuestServicer,
     WaitingListServicer,
+    OfferServicer,
     MailServicer,
 ):
     """All RPC handlers. `now` returns the current time in UTC."""

@@ -9,8 +9,11 @@ from services.session.approval.store import ApprovalStore
 from services.session.booking.store import BookingStore
 from services.session.cancellation.store import CancellationStore
 from services.session.follow_ups import FollowUps
+from services.session.free_slots import FreeSlots
 from services.session.guests.store import GuestStore
 from services.session.mails.outbox import MailOutbox
+from services.session.offers.store import OfferStore
+from services.session.reschedule.store import RescheduleStore
 from services.session.sessions.store import SessionStore
 from services.session.waiting_list.store import WaitingListStore
 
@@ -30,17 +33,22 @@ class Stores:
     cancellations: CancellationStore
     guests: GuestStore
     waiting_list: WaitingListStore
+    offers: OfferStore
+    reschedules: RescheduleStore
 
     @classmethod
     def on(cls, database: Database, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> Self:
         """Create the stores of a database. The stubs are the destinations of follow-up calls in the outbox."""
         mails = MailOutbox(sessions)
-        follow_ups = FollowUps(payments, mails)
+        free_slots = FreeSlots(mails, sessions)
+        follow_ups = FollowUps(payments, mails, free_slots)
         return cls(
             SessionStore(database),
             BookingStore(database, follow_ups),
             ApprovalStore(database, follow_ups),
             CancellationStore(database, follow_ups),
             GuestStore(database, mails),
-            WaitingListStore(database),
+            WaitingListStore(database, free_slots),
+            OfferStore(database, free_slots),
+            RescheduleStore(database, follow_ups),
         )

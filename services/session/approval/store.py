@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.sessions.domain import SessionStatus
 from services.session.sessions.store import lock_session, set_status
@@ -49,6 +50,7 @@ class ApprovalStore:
             await self._follow_ups.of_approval(tx, session)
             return session
 
+    @retried_on_conflict
     async def reject(self, session_id: UUID, reason: str, *, now: datetime) -> Session:
         """Reject a session pending approval. A session already rejected is returned unchanged.
 
@@ -61,6 +63,7 @@ class ApprovalStore:
             session.require_rejectable()
             return await self._reject(tx, session_id, reason, now)
 
+    @retried_on_conflict
     async def reject_unapproved(self, now: datetime) -> None:
         """Reject every session still pending approval at its start."""
         async with Transaction.begin(self._database) as tx:

@@ -39,7 +39,7 @@ class _SessionStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Session
     SESSION_STATUS_UNSPECIFIED: _SessionStatus.ValueType  # 0
     """Not set. Never sent. In a filter: any status."""
     SESSION_STATUS_PENDING_PAYMENT: _SessionStatus.ValueType  # 1
-    """The slot is held while the member is charged, for a few seconds, or while it is offered to the member."""
+    """The slot is held while the member is charged, for a few seconds."""
     SESSION_STATUS_PENDING_APPROVAL: _SessionStatus.ValueType  # 2
     """Paid, and waiting for an admin's approval."""
     SESSION_STATUS_CONFIRMED: _SessionStatus.ValueType  # 3
@@ -57,7 +57,7 @@ class SessionStatus(_SessionStatus, metaclass=_SessionStatusEnumTypeWrapper):
 SESSION_STATUS_UNSPECIFIED: SessionStatus.ValueType  # 0
 """Not set. Never sent. In a filter: any status."""
 SESSION_STATUS_PENDING_PAYMENT: SessionStatus.ValueType  # 1
-"""The slot is held while the member is charged, for a few seconds, or while it is offered to the member."""
+"""The slot is held while the member is charged, for a few seconds."""
 SESSION_STATUS_PENDING_APPROVAL: SessionStatus.ValueType  # 2
 """Paid, and waiting for an admin's approval."""
 SESSION_STATUS_CONFIRMED: SessionStatus.ValueType  # 3

@@ -165,16 +165,17 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUserSessions(self, request, context):
-        """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). Does not check that
-        the user exists: an unknown user has an empty list.
+        """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). The session of an
+        offer is listed when the member has booked it. Does not check that the user exists: an unknown user has an empty
+        list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListGymSessions(self, request, context):
-        """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Does not
-        check that the gym exists: an unknown gym has an empty list.
+        """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Offered
+        slots are omitted. Does not check that the gym exists: an unknown gym has an empty list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,12 +41,13 @@ class SessionServiceStub:
     so the response is never incomplete.
     """
     ListUserSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListUserSessionsRequest, _session_pb2.ListUserSessionsResponse]
-    """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). Does not check that
-    the user exists: an unknown user has an empty list.
+    """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). The session of an
+    offer is listed when the member has booked it. Does not check that the user exists: an unknown user has an empty
+    list.
     """
     ListGymSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListGymSessionsRequest, _session_pb2.ListGymSessionsResponse]
-    """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Does not
-    check that the gym exists: an unknown gym has an empty list.
+    """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Offered
+    slots are omitted. Does not check that the gym exists: an unknown gym has an empty list.
     """
     CheckConflicts: _grpc.UnaryUnaryMultiCallable[_session_pb2.CheckConflictsRequest, _session_pb2.CheckConflictsResponse]
     """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
@@ -138,12 +139,13 @@ class SessionServiceAsyncStub(SessionServiceStub):
     so the response is never incomplete.
     """
     ListUserSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListUserSessionsRequest, _session_pb2.ListUserSessionsResponse]  # type: ignore[assignment]
-    """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). Does not check that
-    the user exists: an unknown user has an empty list.
+    """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). The session of an
+    offer is listed when the member has booked it. Does not check that the user exists: an unknown user has an empty
+    list.
     """
     ListGymSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListGymSessionsRequest, _session_pb2.ListGymSessionsResponse]  # type: ignore[assignment]
-    """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Does not
-    check that the gym exists: an unknown gym has an empty list.
+    """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Offered
+    slots are omitted. Does not check that the gym exists: an unknown gym has an empty list.
     """
     CheckConflicts: _aio.UnaryUnaryMultiCallable[_session_pb2.CheckConflictsRequest, _session_pb2.CheckConflictsResponse]  # type: ignore[assignment]
     """Returns the booked periods that overlap a period, without the members who booked them. An empty response is no
@@ -244,8 +246,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListUserSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListUserSessionsResponse, _abc.Awaitable[_session_pb2.ListUserSessionsResponse]]:
-        """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). Does not check that
-        the user exists: an unknown user has an empty list.
+        """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). The session of an
+        offer is listed when the member has booked it. Does not check that the user exists: an unknown user has an empty
+        list.
         """
 
     @_abc_1.abstractmethod
@@ -254,8 +257,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListGymSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListGymSessionsResponse, _abc.Awaitable[_session_pb2.ListGymSessionsResponse]]:
-        """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Does not
-        check that the gym exists: an unknown gym has an empty list.
+        """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Offered
+        slots are omitted. Does not check that the gym exists: an unknown gym has an empty list.
         """
 
     @_abc_1.abstractmethod
