@@ -49,6 +49,7 @@ class OfferStore:
         async with self._database.connection() as connection:
             return _found(await connection.fetchrow(_FIND, offer_id))
 
+    @retried_on_conflict
     async def claim(
         self, offer_id: UUID, method: PaymentMethod, call: BookingCall, *, now: datetime, expire_time: datetime
     ) -> Booking:

@@ -1,7 +1,8 @@
 """Waiting lists in PostgreSQL: at most one open entry per member, gym and period.
 
 Joining locks the sessions that block the slot. If the slot is freed at the same moment, the member therefore gets
-either SlotFree at once or a mail.
+either SlotFree at once or a mail. Leaving locks the member's offers before the entries, in the same order as the end of
+an offer, so that these do not deadlock.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
 from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
+from services.session.offers.writer import lock_open_offers
 from services.session.sessions.rows import period_of, quote_of, range_of
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 
@@ -38,6 +40,7 @@ _ADD = """
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     on conflict (user_id, gym_id, period) where leave_time is null do nothing returning *
 """
+_OPEN_OF_USER = "select entry_id from waiting_list where user_id = $1 and leave_time is null"
 _LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1 returning entry_id"
 _LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null returning entry_id"
 _LIST = """
@@ -105,6 +108,7 @@ class WaitingListStore:
     async def leave(self, entry_id: UUID, now: datetime) -> None:
         """Close an entry and withdraw its offer, unless it is closed already; raise WaitingListEntryNotFound."""
         async with self.transaction() as tx:
+            await lock_open_offers(tx, [entry_id])
             if await tx.connection.fetchval(_LEAVE, entry_id, now) is None:
                 raise WaitingListEntryNotFound
             await self._free_slots.withdraw_offers(tx, [entry_id], now)
@@ -113,6 +117,7 @@ class WaitingListStore:
     async def leave_all(self, user_id: UUID, now: datetime) -> None:
         """Close all entries of a member and withdraw their offers."""
         async with self.transaction() as tx:
+            await lock_open_offers(tx, [row["entry_id"] for row in await tx.connection.fetch(_OPEN_OF_USER, user_id)])
             closed = await tx.connection.fetch(_LEAVE_ALL, user_id, now)
             await self._free_slots.withdraw_offers(tx, [row["entry_id"] for row in closed], now)
 
