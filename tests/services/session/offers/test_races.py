@@ -19,6 +19,8 @@ from tests.services.session.offers.stored_offers import (
 from tests.services.session.stored_sessions import HOUR, NOW, hold_session
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from mesh.data.database import Database
     from services.session.stores import Stores
 
@@ -138,7 +140,7 @@ async def test_the_constraint_allows_one_holder(stores: Stores, database: Databa
 async def test_many_gyms_pass_on_their_slots_at_once(stores: Stores, database: Database) -> None:
     """Members with offers in several gyms leave at once, and no deadlock reaches the caller."""
     sessions = [await booked_in_offering_gym(stores) for _ in range(6)]
-    leaving = []
+    leaving: list[UUID] = []
     for number, session in enumerate(sessions):
         entry = await join(stores, session.order.gym_id, user_id=leaving[number - 2] if number > 1 else None)
         leaving.append(entry.request.user_id)
