@@ -11,7 +11,7 @@ from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.booking.store import booking_of, find_booking
 from services.session.offers.domain import OfferStatus
-from services.session.offers.writer import offer_of
+from services.session.offers.rows import offer_of
 from services.session.sessions.slots import set_mode
 
 if TYPE_CHECKING:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from services.session.offers.domain import Offer, OfferStatus
-from services.session.sessions.rows import period_of, quote_of, require_row, session_of
-from services.session.waiting_list.domain import WaitRequest
+from services.session.offers.domain import OfferStatus
+from services.session.offers.rows import offer_of
+from services.session.sessions.rows import require_row, session_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
     from uuid import UUID
 
-    import asyncpg
-
     from mesh.transaction import Transaction
+    from services.session.offers.domain import Offer
     from services.session.sessions.domain import Session
 
 # The payment method is not known before the claim, so this one is never used.
@@ -106,17 +105,3 @@ async def reopen_offer(tx: Transaction, released: Session, now: datetime) -> boo
 async def leave_booked(tx: Transaction, offer_id: UUID, now: datetime) -> None:
     """Remove the member who has booked an offered slot from the waiting list."""
     await tx.connection.execute(_LEAVE_BOOKED, offer_id, now)
-
-
-def offer_of(row: asyncpg.Record) -> Offer:
-    """Return the offer in a row that also has the columns of its waiting list entry."""
-    return Offer(
-        offer_id=row["offer_id"],
-        entry_id=row["entry_id"],
-        session_id=row["session_id"],
-        request=WaitRequest(row["user_id"], row["gym_id"], period_of(row["period"])),
-        quote=quote_of(row),
-        status=OfferStatus(row["status"]),
-        expire_time=row["expire_time"],
-        create_time=row["create_time"],
-    )
