@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 POLL_S = 0.2
 
 # Conditions for pending work, by table. An open offer, and the call that expires it, are not pending. MAKE_DUE sets the
-# due times of such work to now, instead of waiting for the lease of a killed process, the pause between two attempts, or
-# the expiry of a hold.
+# due times of such work to now, instead of waiting for the lease of a killed process, the pause between two attempts,
+# or the expiry of a hold.
 PENDING = {
     "outbox": "status = 'pending' and deliver_time <= now()",
     "messages": "status not in ('SENT', 'DEAD')",
