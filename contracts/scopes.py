@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 # Scopes for callers outside the mesh: the public API, webhook senders and operators. No service needs them, and only
 # one method requires each.
-EXTERNAL_SCOPES = frozenset(
-    {"auth.verify", "communication.read", "gym.write", "subscription.allocate", "subscription.webhook"}
-)
+EXTERNAL_SCOPES = frozenset({"auth.verify", "communication.read", "subscription.allocate", "subscription.webhook"})
 
 
 def all_scopes() -> frozenset[str]:

@@ -101,7 +101,7 @@ def parse_session_filter(request: session_pb2.ListUserSessionsRequest, now: date
     starts = [request.starts_from.ToDatetime(UTC)] if request.HasField("starts_from") else []
     starts += [now] if request.upcoming_only else []
     return SessionFilter(
-        statuses=parse_statuses(request.statuses or ([request.status] if request.status else [])),
+        statuses=parse_statuses([*request.statuses, *([request.status] if request.status else [])]),
         gym_id=UUID(request.gym_id) if request.gym_id else None,
         starts_from=max(starts, default=None),
         starts_before=request.starts_before.ToDatetime(UTC) if request.HasField("starts_before") else None,

@@ -483,7 +483,7 @@ class ListUserSessionsRequest(_message.Message):
     user_id: _builtins.str
     """Id of the user."""
     status: Global___SessionStatus.ValueType
-    """Return only sessions in this status. Default: all."""
+    """Return only sessions in this status, or in one of `statuses`. Default: all."""
     page_size: _builtins.int
     """Maximum number of results to return. 0 means 50; values above 100 are treated as 100."""
     page_token: _builtins.str
@@ -498,7 +498,7 @@ class ListUserSessionsRequest(_message.Message):
     """Order of the sessions. Default: latest start first."""
     @_builtins.property
     def statuses(self) -> _containers.RepeatedScalarFieldContainer[Global___SessionStatus.ValueType]:
-        """Return only sessions in one of these statuses. Default: all."""
+        """Return only sessions in one of these statuses, or in `status`. Default: all."""
 
     @_builtins.property
     def starts_from(self) -> _timestamp_pb2.Timestamp:

@@ -151,6 +151,7 @@ async def test_a_users_sessions_can_be_filtered_and_ordered(booking_mesh: Bookin
         ({"statuses": [SESSION_STATUS_CONFIRMED]}, [5, 4, 3, 1, 0]),
         ({"statuses": [SESSION_STATUS_CONFIRMED, SESSION_STATUS_CANCELLED]}, [5, 4, 3, 2, 1, 0]),
         ({"statuses": [SESSION_STATUS_COMPLETED]}, []),
+        ({"statuses": [SESSION_STATUS_COMPLETED], "status": SESSION_STATUS_CANCELLED}, [2]),
         ({"gym_id": other}, [2]),
         ({"gym_id": gym, "order": earliest}, [0, 1, 3, 4, 5]),
         ({"starts_from": start}, [5, 4, 3, 2, 1]),
