@@ -38,6 +38,10 @@ if TYPE_CHECKING:
     from services.session.stores import Stores
 
 START = NOW + HOUR
+RELEASED_BY_OLDER_REPLICA = """
+    update sessions set status = 'cancelled', idempotency_key = null, expire_time = null
+    where status = 'pending_payment'
+"""
 MAKE_LEGACY = "update waiting_list set currency = null"
 
 
@@ -364,3 +368,19 @@ async def test_the_mode_of_a_gym_can_change(stores: Stores, database: Database) 
 
     assert await mails_of(database, "SPOT_AVAILABLE") == [str(entry.entry_id) for entry in entries]
     assert await offers_in(database) == []
+
+
+async def test_a_slot_that_an_older_replica_has_released_passes_on(stores: Stores, database: Database) -> None:
+    """If a replica of the previous release has released an offered slot, the offer cannot be claimed, and passes on."""
+    session = await booked_in_offering_gym(stores)
+    first, second = await join(stores, session.order.gym_id), await join(stores, session.order.gym_id)
+    await cancel(stores, session)
+    (offer_id,) = await open_offers(database)
+    async with database.transaction() as connection:
+        await connection.execute(RELEASED_BY_OLDER_REPLICA)
+
+    with pytest.raises(OfferNotOpen):
+        await claim(stores, offer_id)
+    await expire(stores, offer_id)
+
+    assert await offers_in(database) == [(first.entry_id, "expired"), (second.entry_id, "open")]
