@@ -194,6 +194,25 @@ async def test_a_dispute_of_an_unknown_charge_notifies_the_operators(charged: Ch
     assert await company_account_sum(charged.database, "disputes", "GBP") == 0
 
 
+async def test_a_webhook_waits_for_a_concurrent_one(charged: Charged) -> None:
+    """A webhook waits for a transaction that changes the same dispute, and then changes nothing again."""
+    webhook = signed(dispute("pi_of_a_subscription", "needs_response"), charged.mesh.clock.now())
+    await charged.payments.ProcessWebhook(webhook)
+    repeated = signed(dispute("pi_of_a_subscription", "lost"), charged.mesh.clock.now())
+
+    async def waits_for_a_lock() -> bool:
+        async with charged.database.connection() as connection:
+            return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))
+
+    async with charged.database.transaction() as connection:
+        await connection.execute("update disputes set status = 'lost'")
+        delivering = asyncio.ensure_future(charged.payments.ProcessWebhook(repeated))
+        await eventually(waits_for_a_lock)
+    await delivering
+
+    assert await charged.notifications() == ["opened"]
+
+
 async def test_no_part_of_a_disputed_payment_is_refunded(charged: Charged) -> None:
     """A partial refund of a disputed payment is PAYMENT_DISPUTED, and possible again when the dispute is won."""
     await charged.report("needs_response")
