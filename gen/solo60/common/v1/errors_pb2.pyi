@@ -63,7 +63,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """Another call with the same idempotency key is in progress."""
     ERROR_REASON_CANCELLED: _ErrorReason.ValueType  # 15
     """The caller cancelled the call before the response."""
-    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 50
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 900
     """Any service.
 
     The resource has changed since the caller read the etag of the request (AIP-154). Read it again.
@@ -217,7 +217,7 @@ ERROR_REASON_REQUEST_IN_PROGRESS: ErrorReason.ValueType  # 14
 """Another call with the same idempotency key is in progress."""
 ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 15
 """The caller cancelled the call before the response."""
-ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 50
+ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 900
 """Any service.
 
 The resource has changed since the caller read the etag of the request (AIP-154). Read it again.
