@@ -205,9 +205,10 @@ async def test_a_webhook_waits_for_a_concurrent_one(charged: Charged) -> None:
             return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))
 
     async with charged.database.transaction() as connection:
-        await connection.execute("update disputes set status = 'lost'")
+        await connection.execute("select from disputes for update")
         delivering = asyncio.ensure_future(charged.payments.ProcessWebhook(repeated))
         await eventually(waits_for_a_lock)
+        await connection.execute("update disputes set status = 'lost'")
     await delivering
 
     assert await charged.notifications() == ["opened"]
