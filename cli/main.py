@@ -35,6 +35,7 @@ VERBS = {
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
     "demo": "cli.demo:demo",
+    "seed": "cli.seed:seed",
     "keys": "cli.keys:keys",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
