@@ -38,4 +38,4 @@ async def _seed(count: int, random_seed: int) -> dict[str, int]:
         with Progress(*columns, console=err) as progress:
             task = progress.add_task("members", total=count)
             await chain.add_members(count, lambda: progress.advance(task))
-    return dict(chain.created)
+    return dict(chain.counts)

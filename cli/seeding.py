@@ -60,7 +60,7 @@ PAUSE_S = 0.2
 
 
 class GymChain:
-    """Creator of a gym chain. `created` counts the records by kind.
+    """Creator of a gym chain. `counts` has the number of its records by kind, including those of an earlier run.
 
     A repeated run with the same random seed on the same day creates nothing twice: each call has its own idempotency
     key, and existing gyms and users are used again.
@@ -76,12 +76,12 @@ class GymChain:
         self._now = now
         self._gym_ids: list[str] = []
         self._plan_ids: list[str] = []
-        self.created: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     async def open_gyms(self) -> None:
         """Create the gyms that do not exist yet, and read the subscription plans."""
-        for plan in gyms():
-            self._gym_ids.append(await self._gym(plan))
+        for number, plan in enumerate(gyms()):
+            self._gym_ids.append(await self._gym(plan, ((IDEMPOTENCY_KEY, f"seed/gym/{number}"),)))
         plans = await self._subscriptions.ListPlans(subscription_pb2.ListPlansRequest())
         self._plan_ids = [plan.plan_id for plan in plans.plans]
 
@@ -112,13 +112,12 @@ class GymChain:
         for number, booking in enumerate(bookings(rng, self._now)):
             await self._book(member, user_id, booking, number)
 
-    async def _gym(self, plan: CreateGymRequest) -> str:
+    async def _gym(self, plan: CreateGymRequest, key: tuple[tuple[str, str]]) -> str:
         try:
-            key = ((IDEMPOTENCY_KEY, f"seed/gym/{plan.name}"),)
             created = await self._call(lambda: self._gyms.CreateGym(plan, metadata=key))
         except GymNameTaken:
             return await self._gym_named(plan.name)
-        self.created["gyms"] += 1
+        self.counts["gyms"] += 1
         return created.gym.gym_id
 
     async def _gym_named(self, name: str) -> str:
@@ -137,7 +136,7 @@ class GymChain:
         except EmailTaken:
             by_email = GetUserByEmailRequest(email=member.email)
             return (await self._call(lambda: self._users.GetUserByEmail(by_email))).user.user_id
-        self.created["members"] += 1
+        self.counts["members"] += 1
         return answer.user.user_id
 
     async def _subscribe(self, member: PlannedMember, user_id: str) -> None:
@@ -151,7 +150,7 @@ class GymChain:
             await self._call(lambda: self._subscriptions.CreateSubscription(request, metadata=key))
         except (AlreadySubscribed, TrialUsed):
             return
-        self.created["subscriptions"] += 1
+        self.counts["subscriptions"] += 1
 
     async def _book(self, member: PlannedMember, user_id: str, booking: PlannedBooking, number: int) -> None:
         period = Period()
@@ -166,9 +165,9 @@ class GymChain:
         except SlotTaken:
             await self._wait_for(request, key)
         except (InsufficientCredits, GymClosed):
-            self.created["refused bookings"] += 1
+            self.counts["refused bookings"] += 1
         else:
-            self.created["bookings"] += 1
+            self.counts["bookings"] += 1
             await self._continue(booked.session.session_id, booking, key)
 
     async def _wait_for(self, booking: BookSessionRequest, key: tuple[tuple[str, str]]) -> None:
@@ -177,7 +176,7 @@ class GymChain:
             await self._call(lambda: self._sessions.JoinWaitingList(request, metadata=key))
         except (AlreadyWaiting, SlotFree):
             return
-        self.created["waiting list entries"] += 1
+        self.counts["waiting list entries"] += 1
 
     async def _continue(self, session_id: str, booking: PlannedBooking, key: tuple[tuple[str, str]]) -> None:
         if booking.guest:
@@ -187,11 +186,11 @@ class GymChain:
                 await self._call(lambda: self._sessions.InviteGuest(invite, metadata=key))
             except GuestAlreadyInvited:
                 return
-            self.created["guests"] += 1
+            self.counts["guests"] += 1
         if booking.is_cancelled:
             cancel = CancelSessionRequest(session_id=session_id, reason="I cannot come.")
             await self._call(lambda: self._sessions.CancelSession(cancel))
-            self.created["cancellations"] += 1
+            self.counts["cancellations"] += 1
 
     async def _call(self, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call, and repeat it with the same key while the mesh is busy."""
