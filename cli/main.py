@@ -35,6 +35,7 @@ VERBS = {
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
     "erase": "cli.erase:erase",
+    "seed": "cli.seed:seed",
     "demo": "cli.demo:demo",
     "clock": "cli.clock:clock",
     "keys": "cli.keys:keys",
