@@ -15,6 +15,7 @@ from opentelemetry.util._once import Once
 from mesh.loading import loading
 from tests.support.core_lines import CoreLineFilter
 from tests.support.node import node_folder
+from tests.support.outcomes import WORKER_OUTPUT, Outcome, is_complete, missing_outcomes, outcomes_of_this_process
 from tests.support.postgres import (
     acquired_databases,
     database_url,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
 
 __all__ = [
     "acquired_databases",
@@ -79,6 +81,7 @@ def fresh_tracer_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 _core_lines = pytest.StashKey[CoreLineFilter]()
+_outcomes = pytest.StashKey[set[Outcome]]()
 
 
 @pytest.hookimpl(trylast=True)
@@ -90,10 +93,33 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the path of gRPC's log file if it contains warnings or errors."""
+    """Print the path of gRPC's log file if it contains warnings or errors, and the missing outcomes of methods."""
     lines = config.stash.get(_core_lines, None)
     if lines is not None and lines.summary():
         terminalreporter.write_line(lines.summary())
+    missing = missing_outcomes(config.stash.setdefault(_outcomes, set())) if is_complete(config) else []
+    if missing:
+        terminalreporter.section("declared outcomes without a test")
+        terminalreporter.write_line("\n".join(missing))
+
+
+def pytest_testnodedown(node: WorkerController) -> None:
+    """Take over the outcomes of a worker that has ended."""
+    found = map(tuple, getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, ()))
+    node.config.stash.setdefault(_outcomes, set()).update(found)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a complete and otherwise successful run if no call had one of the declared outcomes."""
+    config = session.config
+    if hasattr(config, "workerinput"):
+        config.workeroutput[WORKER_OUTPUT] = sorted(outcomes_of_this_process())  # type: ignore[attr-defined]  # of xdist
+        return
+    seen = config.stash.setdefault(_outcomes, set())
+    seen.update(outcomes_of_this_process())
+    if exitstatus == pytest.ExitCode.OK and is_complete(config) and missing_outcomes(seen):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

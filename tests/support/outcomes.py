@@ -1,0 +1,71 @@
+"""Outcomes of all methods in a run of the tests: each method succeeds, and fails with each error that it lists.
+
+The servers of the tests count their calls in Prometheus's registry. Each worker sends its outcomes to the main process,
+which fails a complete run if an outcome is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from prometheus_client import REGISTRY
+
+from contracts.service_error import PLATFORM_REASONS
+from contracts.services import SERVICES, all_methods
+from solo60.common.v1.errors_pb2 import ErrorReason
+
+if TYPE_CHECKING:
+    import pytest
+
+# Full name of a method and the reason of an error, or SUCCESS.
+Outcome: TypeAlias = tuple[str, str]
+
+SUCCESS = "success"
+HANDLED = "grpc_server_handled_total"
+WORKER_OUTPUT = "outcomes of methods"
+
+
+def outcomes_of_this_process() -> set[Outcome]:
+    """Return the outcomes of all calls that servers in this process have answered."""
+    return {
+        (f"{sample.labels['grpc_service']}/{sample.labels['grpc_method']}", sample.labels["reason"] or SUCCESS)
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == HANDLED
+        if sample.labels["reason"] or sample.labels["grpc_code"] == "OK"
+    }
+
+
+def declared_outcomes() -> set[Outcome]:
+    """Return success and every declared error of every method."""
+    prefix = "ERROR_REASON_"
+    return {
+        (name, outcome)
+        for name, method in all_methods().items()
+        for outcome in (
+            SUCCESS,
+            *(ErrorReason.Name(each).removeprefix(prefix) for each in method.policy.errors - PLATFORM_REASONS),
+        )
+    }
+
+
+def missing_outcomes(seen: set[Outcome]) -> list[str]:
+    """Return one line for each declared outcome that no call had."""
+    short = {service.full_name: name for name, service in SERVICES.items()}
+    missing = sorted(declared_outcomes() - seen)
+    return [f"{short[name.partition('/')[0]]}.{name.partition('/')[2]}: {outcome}" for name, outcome in missing]
+
+
+def _name_of(reason: ErrorReason.ValueType) -> str:
+    return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
+
+
+def is_complete(config: pytest.Config) -> bool:
+    """Return whether a run selects every test that serves methods in its own process."""
+    options = config.option
+    return (
+        config.args_source is config.ArgsSource.TESTPATHS
+        and not options.keyword
+        and options.markexpr in ("", "not system")
+        and not getattr(options, "lf", False)
+    )
