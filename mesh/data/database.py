@@ -12,6 +12,7 @@ import asyncpg
 
 from contracts.errors import DeadlineExceeded, Unavailable
 from mesh.data.database_probe import CONNECT_TIMEOUT_S, CONNECTION_ERRORS, reason_of
+from mesh.data.time_limits import SessionTimeouts, limits_ms
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,7 +43,10 @@ _UNAVAILABLE_ERRORS = (
     asyncpg.InternalClientError,
 )
 _TIMEOUT_ERRORS = (asyncpg.QueryCanceledError, asyncpg.LockNotAvailableError)
-_LIMIT_STATEMENTS = "select set_config('statement_timeout', $1, $3), set_config('lock_timeout', $2, $3)"
+# Several statements without parameters are one message to the server and one answer.
+_BEGIN = "begin isolation level read committed"
+_LIMIT_TRANSACTION = "; set local statement_timeout = {}; set local lock_timeout = {}"
+_LIMIT_SESSION = "set statement_timeout = {}; set lock_timeout = {}"
 
 
 class DatabaseUnavailable(Unavailable):
@@ -68,15 +72,21 @@ class Database:
 
     `remaining_s` returns the time that the current call has left, or None for no limit. A call waits for a free
     connection at most half of that time, or 5 s without a limit. A statement runs at most for the time that is left
-    then, and waits for a lock at most half of it. A slower statement raises asyncpg's QueryCanceledError or
-    LockNotAvailableError inside the connection's context, and DatabaseTooSlow outside of it. The server rolls back a
-    transaction that is idle for 30 s and closes its connection. `timestamptz` is returned as an aware datetime, and
-    `tstzrange` as an asyncpg.Range of two.
+    then, and waits for a lock at most half of it. Outside a transaction, both limits may be a quarter lower. A slower
+    statement raises asyncpg's QueryCanceledError or LockNotAvailableError inside the connection's context, and
+    DatabaseTooSlow outside of it. The server rolls back a transaction that is idle for 30 s and closes its connection.
+    `timestamptz` is returned as an aware datetime, and `tstzrange` as an asyncpg.Range of two.
+
+    Releasing a connection does not reset its session, so a statement must not change it: no `set` without `local`, no
+    `listen`, no advisory lock and no cursor outside of a transaction.
     """
 
-    def __init__(self, pool: Pool, probes: Pool, remaining_s: Callable[[], float | None]) -> None:
+    def __init__(
+        self, pool: Pool, probes: Pool, timeouts: SessionTimeouts, remaining_s: Callable[[], float | None]
+    ) -> None:
         self._pool = pool
         self._probes = probes
+        self._timeouts = timeouts
         self._remaining_s = remaining_s
         self._trouble = ""
         self._disk_full_at = -math.inf
@@ -90,8 +100,9 @@ class Database:
         remaining_s: Callable[[], float | None] = lambda: None,
     ) -> Database:
         """Open the pool; raise DatabaseUnavailable if the server cannot be reached, ValueError for a bad URL."""
-        pool = _pool(url, min_size=1, max_size=max_connections)
-        probes = _pool(url, min_size=0, max_size=1)
+        timeouts = SessionTimeouts()
+        pool = _pool(url, timeouts, min_size=1, max_size=max_connections)
+        probes = _pool(url, timeouts, min_size=0, max_size=1)
         try:
             await pool
             await probes  # opens no connection yet
@@ -99,7 +110,7 @@ class Database:
             raise DatabaseUnavailable(f"the database does not answer within {CONNECT_TIMEOUT_S:g} s.") from error
         except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}.") from error
-        return cls(pool, probes, remaining_s)
+        return cls(pool, probes, timeouts, remaining_s)
 
     async def close(self) -> None:
         """Close the pool once its connections are released, after 10 s at the latest."""
@@ -119,8 +130,7 @@ class Database:
         """
         async with self._pooled_connection() as connection:
             try:
-                await connection.execute("begin isolation level read committed")
-                await self._limit(connection, for_transaction=True)
+                await connection.execute(_BEGIN + self._limits_of_transaction())
                 yield connection
             except asyncio.CancelledError:
                 await self._discard(connection, lambda: connection.execute("rollback"))
@@ -137,7 +147,7 @@ class Database:
         """Yield a connection without a transaction, for reads; raise DatabaseUnavailable as `transaction` does."""
         async with self._pooled_connection() as connection:
             try:
-                await self._limit(connection, for_transaction=False)
+                await self._limit_session(connection)
                 yield connection
             except asyncio.CancelledError:
                 await self._discard(connection, lambda: connection.execute("select 1"))
@@ -228,21 +238,35 @@ class Database:
         except CONNECTION_ERRORS as error:
             raise DatabaseUnavailable(f"the database cannot be reached: {_reason(error)}.") from error
 
-    async def _limit(self, connection: Connection, *, for_transaction: bool) -> None:
-        """Limit the time of the following statements; the pool resets limits set outside of a transaction."""
-        remaining_s = self._remaining_s()
-        if remaining_s is not None:
-            # 0 would mean no limit, so both values must be at least 1.
-            remaining_ms = max(2, int(remaining_s * 1000))
-            await connection.execute(_LIMIT_STATEMENTS, str(remaining_ms), str(remaining_ms // 2), for_transaction)
+    def _limits_of_transaction(self) -> str:
+        """Return statements that limit the time of the following statements until the transaction ends.
+
+        A session may still have the limits of an earlier call, so a transaction without a limit also sets its own.
+        """
+        return _LIMIT_TRANSACTION.format(*limits_ms(self._remaining_s()))
+
+    async def _limit_session(self, connection: Connection) -> None:
+        """Limit the time of the following statements, unless the session's limits already fit the remaining time."""
+        statement_ms, lock_ms = limits_ms(self._remaining_s())
+        if self._timeouts.fit(connection, statement_ms):
+            return
+        self._timeouts.forget(connection)
+        await connection.execute(_LIMIT_SESSION.format(statement_ms, lock_ms))
+        self._timeouts.record(connection, statement_ms)
 
 
-def _pool(url: str, *, min_size: int, max_size: int) -> Pool:
+async def _keep_session(_connection: object) -> None:
+    """Reset nothing when a connection is released: no statement changes a session, except the limits."""
+
+
+def _pool(url: str, timeouts: SessionTimeouts, *, min_size: int, max_size: int) -> Pool:
     return asyncpg.create_pool(
         url,
         min_size=min_size,
         max_size=max_size,
         timeout=CONNECT_TIMEOUT_S,
+        init=timeouts.record_new,
+        reset=_keep_session,
         server_settings={
             "timezone": "UTC",
             "application_name": "solo60",

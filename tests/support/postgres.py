@@ -40,6 +40,7 @@ from mesh.data.database import Database
 from mesh.data.database_probe import CONNECTION_ERRORS
 from mesh.data.integrity import find_broken_invariants
 from mesh.data.migrations import MESH_MIGRATIONS, migrate
+from mesh.data.time_limits import SessionTimeouts
 from tests.support.folders import folder_for_all
 
 DatabaseFactory: TypeAlias = Callable[[str], Awaitable[str]]
@@ -190,7 +191,7 @@ def superuser_url_of(url: str) -> str:
 async def lazy_database(url: str) -> Database:
     """Return a database that connects at its first use."""
     pool = await asyncpg.create_pool(url, min_size=0, max_size=2)
-    return Database(pool, pool, lambda: None)
+    return Database(pool, pool, SessionTimeouts(), lambda: None)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ import pytest
 
 import mesh.data.database
 from mesh.data.conflicts import retried_on_conflict
-from mesh.data.database import Connection, Database, DatabaseTooSlow, DatabaseUnavailable
+from mesh.data.database import Database, DatabaseTooSlow, DatabaseUnavailable
 from tests.support.postgres import superuser_url_of
 
 if TYPE_CHECKING:
@@ -123,21 +123,52 @@ async def test_a_call_without_time_left_is_still_limited(database: Database, rem
             await connection.execute("select pg_sleep(60)")
 
 
-async def test_releasing_a_connection_may_outlast_the_call(
-    database: Database, remaining: RemainingTime, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A connection is released and serves the next call, even if the release outlasts the call's time."""
+async def test_a_read_reuses_the_limits_of_an_earlier_call(database: Database, remaining: RemainingTime) -> None:
+    """A read leaves limits that are up to a quarter lower than its remaining time, and never has higher limits."""
 
-    async def limit_nothing(_connection: Connection, *, for_transaction: bool) -> None:
-        """Give a busy server time to reset the connection: a reset has the limits of a statement."""
+    async def limits_with(seconds: float) -> tuple[str, ...]:
+        remaining.seconds = seconds
+        async with database.connection() as connection:
+            return tuple(await connection.fetchrow(LIMITS) or ())
 
-    monkeypatch.setattr(database, "_limit", limit_nothing)
-    remaining.seconds = 0.1
+    assert await limits_with(1.5) == ("1500ms", "750ms")
+    assert await limits_with(2.0) == ("1500ms", "750ms")
+    assert await limits_with(2.1) == ("2100ms", "1050ms")
+    assert await limits_with(2.0) == ("2s", "1s")
+
+
+async def test_an_interrupted_limit_is_set_again(database: Database, remaining: RemainingTime) -> None:
+    """If a call is cancelled while it sets its limits, the next user of the connection sets its own."""
+    remaining.seconds = 100.0
     async with database.connection() as connection:
         pid = connection.get_server_pid()
-        psutil.Process(pid).suspend()
-        asyncio.get_running_loop().call_later(0.3, psutil.Process(pid).resume)
-    remaining.seconds = None
+
+    async def read() -> None:
+        async with database.connection():
+            pass
+
+    remaining.seconds = 1.5
+    psutil.Process(pid).suspend()
+    reading = asyncio.create_task(read())
+    await asyncio.sleep(0)  # it has sent the limits
+    reading.cancel()
+    psutil.Process(pid).resume()
+    with pytest.raises(asyncio.CancelledError):
+        await reading
+
+    remaining.seconds = 100.0
+    async with database.connection() as connection:
+        assert connection.get_server_pid() == pid
+        assert tuple(await connection.fetchrow(LIMITS) or ()) == ("100s", "50s")
+
+
+async def test_releasing_a_connection_does_not_wait_for_the_server(database: Database) -> None:
+    """A connection is released without an answer from the server, so the release cannot delay or fail a call."""
+    async with asyncio.timeout(5):
+        async with database.connection() as connection:
+            pid = connection.get_server_pid()
+            psutil.Process(pid).suspend()
+    psutil.Process(pid).resume()
 
     async with database.connection() as connection:
         assert connection.get_server_pid() == pid
@@ -146,11 +177,16 @@ async def test_releasing_a_connection_may_outlast_the_call(
 async def test_a_connection_lost_during_its_release_does_not_fail_the_call(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a connection is lost during its release, its changes persist and the next call gets another connection."""
+    """If a connection is lost during its release, its changes persist and the next call gets another connection.
+
+    Only a release that rolls back waits for the server.
+    """
     monkeypatch.setattr(mesh.data.database, "RELEASE_TIMEOUT_S", 0.1)
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)  # asyncpg reports the rollback
     async with database.connection() as connection:
         pid = connection.get_server_pid()
         await connection.execute("update number set value = 1")
+        await connection.execute("begin")
         psutil.Process(pid).suspend()
     psutil.Process(pid).resume()
 
