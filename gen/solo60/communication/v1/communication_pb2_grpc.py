@@ -32,10 +32,14 @@ class CommunicationServiceStub:
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     def __init__(self, channel):
@@ -74,6 +78,31 @@ class CommunicationServiceStub:
                 request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.SerializeToString,
                 response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/OnUserErased',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
+        self.EraseAddress = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/EraseAddress',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.FromString,
+                _registered_method=True)
+        self.GetNotificationPreferences = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/GetNotificationPreferences',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesResponse.FromString,
+                _registered_method=True)
+        self.UpdateNotificationPreferences = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/UpdateNotificationPreferences',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesResponse.FromString,
+                _registered_method=True)
+        self.Unsubscribe = channel.unary_unary(
+                '/solo60.communication.v1.CommunicationService/Unsubscribe',
+                request_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeRequest.SerializeToString,
+                response_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeResponse.FromString,
+                _registered_method=True)
 
 
 class CommunicationServiceServicer:
@@ -83,15 +112,20 @@ class CommunicationServiceServicer:
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     def SendEmail(self, request, context):
         """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-        cannot be reached. Repeating the call with the same idempotency key creates no second message.
+        cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+        has switched off is not sent, and the call succeeds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -100,7 +134,8 @@ class CommunicationServiceServicer:
     def SendEmailAsync(self, request, context):
         """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
         increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-        status. Missing templates and variables are reported by this call.
+        status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+        sent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +168,45 @@ class CommunicationServiceServicer:
         """Queues a failed message for immediate sending, with as many attempts as a new message. Only messages in
         MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
         twice, with the same Message-ID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserErased(self, request, context):
+        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+        on, new ones are stored as expired, without recipient and text.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAddress(self, request, context):
+        """Erases the recipient and the text of each unsent message to this email address. Such messages expire.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetNotificationPreferences(self, request, context):
+        """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+        is not asked, so an unknown id is not an error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateNotificationPreferences(self, request, context):
+        """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+        before each attempt to send.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Unsubscribe(self, request, context):
+        """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+        so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -171,6 +245,31 @@ def add_CommunicationServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.FromString,
                     response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.SerializeToString,
             ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'EraseAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAddress,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.SerializeToString,
+            ),
+            'GetNotificationPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetNotificationPreferences,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesResponse.SerializeToString,
+            ),
+            'UpdateNotificationPreferences': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateNotificationPreferences,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesResponse.SerializeToString,
+            ),
+            'Unsubscribe': grpc.unary_unary_rpc_method_handler(
+                    servicer.Unsubscribe,
+                    request_deserializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeRequest.FromString,
+                    response_serializer=solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'solo60.communication.v1.CommunicationService', rpc_method_handlers)
@@ -186,10 +285,14 @@ class CommunicationService:
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     @staticmethod
@@ -344,6 +447,141 @@ class CommunicationService:
             '/solo60.communication.v1.CommunicationService/RetryMessage',
             solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageRequest.SerializeToString,
             solo60_dot_communication_dot_v1_dot_communication__pb2.RetryMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/OnUserErased',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/EraseAddress',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.EraseAddressResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetNotificationPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/GetNotificationPreferences',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.GetNotificationPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateNotificationPreferences(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/UpdateNotificationPreferences',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.UpdateNotificationPreferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Unsubscribe(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.communication.v1.CommunicationService/Unsubscribe',
+            solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeRequest.SerializeToString,
+            solo60_dot_communication_dot_v1_dot_communication__pb2.UnsubscribeResponse.FromString,
             options,
             channel_credentials,
             insecure,

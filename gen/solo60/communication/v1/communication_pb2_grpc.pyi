@@ -33,10 +33,14 @@ class CommunicationServiceStub:
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     @_typing.overload
@@ -45,12 +49,14 @@ class CommunicationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CommunicationServiceAsyncStub: ...
     SendEmail: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]
     """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-    cannot be reached. Repeating the call with the same idempotency key creates no second message.
+    cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+    has switched off is not sent, and the call succeeds.
     """
     SendEmailAsync: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]
     """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
     increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-    status. Missing templates and variables are reported by this call.
+    status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+    sent.
     """
     SendSystemNotification: _grpc.UnaryUnaryMultiCallable[_communication_pb2.SendSystemNotificationRequest, _communication_pb2.SendSystemNotificationResponse]
     """Sends an email to Solo60's staff, at the addresses configured for the audience. The email is stored, and sent in
@@ -67,6 +73,24 @@ class CommunicationServiceStub:
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
     twice, with the same Message-ID.
     """
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]
+    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+    on, new ones are stored as expired, without recipient and text.
+    """
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]
+    """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+    GetNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_communication_pb2.GetNotificationPreferencesRequest, _communication_pb2.GetNotificationPreferencesResponse]
+    """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+    is not asked, so an unknown id is not an error.
+    """
+    UpdateNotificationPreferences: _grpc.UnaryUnaryMultiCallable[_communication_pb2.UpdateNotificationPreferencesRequest, _communication_pb2.UpdateNotificationPreferencesResponse]
+    """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+    before each attempt to send.
+    """
+    Unsubscribe: _grpc.UnaryUnaryMultiCallable[_communication_pb2.UnsubscribeRequest, _communication_pb2.UnsubscribeResponse]
+    """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+    so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
+    """
 
 @_typing.type_check_only
 class CommunicationServiceAsyncStub(CommunicationServiceStub):
@@ -76,21 +100,27 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SendEmail: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailRequest, _communication_pb2.SendEmailResponse]  # type: ignore[assignment]
     """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-    cannot be reached. Repeating the call with the same idempotency key creates no second message.
+    cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+    has switched off is not sent, and the call succeeds.
     """
     SendEmailAsync: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendEmailAsyncRequest, _communication_pb2.SendEmailAsyncResponse]  # type: ignore[assignment]
     """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
     increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-    status. Missing templates and variables are reported by this call.
+    status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+    sent.
     """
     SendSystemNotification: _aio.UnaryUnaryMultiCallable[_communication_pb2.SendSystemNotificationRequest, _communication_pb2.SendSystemNotificationResponse]  # type: ignore[assignment]
     """Sends an email to Solo60's staff, at the addresses configured for the audience. The email is stored, and sent in
@@ -107,6 +137,24 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
     twice, with the same Message-ID.
     """
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+    on, new ones are stored as expired, without recipient and text.
+    """
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+    GetNotificationPreferences: _aio.UnaryUnaryMultiCallable[_communication_pb2.GetNotificationPreferencesRequest, _communication_pb2.GetNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+    is not asked, so an unknown id is not an error.
+    """
+    UpdateNotificationPreferences: _aio.UnaryUnaryMultiCallable[_communication_pb2.UpdateNotificationPreferencesRequest, _communication_pb2.UpdateNotificationPreferencesResponse]  # type: ignore[assignment]
+    """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+    before each attempt to send.
+    """
+    Unsubscribe: _aio.UnaryUnaryMultiCallable[_communication_pb2.UnsubscribeRequest, _communication_pb2.UnsubscribeResponse]  # type: ignore[assignment]
+    """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+    so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
+    """
 
 class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Sends email to members, guests and staff. Each message is a template filled with variables, so callers write no email
@@ -115,10 +163,14 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     sent again, except for SPOT_AVAILABLE, which is given up instead. Templates also set an expiry: codes and reminders
     are not sent once they are out of date.
 
+    Every mail has a text and an HTML form, and belongs to one category. Users can switch off reminders and mails about
+    free slots. Mails about bookings, payments and the security of an account are always sent.
+
     Template keys: SESSION_BOOKED, SESSION_CANCELLED, NOISE_WARNING, APPROVAL_REQUESTED, SESSION_APPROVED,
     SESSION_REJECTED, SESSION_RESCHEDULED, GUEST_INVITED, GUEST_SESSION_CANCELLED, GUEST_SESSION_RESCHEDULED,
-    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS, PAYMENT_FAILED, RENEWAL_REMINDER, TRIAL_ENDING,
-    EMAIL_CONFIRMATION, PASSWORD_RESET, PASSWORD_CHANGED, ACCOUNT_VERIFICATION.
+    SPOT_AVAILABLE, SLOT_OFFERED, SUBSCRIPTION_ACTIVATED, SUBSCRIPTION_EXPIRED, SUBSCRIPTION_RESUMED, PAYMENT_SUCCESS,
+    PAYMENT_FAILED, PAYMENT_DISPUTED, RENEWAL_REMINDER, TRIAL_ENDING, EMAIL_CONFIRMATION, PASSWORD_RESET,
+    PASSWORD_CHANGED, ACCOUNT_VERIFICATION, TOKEN_REUSED.
     """
 
     @_abc_1.abstractmethod
@@ -128,7 +180,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.SendEmailResponse, _abc.Awaitable[_communication_pb2.SendEmailResponse]]:
         """Sends one email and waits until the mail server has accepted or rejected it. Returns UNAVAILABLE if the mail server
-        cannot be reached. Repeating the call with the same idempotency key creates no second message.
+        cannot be reached. Repeating the call with the same idempotency key creates no second message. A mail that the user
+        has switched off is not sent, and the call succeeds.
         """
 
     @_abc_1.abstractmethod
@@ -139,7 +192,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_communication_pb2.SendEmailAsyncResponse, _abc.Awaitable[_communication_pb2.SendEmailAsyncResponse]]:
         """Stores one email, returns immediately, and sends the email in the background. Failed attempts are repeated with
         increasing pauses until the mail server accepts the email or no attempts are left. GetMessage returns the current
-        status. Missing templates and variables are reported by this call.
+        status. Missing templates and variables are reported by this call. A mail that the user has switched off is not
+        sent.
         """
 
     @_abc_1.abstractmethod
@@ -179,6 +233,54 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Queues a failed message for immediate sending, with as many attempts as a new message. Only messages in
         MESSAGE_STATUS_FAILED or MESSAGE_STATUS_DEAD can be retried. A message with `may_have_been_sent` may then arrive
         twice, with the same Message-ID.
+        """
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _communication_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.OnUserErasedResponse, _abc.Awaitable[_communication_pb2.OnUserErasedResponse]]:
+        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
+        on, new ones are stored as expired, without recipient and text.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _communication_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.EraseAddressResponse, _abc.Awaitable[_communication_pb2.EraseAddressResponse]]:
+        """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
+
+    @_abc_1.abstractmethod
+    def GetNotificationPreferences(
+        self,
+        request: _communication_pb2.GetNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.GetNotificationPreferencesResponse, _abc.Awaitable[_communication_pb2.GetNotificationPreferencesResponse]]:
+        """Returns the notification preferences of a user. A user without stored preferences gets all mail. The user service
+        is not asked, so an unknown id is not an error.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateNotificationPreferences(
+        self,
+        request: _communication_pb2.UpdateNotificationPreferencesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.UpdateNotificationPreferencesResponse, _abc.Awaitable[_communication_pb2.UpdateNotificationPreferencesResponse]]:
+        """Updates the categories in the mask (AIP-134). Applies to mail that is waiting too: the preferences are checked
+        before each attempt to send.
+        """
+
+    @_abc_1.abstractmethod
+    def Unsubscribe(
+        self,
+        request: _communication_pb2.UnsubscribeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_communication_pb2.UnsubscribeResponse, _abc.Awaitable[_communication_pb2.UnsubscribeResponse]]:
+        """Switches off the category of an unsubscribe link, for the user of the link. The link is the proof of the right to do
+        so: callers need not know the user. The HTTP endpoint of the service calls this method (RFC 8058).
         """
 
 def add_CommunicationServiceServicer_to_server(servicer: CommunicationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

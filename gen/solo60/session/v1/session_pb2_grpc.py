@@ -150,6 +150,16 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.session.v1.SessionService/OnUserErased',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
+        self.EraseAddress = channel.unary_unary(
+                '/solo60.session.v1.SessionService/EraseAddress',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressResponse.FromString,
+                _registered_method=True)
 
 
 class SessionServiceServicer:
@@ -346,6 +356,21 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EraseAddress(self, request, context):
+        """Erases each guest with this email address from all sessions. The invitations end without an email.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SessionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -463,6 +488,16 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.OnWaitingListModeChanged,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.SerializeToString,
+            ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'EraseAddress': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseAddress,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1087,6 +1122,60 @@ class SessionService:
             '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/OnUserErased',
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseAddress(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/EraseAddress',
+            solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -128,6 +128,12 @@ class SessionServiceStub:
     """
     OnWaitingListModeChanged: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]
     """Records how a gym announces free slots. Open offers stay open."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
+    EraseAddress: _grpc.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]
+    """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 @_typing.type_check_only
 class SessionServiceAsyncStub(SessionServiceStub):
@@ -226,6 +232,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     OnWaitingListModeChanged: _aio.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]  # type: ignore[assignment]
     """Records how a gym announces free slots. Open offers stay open."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
+    EraseAddress: _aio.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]  # type: ignore[assignment]
+    """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Books, cancels and shows sessions."""
@@ -459,5 +471,23 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.OnWaitingListModeChangedResponse, _abc.Awaitable[_session_pb2.OnWaitingListModeChangedResponse]]:
         """Records how a gym announces free slots. Open offers stay open."""
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _session_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+
+    @_abc_1.abstractmethod
+    def EraseAddress(
+        self,
+        request: _session_pb2.EraseAddressRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.EraseAddressResponse, _abc.Awaitable[_session_pb2.EraseAddressResponse]]:
+        """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
