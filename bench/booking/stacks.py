@@ -8,7 +8,7 @@ import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import asyncpg
 import psutil
@@ -25,8 +25,8 @@ from mesh.config import Settings, child_environment
 from mesh.data.database import Database
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import own_key
-from services.payment.cards import TestModeProcessor
-from services.payment.cashier import Cashier
+from services.payment.credits.accounts import CreditAccounts
+from services.payment.credits.domain import Grant
 from services.payment.store import PaymentStore
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.support.ports import free_ports
@@ -37,12 +37,15 @@ if TYPE_CHECKING:
 
     from bench.booking.load import Booker
     from mesh.setting_types import EngineName
+    from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
 
 SERVICES = ("user", "gym", "payment", "communication", "session")
 GYMS = 40
 USERS = 200
 CREDITS = 1_000_000
 START_TIMEOUT_S = 30.0
+# The benchmark's credits never expire, so no expiry is scheduled by a call of this stub.
+ACCOUNTS = CreditAccounts(cast("PaymentServiceAsyncStub", None))
 
 _ADD_USERS = """
     insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
@@ -150,10 +153,9 @@ async def fill(server_url: str) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
         database_url_of(server_url, "payment"), max_connections=1, remaining_s=lambda: None
     )
     store = PaymentStore(database)
-    cashier = Cashier(store, TestModeProcessor(database), lambda: datetime.now(UTC))
     for user_id in users:
         async with store.transaction() as ledger:
-            await cashier.grant(ledger, user_id, CREDITS, "benchmark")
+            await ACCOUNTS.grant(ledger, Grant(user_id, CREDITS, "benchmark"), datetime.now(UTC))
     await database.close()
     return users, gyms
 

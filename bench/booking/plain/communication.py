@@ -12,11 +12,10 @@ from prometheus_client import CollectorRegistry
 from pydantic import BaseModel
 
 from bench.booking.plain.application import SETTINGS, State, application, now
-from services.communication.app import TEMPLATES
 from services.communication.domain import NewMessage
 from services.communication.mail import Mailbox, compose, message_id_header
 from services.communication.mail_server import MailServer
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from services.communication.metrics import MailMetrics
 from services.communication.sender import Sender
 from services.communication.store import MessageStore
