@@ -14,7 +14,7 @@ from mesh.serving.process import relay_outbox, run
 def relay(service: Annotated[str, typer.Argument(metavar="SERVICE", help='Service, such as "session".')]) -> None:
     """Run one more relay for the outbox of a service, with the service's settings and key, until Ctrl-C.
 
-    Set DATABASE_URL, and SERVICE_API_KEY_FILE or SERVICE_API_KEY, as for the service. Each process of a service runs a
-    relay too, so a local mesh needs no additional one.
+    Set DATABASE_URL, SERVICE_API_KEY_FILE or SERVICE_API_KEY, and CLOCK_FILE for a movable clock, as for the service.
+    Each process of a service runs a relay too, so a local mesh needs no additional one.
     """
     run(require_service(service), partial(relay_outbox, service))

@@ -46,6 +46,9 @@ class ServerAccessLog(ServerInterceptor):
     >>> call_echo(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
     solo60.example.v1.EchoService/Echo OK
     'hi'
+    >>> quiet = frozenset({"solo60.example.v1.EchoService/Echo"})
+    >>> call_echo(ServerAccessLog(quiet_methods=quiet, write=lambda facts: print(facts["method"])))
+    'hi'
     """
 
     def __init__(

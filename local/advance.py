@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from contracts.errors import ServiceError
+from mesh.outbox.retry import is_unavailable
 from solo60.mesh.v1.outbox_pb2 import GetScheduleRequest, GetScheduleResponse
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ FIRST_POLL_S = 0.01
 MAX_POLL_S = 0.2
 # Real time that work may take without any progress. Then the advance continues and reports the work as open.
 PATIENCE_S = 10.0
+# Longest real time for the work of one step, because users may cause new work all the time.
+LONGEST_STEP_S = 120.0
 MESSAGES = "messages"
 
 
@@ -54,7 +57,7 @@ class OpenWork:
         """Return one sentence for each kind of open work of a service."""
         return [
             *(f"{name} did not answer, so its work was not waited for." for name in sorted(self.silent)),
-            *(f"{name} did not finish its {work} in {PATIENCE_S:.0f} s." for name, work in sorted(self.stuck)),
+            *(f"{name} did not finish its {work} in time." for name, work in sorted(self.stuck)),
             *(
                 f"{name}: {count} message{'' if count == 1 else 's'} could not be delivered yet (see: solo60 outbox "
                 f"list {name} --status pending)."
@@ -80,7 +83,10 @@ class Advance:
         self.open = OpenWork()
 
     async def run(self, by: timedelta) -> None:
-        """Move the clock forward by a duration, in steps to each time at which work is due."""
+        """Move the clock forward by a duration, in steps to each time at which work is due.
+
+        Raises ServiceError if a service rejects the calls.
+        """
         target = self._clock.now() + by
         schedules = await self._finish_due_work(since=None)
         while self._clock.now() < target:
@@ -96,22 +102,25 @@ class Advance:
         A message may move from one service to the next between two looks. So nothing is due only if two looks in a row
         find nothing, and no service has written a message between them.
         """
-        last_state, changed_at, pause_s = None, time.monotonic(), FIRST_POLL_S
+        began = changed_at = time.monotonic()
+        last_state, pause_s = None, FIRST_POLL_S
         while True:
             looked_at = time.monotonic()
             schedules = await self._look(since)
             due = self._due_work(schedules)
-            state = (due, {name: each.last_sequence for name, each in schedules.items()})
+            if looked_at - changed_at > PATIENCE_S or looked_at - began > LONGEST_STEP_S:
+                self.open.stuck |= set(due)
+            # Work that is not waited for may write messages at any time.
+            sequences = [each.last_sequence for each in schedules.values() if not self.open.stuck]
+            state = (due, sequences)
             if state != last_state:
                 last_state, changed_at, pause_s = state, looked_at, FIRST_POLL_S
             elif not due:
                 return schedules
-            elif looked_at - changed_at > PATIENCE_S:
-                self.open.stuck |= set(due)
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, MAX_POLL_S)
-            if any(each.failed_count for each in schedules.values()):
-                self._failing_s += time.monotonic() - looked_at
+            has_failed = any(each.failed_count for each in schedules.values())
+            self._failing_s = self._failing_s + time.monotonic() - looked_at if has_failed else 0.0
 
     async def _look(self, since: datetime | None) -> dict[str, GetScheduleResponse]:
         """Return the schedule of each service that answers."""
@@ -128,11 +137,13 @@ class Advance:
         return {name: answer for name, answer in found.items() if answer is not None}
 
     async def _ask(self, name: str, request: GetScheduleRequest, give_up_at: float) -> GetScheduleResponse | None:
-        """Return the schedule of a service, or None if it has not answered at `give_up_at`."""
+        """Return the schedule of a service, or None if it is still unavailable at `give_up_at`."""
         while True:
             try:
                 return await self._outboxes[name].GetSchedule(request)
-            except ServiceError:
+            except ServiceError as error:
+                if not is_unavailable(error):
+                    raise
                 if time.monotonic() > give_up_at:
                     return None
             await asyncio.sleep(MAX_POLL_S)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.errors import ScopeMissing
 from local.advance import Advance, OpenWork, Step
 from local.keys import OPERATOR
 from local.mail_sink import MailSink, read_mails
@@ -137,4 +138,30 @@ async def test_work_without_progress_does_not_block_the_advance(
         await connection.execute("lock table messages in share mode")
         left = await asyncio.wait_for(mails.advance(2), 60)
 
-    assert "user did not finish its messages in 0 s." in left.sentences()
+    assert "user did not finish its messages in time." in left.sentences()
+
+
+async def test_new_work_of_users_does_not_block_the_advance(mails: MailMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If users cause new work all the time, the advance continues after the longest time for a step."""
+    monkeypatch.setattr("local.advance.LONGEST_STEP_S", 0.5)
+
+    async def write_mails() -> None:
+        while True:
+            await mails.mail_on(0, template_key="NO_SUCH_TEMPLATE")
+
+    users = asyncio.create_task(write_mails())
+    left = await asyncio.wait_for(mails.advance(2), 60)
+    users.cancel()
+    await asyncio.wait([users])
+
+    assert "user did not finish its messages in time." in left.sentences()
+
+
+async def test_a_caller_without_the_scope_cannot_advance(mails: MailMesh) -> None:
+    """A rejected call ends the advance with its error, before the clock moves."""
+    outboxes = {"user": mails.mesh.stub(OutboxServiceStub, caller="session", at="user")}
+
+    with pytest.raises(ScopeMissing):
+        await Advance(mails.clock, outboxes, mails.steps.append).run(DAY)
+
+    assert not mails.clock.offset
