@@ -6,11 +6,19 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from services.session.booking.domain import BookingCall
-from services.session.offers.domain import WaitingListMode
+from services.session.offers.domain import CLAIM_DURATION, WaitingListMode
 from services.session.sessions.domain import PaymentMethod, Period
 from services.session.waiting_list.domain import WaitRequest
 from solo60.session.v1.session_pb2 import ExpireOfferRequest
-from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, QUOTE, book_session, pending_requests
+from tests.services.session.stored_sessions import (
+    HOUR,
+    MINUTE,
+    NOW,
+    QUOTE,
+    book_session,
+    pending_mails,
+    pending_requests,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime, timedelta
@@ -83,3 +91,27 @@ async def open_offers(database: Database) -> list[UUID]:
 async def pending_expiries(database: Database) -> list[UUID]:
     """Return the ids of the offers with a pending call that expires them."""
     return [UUID(ExpireOfferRequest.FromString(each).offer_id) for each in await pending_requests(database, EXPIRE)]
+
+
+async def decline(stores: Stores, offer_id: UUID) -> None:
+    """Decline an offer."""
+    await stores.offers.decline(offer_id, now=NOW + MINUTE)
+
+
+async def expire(stores: Stores, offer_id: UUID) -> None:
+    """Expire an offer."""
+    await stores.offers.expire(offer_id, now=NOW + CLAIM_DURATION)
+
+
+async def mails_of(database: Database, template_key: str) -> list[str]:
+    """Return the offers or entries of the pending mails of one kind, in order."""
+    return [
+        each.offer_id or each.entry_id for each in await pending_mails(database) if each.template_key == template_key
+    ]
+
+
+async def leave_times(database: Database) -> list[bool]:
+    """Return whether each member has left the waiting list, in the order of joining."""
+    async with database.connection() as connection:
+        rows = await connection.fetch("select leave_time is not null as has_left from waiting_list order by entry_id")
+    return [row["has_left"] for row in rows]
