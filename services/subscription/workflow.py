@@ -175,8 +175,12 @@ class SubscriptionWorkflow:
                 await self._store_subscription(tx, order, processor_id)
 
     async def _store_subscription(self, tx: SubscriptionTransaction, order: Order, processor_id: str) -> Subscription:
-        """Store the subscription of an order in place of the order, unless `settle` has stored it already."""
-        if await tx.orders.find(order.subscription_id) is None:
+        """Store the subscription of an order in place of the order, unless `settle` has stored it already.
+
+        If `settle` has dropped the order because this request took so long, the subscription is stored all the same,
+        because the card processor has started it.
+        """
+        if await tx.orders.find(order.subscription_id) is None and await tx.exists(order.subscription_id):
             return await tx.lock(order.subscription_id)
         new = await self._commands.subscribe(tx, order)
         if processor_id:

@@ -174,6 +174,21 @@ async def test_an_order_that_nobody_repeats_is_settled(
     assert await stripe_mesh.balance(requests[0].user_id) == 40
 
 
+async def test_an_order_dropped_during_its_request_is_stored(
+    stripe_mesh: SubscriptionMesh, stripe_server: StripeServer, proxy: StripeProxy
+) -> None:
+    """A subscription that Stripe has started is stored, even if its order was dropped meanwhile."""
+    request = request_of(await stripe_mesh.create_member(), "pm_card_visa", FOUR_HOURS)
+    creating = asyncio.ensure_future(stripe_mesh.subscriptions.CreateSubscription(request))
+    await eventually(lambda: bool(proxy.requests))
+    await stripe_mesh.fetch("subscription", "delete from subscription_orders")
+
+    new = (await creating).subscription
+
+    assert await stripe_mesh.status(new) == "ACTIVE"
+    assert paid(stripe_server) == [3900]
+
+
 async def test_a_paid_order_of_a_user_who_has_left_is_cancelled(
     stripe_mesh: SubscriptionMesh, stripe_server: StripeServer, proxy: StripeProxy
 ) -> None:

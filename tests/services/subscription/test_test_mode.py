@@ -113,7 +113,8 @@ async def test_another_card_recovers_the_subscription(mesh: SubscriptionMesh) ->
     """Another card pays the open period at once, and the subscription renews on its day again."""
     new = await subscribe_with(mesh, FAILING_CARD)
     due = end_of(new)
-    await mesh.advance_to(due + 4 * DAY)
+    for day in (0, 3, 4):  # step by step, because a mail that is late is not sent
+        await mesh.advance_to(due + day * DAY)
 
     with pytest.raises(CardDeclined):
         await replace_card(mesh, new, DECLINED_CARD)
