@@ -151,6 +151,26 @@ class SessionTakesNoGuests(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION
     """The session takes no guests, because it is unpaid, cancelled or over."""
 
 
+class PriceDiffers(ServiceError, reason=ErrorReason.ERROR_REASON_PRICE_DIFFERS):
+    """The price of the new period differs from the price paid: cancel the session and book the new period."""
+
+
+class SessionNotReschedulable(ServiceError, reason=ErrorReason.ERROR_REASON_SESSION_NOT_RESCHEDULABLE):
+    """The session has started, or its state does not allow a move."""
+
+
+class OfferNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_OFFER_NOT_FOUND):
+    """There is no offer with this id."""
+
+
+class OfferNotOpen(ServiceError, reason=ErrorReason.ERROR_REASON_OFFER_NOT_OPEN):
+    """The offer is claimed, declined, expired or withdrawn."""
+
+
+class SlotOffered(ServiceError, reason=ErrorReason.ERROR_REASON_SLOT_OFFERED):
+    """The period overlaps one that is offered to a member on the waiting list."""
+
+
 class PaymentNotFound(ServiceError, reason=ErrorReason.ERROR_REASON_PAYMENT_NOT_FOUND):
     """There is no payment with this id, or none for this session."""
 

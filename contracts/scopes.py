@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Scopes for callers outside the mesh: the public API and operators. No service needs them, and only
 # one method requires each.
-EXTERNAL_SCOPES = frozenset({"gym.write", "subscription.allocate", "user.erase", "user.search"})
+EXTERNAL_SCOPES = frozenset({"subscription.allocate", "user.erase", "user.search"})
 
 
 def all_scopes() -> frozenset[str]:

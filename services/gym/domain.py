@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -19,9 +20,19 @@ MAX_PERIOD_HOURS = 12
 MAX_HOURLY_PRICE = (2**63 - 1) // MAX_PERIOD_HOURS
 
 
+class WaitingListMode(StrEnum):
+    """Announcement of a slot that becomes free: to all waiting members at once, or as an offer to one at a time."""
+
+    NOTIFY_ALL = "notify_all"
+    OFFER_ONE = "offer_one"
+
+
 @dataclass(frozen=True, slots=True)
 class OpeningHours:
-    """Daily opening hours in local time, in minutes after midnight. `closes_minute` is exclusive."""
+    """Daily opening hours in local time, in minutes after midnight. `closes_minute` is exclusive.
+
+    A `closes_minute` above 1440 is on the next day.
+    """
 
     opens_minute: int
     closes_minute: int
@@ -29,11 +40,13 @@ class OpeningHours:
     @property
     def is_always_open(self) -> bool:
         """Whether the gym never closes."""
-        return self.opens_minute == 0 and self.closes_minute == MINUTES_PER_DAY
+        return self.closes_minute - self.opens_minute == MINUTES_PER_DAY
 
     def contains(self, wall_time: datetime) -> bool:
         """Return whether the gym is open at `wall_time`, a local time."""
-        return self.opens_minute <= wall_time.hour * 60 + wall_time.minute < self.closes_minute
+        minute = wall_time.hour * 60 + wall_time.minute
+        # The second number is for the opening hours that began on the day before.
+        return any(self.opens_minute <= each < self.closes_minute for each in (minute, minute + MINUTES_PER_DAY))
 
 
 ALWAYS_OPEN = OpeningHours(0, MINUTES_PER_DAY)
@@ -54,7 +67,7 @@ class Period:
 
 @dataclass(frozen=True, slots=True)
 class GymProperties:
-    """Properties of a gym set at its creation. Prices are in whole minor units and whole credits."""
+    """Properties of a gym that its owner sets. Prices are in whole minor units and whole credits."""
 
     name: str
     time_zone: str
@@ -64,6 +77,7 @@ class GymProperties:
     noise_policy: str
     opening_hours: OpeningHours
     requires_approval: bool
+    waiting_list_mode: WaitingListMode = WaitingListMode.NOTIFY_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +96,10 @@ class Gym:
     properties: GymProperties
     create_time: datetime
     update_time: datetime
+
+    def with_properties(self, properties: GymProperties, now: datetime) -> Gym:
+        """Return the changed gym. `update_time` becomes `now` only if a property differs."""
+        return self if properties == self.properties else replace(self, properties=properties, update_time=now)
 
     def quote(self, period: Period) -> Quote:
         """Return the pro-rata price of a period, rounded up; raise GymClosed outside the opening hours."""

@@ -7,14 +7,24 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import GymNotFound
+from mesh.data.etags import require_etag
 from mesh.data.pages import page_of
+from services.gym.domain import WaitingListMode
 from services.gym.wire import (
+    parse_changed_properties,
     parse_period,
     parse_properties,
     render_gym,
+    render_mode_changed,
     render_quote,
 )
-from solo60.gym.v1.gym_pb2 import CreateGymResponse, GetGymResponse, ListGymsResponse, QuotePriceResponse
+from solo60.gym.v1.gym_pb2 import (
+    CreateGymResponse,
+    GetGymResponse,
+    ListGymsResponse,
+    QuotePriceResponse,
+    UpdateGymResponse,
+)
 from solo60.gym.v1.gym_pb2_grpc import GymServiceServicer
 
 if TYPE_CHECKING:
@@ -26,7 +36,13 @@ if TYPE_CHECKING:
     from mesh.transaction import Transaction
     from services.gym.domain import Gym, GymProperties
     from services.gym.store import GymStore
-    from solo60.gym.v1.gym_pb2 import CreateGymRequest, GetGymRequest, ListGymsRequest, QuotePriceRequest
+    from solo60.gym.v1.gym_pb2 import (
+        CreateGymRequest,
+        GetGymRequest,
+        ListGymsRequest,
+        QuotePriceRequest,
+        UpdateGymRequest,
+    )
 
 
 class GymServicer(GymServiceServicer):
@@ -56,6 +72,12 @@ class GymServicer(GymServiceServicer):
         async with self._store.transaction() as tx:
             return await tx.once(request, CreateGymResponse, partial(self._create_gym, tx, properties))
 
+    async def UpdateGym(
+        self, request: UpdateGymRequest, context: grpc.aio.ServicerContext[UpdateGymRequest, UpdateGymResponse]
+    ) -> UpdateGymResponse:
+        async with self._store.transaction() as tx:
+            return await tx.once(request, UpdateGymResponse, partial(self._update_gym, tx, request))
+
     async def QuotePrice(
         self, request: QuotePriceRequest, context: grpc.aio.ServicerContext[QuotePriceRequest, QuotePriceResponse]
     ) -> QuotePriceResponse:
@@ -65,10 +87,24 @@ class GymServicer(GymServiceServicer):
 
     async def _create_gym(self, tx: Transaction, properties: GymProperties) -> CreateGymResponse:
         gym = await self._store.add(tx, properties, self._now())
+        if gym.properties.waiting_list_mode is not WaitingListMode.NOTIFY_ALL:
+            await tx.publish(render_mode_changed(gym))
         return CreateGymResponse(gym=render_gym(gym))
 
+    async def _update_gym(self, tx: Transaction, request: UpdateGymRequest) -> UpdateGymResponse:
+        gym = _found(await self._store.lock(tx, UUID(request.gym.gym_id)))
+        require_etag(request.gym.etag, render_gym(gym).etag)
+        changed = gym.with_properties(parse_changed_properties(request, gym.properties), self._now())
+        await self._store.save(tx, changed)
+        if changed.properties.waiting_list_mode is not gym.properties.waiting_list_mode:
+            await tx.publish(render_mode_changed(changed))
+        return UpdateGymResponse(gym=render_gym(changed))
+
     async def _gym(self, gym_id: str) -> Gym:
-        gym = await self._store.find(UUID(gym_id))
-        if gym is None:
-            raise GymNotFound
-        return gym
+        return _found(await self._store.find(UUID(gym_id)))
+
+
+def _found(gym: Gym | None) -> Gym:
+    if gym is None:
+        raise GymNotFound
+    return gym

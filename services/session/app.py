@@ -38,7 +38,7 @@ async def open_session(runtime: Runtime) -> AsyncIterator[SessionServicer]:
     mailer = Mailer(users, gyms, runtime.channels.stub(CommunicationServiceStub))
     stores = Stores.on(runtime.database, payments, runtime.channels.stub(SessionServiceStub))
     directory = Directory(users, gyms)
-    booking = BookingWorkflow(stores.bookings, directory, gyms, payments, runtime.now)
+    booking = BookingWorkflow(stores.bookings, directory, stores.offers, payments, runtime.now)
     relations = Relations(users, gyms, payments)
     async with reconciling(stores, runtime), _watchers(runtime) as watchers:
         yield SessionServicer(stores, booking, directory, mailer, relations, watchers, runtime.now)

@@ -11,6 +11,8 @@ from services.session.cancellation.servicer import CancellationServicer
 from services.session.erasure.servicer import ErasureServicer
 from services.session.guests.servicer import GuestServicer
 from services.session.mails.servicer import MailServicer
+from services.session.offers.servicer import OfferServicer
+from services.session.reschedule.servicer import RescheduleServicer
 from services.session.sessions.servicer import ReadServicer
 from services.session.waiting_list.servicer import WaitingListServicer
 
@@ -32,8 +34,10 @@ class SessionServicer(
     BookingServicer,
     ApprovalServicer,
     CancellationServicer,
+    RescheduleServicer,
     GuestServicer,
     WaitingListServicer,
+    OfferServicer,
     MailServicer,
     ErasureServicer,
 ):

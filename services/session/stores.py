@@ -10,8 +10,11 @@ from services.session.booking.store import BookingStore
 from services.session.cancellation.store import CancellationStore
 from services.session.erasure.store import ErasureStore
 from services.session.follow_ups import FollowUps
+from services.session.free_slots import FreeSlots
 from services.session.guests.store import GuestStore
 from services.session.mails.outbox import MailOutbox
+from services.session.offers.store import OfferStore
+from services.session.reschedule.store import RescheduleStore
 from services.session.sessions.store import SessionStore
 from services.session.waiting_list.store import WaitingListStore
 
@@ -31,14 +34,17 @@ class Stores:
     cancellations: CancellationStore
     guests: GuestStore
     waiting_list: WaitingListStore
+    offers: OfferStore
+    reschedules: RescheduleStore
     erasures: ErasureStore
 
     @classmethod
     def on(cls, database: Database, payments: PaymentServiceAsyncStub, sessions: SessionServiceAsyncStub) -> Self:
         """Create the stores of a database. The stubs are the destinations of follow-up calls in the outbox."""
         mails = MailOutbox(sessions)
-        follow_ups = FollowUps(payments, mails)
-        cancellations, waiting_list = CancellationStore(database, follow_ups), WaitingListStore(database)
+        free_slots = FreeSlots(mails, sessions)
+        follow_ups = FollowUps(payments, mails, free_slots)
+        cancellations, waiting_list = CancellationStore(database, follow_ups), WaitingListStore(database, free_slots)
         return cls(
             SessionStore(database),
             BookingStore(database, follow_ups),
@@ -46,5 +52,7 @@ class Stores:
             cancellations,
             GuestStore(database, mails),
             waiting_list,
+            OfferStore(database, free_slots),
+            RescheduleStore(database, follow_ups),
             ErasureStore(database, cancellations, waiting_list),
         )

@@ -11,24 +11,30 @@ from uuid import UUID
 
 from contracts.errors import InvalidRequest, Violation
 from contracts.mail_address import readable
+from mesh.data.etags import etag_of
 from mesh.data.idempotency import fingerprint_of
 from mesh.serving.request_rules import require
 from services.session.booking.domain import BookingCall
 from services.session.mails.domain import MailKind
-from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, SessionStatus
+from services.session.offers.domain import WaitingListMode
+from services.session.sessions.domain import Order, PaymentMethod, Period, Quote, SessionFilter, SessionStatus
 from services.session.waiting_list.domain import WaitRequest
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period as PeriodMessage
+from solo60.gym.v1 import gym_pb2
 from solo60.payment.v1 import payment_pb2
 from solo60.session.v1 import session_pb2
-from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled
+from solo60.session.v1.events_pb2 import SessionBooked, SessionCancelled, SessionRescheduled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
     from interceptors.context import CallContext
     from services.session.guests.domain import Guest
+    from services.session.offers.domain import Offer
     from services.session.sessions.domain import Session
     from services.session.waiting_list.domain import WaitingListEntry
-    from solo60.gym.v1 import gym_pb2
 
 Event = TypeVar("Event", SessionBooked, SessionCancelled)
 
@@ -37,13 +43,27 @@ LAST_BOOKABLE_YEAR = 9998
 
 def parse_order(request: session_pb2.BookSessionRequest) -> Order:
     """Return the order in a request; raise InvalidRequest if it ends after LAST_BOOKABLE_YEAR."""
-    method = PaymentMethod.CARD if request.payment_method.HasField("card") else PaymentMethod.CREDITS
+    method = parse_payment_method(request.payment_method)
     return Order(UUID(request.user_id), UUID(request.gym_id), parse_bookable_period(request.period), method)
 
 
-def parse_booking_call(request: session_pb2.BookSessionRequest, context: CallContext) -> BookingCall:
-    """Return the identity of a call with an idempotency key."""
-    return BookingCall(context.caller, context.idempotency_key, fingerprint_of(request), context.correlation_id)
+def parse_payment_method(message: payment_pb2.PaymentMethod) -> PaymentMethod:
+    """Return a payment method, without the token of a card."""
+    return PaymentMethod.CARD if message.HasField("card") else PaymentMethod.CREDITS
+
+
+def parse_booking_call(
+    request: session_pb2.BookSessionRequest | session_pb2.ClaimOfferRequest, context: CallContext
+) -> BookingCall:
+    """Return the identity of a call with an idempotency key. Each method has its own keys."""
+    prefix = "claim/" if isinstance(request, session_pb2.ClaimOfferRequest) else ""
+    key = f"{prefix}{context.idempotency_key}"
+    return BookingCall(context.caller, key, fingerprint_of(request), context.correlation_id)
+
+
+def parse_waiting_list_mode(value: gym_pb2.WaitingListMode.ValueType) -> WaitingListMode:
+    """Return how a gym announces free slots."""
+    return WaitingListMode[gym_pb2.WaitingListMode.Name(value).removeprefix("WAITING_LIST_MODE_")]
 
 
 def parse_wait_request(request: session_pb2.JoinWaitingListRequest) -> WaitRequest:
@@ -76,9 +96,23 @@ def parse_quote(message: gym_pb2.Quote) -> Quote:
     )
 
 
-def parse_status(value: session_pb2.SessionStatus.ValueType) -> SessionStatus | None:
-    """Return the status of a filter, or None if the filter matches any status."""
-    return SessionStatus[session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_")] if value else None
+def parse_session_filter(request: session_pb2.ListUserSessionsRequest, now: datetime) -> SessionFilter:
+    """Return the filter and order in a request. The field `upcoming_only` excludes sessions that start before `now`."""
+    starts = [request.starts_from.ToDatetime(UTC)] if request.HasField("starts_from") else []
+    starts += [now] if request.upcoming_only else []
+    return SessionFilter(
+        statuses=parse_statuses([*request.statuses, *([request.status] if request.status else [])]),
+        gym_id=UUID(request.gym_id) if request.gym_id else None,
+        starts_from=max(starts, default=None),
+        starts_before=request.starts_before.ToDatetime(UTC) if request.HasField("starts_before") else None,
+        earliest_first=request.order == session_pb2.SessionOrder.SESSION_ORDER_EARLIEST_FIRST,
+    )
+
+
+def parse_statuses(values: Sequence[session_pb2.SessionStatus.ValueType]) -> list[SessionStatus] | None:
+    """Return the statuses of a filter, or None if the filter matches any status."""
+    names = [session_pb2.SessionStatus.Name(value).removeprefix("SESSION_STATUS_") for value in values]
+    return [SessionStatus[name] for name in names] or None
 
 
 def parse_mail_kind(template_key: str) -> MailKind:
@@ -104,6 +138,24 @@ def render_session(session: Session) -> session_pb2.Session:
     )
     message.create_time.FromDatetime(session.create_time)
     message.update_time.FromDatetime(session.update_time)
+    message.etag = etag_of(message)
+    return message
+
+
+def render_offer(offer: Offer) -> session_pb2.Offer:
+    """Return the message of an offer."""
+    message = session_pb2.Offer(
+        offer_id=str(offer.offer_id),
+        entry_id=str(offer.entry_id),
+        user_id=str(offer.request.user_id),
+        gym_id=str(offer.request.gym_id),
+        period=render_period(offer.request.period),
+        status=session_pb2.OfferStatus.Value(f"OFFER_STATUS_{offer.status.name}"),
+        price=_render_price(offer.quote),
+        credits=offer.quote.credits,
+    )
+    message.expire_time.FromDatetime(offer.expire_time)
+    message.create_time.FromDatetime(offer.create_time)
     return message
 
 
@@ -147,6 +199,17 @@ def render_event(event_type: type[Event], session: Session) -> Event:
         user_id=str(order.user_id),
         gym_id=str(order.gym_id),
         period=render_period(order.period),
+    )
+
+
+def render_rescheduled(session: Session, previous: Period) -> SessionRescheduled:
+    """Return the event that a session was moved from the period `previous`."""
+    return SessionRescheduled(
+        session_id=str(session.session_id),
+        user_id=str(session.order.user_id),
+        gym_id=str(session.order.gym_id),
+        period=render_period(session.order.period),
+        previous_period=render_period(previous),
     )
 
 

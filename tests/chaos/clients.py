@@ -20,15 +20,15 @@ from contracts.service_error import FIRST_DOMAIN_REASON
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
-from solo60.gym.v1.gym_pb2 import CreateGymRequest
+from solo60.gym.v1.gym_pb2 import WAITING_LIST_MODE_NOTIFY_ALL, WAITING_LIST_MODE_OFFER_ONE, CreateGymRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.payment.v1.payment_pb2 import CardMethod, CreditsMethod, GrantCreditsRequest, PaymentMethod
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from solo60.session.v1.session_pb2 import BookSessionRequest, CancelSessionRequest
+from solo60.session.v1.session_pb2 import BookSessionRequest, CancelSessionRequest, JoinWaitingListRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.chaos.journeys import GYMS, Answer, Journey, Outcome, is_noisy
+from tests.chaos.journeys import GYMS, Answer, Journey, Outcome, is_noisy, offers_slots
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -44,6 +44,7 @@ NOISE_POLICY = "No dropped weights."
 MAX_CONCURRENT_JOURNEYS = 16
 TIMEOUT_S = 120.0
 MAX_PAUSE_S = 1.0
+SLOT_REFUSALS = ("SLOT_TAKEN", "SLOT_OFFERED")
 FIRST_HOUR = (datetime.now(UTC) + timedelta(days=2)).replace(minute=0, second=0, microsecond=0)
 HOUR = timedelta(hours=1)
 
@@ -83,6 +84,7 @@ class Clients:
                 price_per_hour=Money(currency_code="GBP", minor_units=500),
                 credits_per_hour=CREDITS_PER_HOUR,
                 noise_policy=NOISE_POLICY if is_noisy(number) else "",
+                waiting_list_mode=WAITING_LIST_MODE_OFFER_ONE if offers_slots(number) else WAITING_LIST_MODE_NOTIFY_ALL,
             )
             key = _key(f"open/{self.seed}/{number}")
             answer = await self._repeat(partial(gyms.CreateGym, request, metadata=key), rng)
@@ -145,8 +147,17 @@ class Clients:
             )
         except RejectedError as error:
             outcome.booked, outcome.refusal = Answer.REFUSED, str(error)
+            if str(error) in SLOT_REFUSALS:
+                await self._wait(request, journey, rng)
             raise
         outcome.booked, outcome.session_id = Answer.ACKNOWLEDGED, UUID(answer.session.session_id)
+
+    async def _wait(self, wanted: BookSessionRequest, journey: Journey, rng: random.Random) -> None:
+        """Join the waiting list of a slot that another member has. The member never claims an offer."""
+        sessions = self.channels.stub(SessionServiceStub)
+        request = JoinWaitingListRequest(user_id=wanted.user_id, gym_id=wanted.gym_id, period=wanted.period)
+        key = self._key("wait", journey)
+        await self._repeat(lambda: sessions.JoinWaitingList(request, metadata=key), rng)
 
     async def _cancel(self, outcome: Outcome, rng: random.Random) -> None:
         sessions = self.channels.stub(SessionServiceStub)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from tests.chaos.final_state import Booking, FinalState
     from tests.chaos.journeys import Journey, Outcome
 
-# Permitted reasons of a refusal, by payment method. A rival can cause SLOT_TAKEN.
+# Permitted reasons of a refusal, by payment method. A rival can cause SLOT_TAKEN, and an offer to a rival SLOT_OFFERED.
 REFUSALS = {
-    "credits": {"SLOT_TAKEN"},
-    "card": {"SLOT_TAKEN"},
-    "declined card": {"SLOT_TAKEN", "CARD_DECLINED"},
-    "no credits": {"SLOT_TAKEN", "INSUFFICIENT_CREDITS"},
+    "credits": {"SLOT_TAKEN", "SLOT_OFFERED"},
+    "card": {"SLOT_TAKEN", "SLOT_OFFERED"},
+    "declined card": {"SLOT_TAKEN", "SLOT_OFFERED", "CARD_DECLINED"},
+    "no credits": {"SLOT_TAKEN", "SLOT_OFFERED", "INSUFFICIENT_CREDITS"},
 }
 
 

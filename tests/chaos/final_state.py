@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 
 POLL_S = 0.2
 
-# Conditions for pending work, by table. MAKE_DUE sets the due times of such work to now, instead of waiting for the
-# lease of a killed process, the pause between two attempts, or the expiry of a hold.
+# Conditions for pending work, by table. An open offer, and the call that expires it, are not pending. MAKE_DUE sets the
+# due times of such work to now, instead of waiting for the lease of a killed process, the pause between two attempts,
+# or the expiry of a hold.
 PENDING = {
-    "outbox": "status = 'pending'",
+    "outbox": "status = 'pending' and deliver_time <= now()",
     "messages": "status not in ('SENT', 'DEAD')",
     "payments": "status = 'pending'",
-    "sessions": "status = 'pending_payment'",
+    "sessions": "status = 'pending_payment' and offer_id is null",
 }
 MAKE_DUE = {
     "outbox": "update outbox set due_time = now() where status = 'pending'",

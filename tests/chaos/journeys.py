@@ -89,6 +89,11 @@ def draw_journeys(rng: random.Random, count: int) -> list[Journey]:
     return journeys
 
 
+def offers_slots(gym: int) -> bool:
+    """Return whether this gym offers a free slot to one waiting member at a time."""
+    return gym % 3 == 0
+
+
 def is_noisy(gym: int) -> bool:
     """Return whether bookings of this gym cause a mail about noise."""
     return gym % 2 == 1

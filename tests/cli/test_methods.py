@@ -76,7 +76,7 @@ def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60)
     assert variables["type"] == "map<string, string>"
     assert "each key: pattern ^[a-z][a-z0-9_]{0,63}$" in variables["rules"]
     assert "each value: max_len 2000" in variables["rules"]
-    assert len(session_mail["rules"]) == 2
+    assert len(session_mail["rules"]) == 3
 
 
 def test_a_contract_only_method_is_described_as_such(capsys: pytest.CaptureFixture[str]) -> None:

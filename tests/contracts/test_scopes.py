@@ -27,8 +27,8 @@ def test_a_service_has_no_unneeded_scope(caller: str) -> None:
 
 
 def test_least_privilege_by_example() -> None:
-    """The gym service has no scopes, the communication service cannot charge, and the session service cannot verify."""
-    assert scopes_of_caller("gym") == frozenset()
+    """The gym service can only publish events, communication cannot charge, and session cannot verify tokens."""
+    assert scopes_of_caller("gym") == {"session.react"}
     assert "payment.charge" not in scopes_of_caller("communication")
     assert "auth.verify" not in scopes_of_caller("session")
 

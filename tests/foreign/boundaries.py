@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Texts that patterns, formats and conversions often treat differently, for every string field.
 TEXTS = (
+    "0123456789abcdef0123456789abcdef",
     *("a", "", "A", " ", "a b", " a", "a ", "0", "-1", "é", "e\u0301", "ß", "İ", "漢字"),
     *("\U0001f469\u200d\U0001f467", "\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\u200b", "\u202e"),
     *("\x00", "a\x00", "a\n", "\na", "a\r\nb", "a\tb", "\x1b[31m", "\x7f", "\x85", "a\u2028b", "a\u2029b", "\u00a0"),

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest, SessionNotFound
 from contracts.method import find_method
 from contracts.pages import is_list
 from contracts.services import MESH_SERVICES, SERVICES
+from solo60.common.v1.period_pb2 import Period
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -24,17 +26,23 @@ if TYPE_CHECKING:
 LISTS = [method for service in (*SERVICES.values(), *MESH_SERVICES) for method in service.methods if is_list(method)]
 # Every service serves the mesh's own contracts.
 ANY_SERVICE = "gym"
+AN_HOUR = Period(start_time=Timestamp(seconds=0), end_time=Timestamp(seconds=3600))
 
 
 def request_with(method: MethodDescriptor, **fields: Any) -> Message:
-    """Return a request with random ids in the fields that the contract requires to be UUIDs."""
+    """Return a request with random ids in the fields that must be UUIDs, and an hour in required periods."""
     ids = {
         field.name: str(uuid4())
         for field in method.input_type.fields
         if field.GetOptions().Extensions[validate_pb2.field].string.uuid
     }
+    periods = {
+        field.name: AN_HOUR
+        for field in method.input_type.fields
+        if field.message_type is Period.DESCRIPTOR and field.GetOptions().Extensions[validate_pb2.field].required
+    }
     request_type = find_method(f"/{method.containing_service.full_name}/{method.name}").request_type
-    return request_type(**{**ids, **fields})
+    return request_type(**{**ids, **periods, **fields})
 
 
 def service_of(method: MethodDescriptor) -> Service:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.sessions.domain import SessionStatus
 from services.session.sessions.store import lock_session, set_status
@@ -50,6 +51,7 @@ class ApprovalStore:
             await self._follow_ups.of_approval(tx, session)
             return session
 
+    @retried_on_conflict
     async def reject(self, session_id: UUID, reason: str, *, now: datetime) -> Session:
         """Reject a session pending approval. A session already rejected is returned unchanged.
 
@@ -68,6 +70,7 @@ class ApprovalStore:
             start_time: datetime | None = await connection.fetchval(_NEXT_START_TIME)
         return start_time
 
+    @retried_on_conflict
     async def reject_unapproved(self, now: datetime) -> None:
         """Reject every session still pending approval at its start."""
         async with Transaction.begin(self._database) as tx:

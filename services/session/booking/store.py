@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import asyncpg
 
 from contracts.errors import IdempotencyKeyReused, SlotTaken, Unavailable
+from mesh.data.conflicts import retried_on_conflict
 from mesh.data.database import DatabaseTooSlow
 from mesh.transaction import Transaction
 from services.session.booking.domain import Booking
 from services.session.sessions.domain import SessionStatus
 from services.session.sessions.rows import range_of, require_row, session_of
+from services.session.sessions.slots import lock_calendar, make_calendar, require_free
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +28,6 @@ if TYPE_CHECKING:
 _LOCK = "select * from sessions where session_id = $1 for update"
 _FIND_BY_CALL = "select * from sessions where caller = $1 and idempotency_key = $2"
 
-_IS_BUSY = """
-    select exists (
-        select from sessions where gym_id = $1 and period && $2
-            and status in ('pending_payment', 'pending_approval', 'confirmed')
-    )
-"""
-
-_MAKE_CALENDAR = "insert into calendars (gym_id) values ($1) on conflict do nothing"
-_LOCK_CALENDAR = "select from calendars where gym_id = $1 for update"
 # The calendar lock covers one gym only. `on conflict` detects a concurrent booking of another gym with the same key.
 _HOLD = """
     insert into sessions (user_id, gym_id, period, paid_in,
@@ -52,10 +45,13 @@ _RELEASE = """
     where session_id = $1 and status = 'pending_payment' returning *
 """
 _NEXT_EXPIRE_TIME = "select min(expire_time) from sessions where status = 'pending_payment'"
+# An open offer is ended by ExpireOffer.
 _RELEASE_EXPIRED = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
     where session_id in (
-        select session_id from sessions where status = 'pending_payment' and expire_time <= $1 for update skip locked
+        select session_id from sessions where status = 'pending_payment' and expire_time <= $1
+            and not exists (select from offers where offers.session_id = sessions.session_id and offers.status = 'open')
+        for update skip locked
     )
     returning *
 """
@@ -71,24 +67,24 @@ class BookingStore:
     async def find(self, call: BookingCall) -> Booking | None:
         """Return the booking of an earlier identical call, or None; raise IdempotencyKeyReused for another request."""
         async with self._database.connection() as connection:
-            return await _find(connection, call)
+            return await find_booking(connection, call)
 
     async def hold(
         self, order: Order, quote: Quote, call: BookingCall, *, now: datetime, expire_time: datetime
     ) -> Booking:
         """Hold the slot until `expire_time`, or return the booking that a concurrent identical call has made.
 
-        Raises SlotTaken, IdempotencyKeyReused, or Unavailable if too many bookings are waiting for the same gym.
+        Raises SlotTaken, SlotOffered, IdempotencyKeyReused, or Unavailable if too many bookings are waiting for the
+        same gym.
         """
         try:
             async with Transaction.begin(self._database) as tx:
-                await tx.connection.execute(_MAKE_CALENDAR, order.gym_id)
-                await tx.connection.execute(_LOCK_CALENDAR, order.gym_id)
-                earlier = await _find(tx.connection, call)
+                await make_calendar(tx, order.gym_id)
+                await lock_calendar(tx, order.gym_id)
+                earlier = await find_booking(tx.connection, call)
                 if earlier is not None:
                     return earlier
-                if await tx.connection.fetchval(_IS_BUSY, order.gym_id, range_of(order.period)):
-                    raise SlotTaken
+                await require_free(tx, order.gym_id, order.period)
                 return await _insert(tx, order, quote, call, now, expire_time)
         except asyncpg.ExclusionViolationError as error:
             raise SlotTaken from error
@@ -101,7 +97,7 @@ class BookingStore:
         Return None if the slot has been released. A session confirmed earlier is returned unchanged.
         """
         async with Transaction.begin(self._database) as tx:
-            booking = _booking(require_row(await tx.connection.fetchrow(_LOCK, session_id)))
+            booking = booking_of(require_row(await tx.connection.fetchrow(_LOCK, session_id)))
             held = booking.session
             if held.status is not SessionStatus.PENDING_PAYMENT:
                 return booking if booking.response else None
@@ -109,8 +105,9 @@ class BookingStore:
             session = session_of(require_row(row))
             await self._follow_ups.of_booking(tx, session)
             response = respond(session)
-            return _booking(require_row(await tx.connection.fetchrow(_STORE_RESPONSE, session_id, response)))
+            return booking_of(require_row(await tx.connection.fetchrow(_STORE_RESPONSE, session_id, response)))
 
+    @retried_on_conflict
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a held slot; return False if it is no longer held."""
         async with Transaction.begin(self._database) as tx:
@@ -125,6 +122,7 @@ class BookingStore:
             expire_time: datetime | None = await connection.fetchval(_NEXT_EXPIRE_TIME)
         return expire_time
 
+    @retried_on_conflict
     async def release_expired(self, now: datetime) -> None:
         """Release the slots of expired holds."""
         async with Transaction.begin(self._database) as tx:
@@ -144,17 +142,19 @@ async def _insert(
     )
     if row is None:
         raise IdempotencyKeyReused
-    return _booking(row)
+    return booking_of(row)
 
 
-async def _find(connection: Connection, call: BookingCall) -> Booking | None:
+async def find_booking(connection: Connection, call: BookingCall) -> Booking | None:
+    """Return the booking of an earlier identical call, or None; raise IdempotencyKeyReused for another request."""
     row = await connection.fetchrow(_FIND_BY_CALL, call.caller, call.key)
     if row is None:
         return None
     if row["request_sha256"] != call.request_sha256:
         raise IdempotencyKeyReused
-    return _booking(row)
+    return booking_of(row)
 
 
-def _booking(row: asyncpg.Record) -> Booking:
+def booking_of(row: asyncpg.Record) -> Booking:
+    """Return the booking in a row."""
     return Booking(session_of(row), row["booking_response"])

@@ -20,18 +20,18 @@ from contracts.errors import (
 )
 from interceptors.context import detached_work
 from mesh.data.idempotency import mark_replayed
-from services.session.wire import parse_quote, render_charge, render_period
-from solo60.gym.v1.gym_pb2 import QuotePriceRequest
+from services.session.wire import render_charge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+    from uuid import UUID
 
     from services.session.booking.domain import Booking, BookingCall
     from services.session.booking.store import BookingStore
     from services.session.directory import Directory
-    from services.session.sessions.domain import Order, Quote, Session
-    from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub
+    from services.session.offers.store import OfferStore
+    from services.session.sessions.domain import Order, PaymentMethod, Session
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
 
 # Longer than the deadline of BookSession (10 s), so a hold outlives the call that created it.
@@ -48,13 +48,13 @@ class BookingWorkflow:
         self,
         store: BookingStore,
         directory: Directory,
-        gyms: GymServiceAsyncStub,
+        offers: OfferStore,
         payments: PaymentServiceAsyncStub,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._directory = directory
-        self._gyms = gyms
+        self._offers = offers
         self._payments = payments
         self._now = now
         self._abandoning: set[asyncio.Task[None]] = set()
@@ -72,6 +72,25 @@ class BookingWorkflow:
         failure the slot is released and any charge is refunded.
         """
         booking = await self._store.find(call) or await self._hold(order, call)
+        return await self._complete(booking, card_token, respond)
+
+    async def claim(
+        self,
+        offer_id: UUID,
+        method: PaymentMethod,
+        card_token: str,
+        call: BookingCall,
+        respond: Callable[[Session], bytes],
+    ) -> bytes:
+        """Book the slot of an offer, like `book`. After a failure, the offer is open again until it expires.
+
+        Raises the errors listed in the contract of ClaimOffer, and those of `book` for a failed charge or confirmation.
+        """
+        booking = await self._store.find(call) or await self._claim(offer_id, method, call)
+        return await self._complete(booking, card_token, respond)
+
+    async def _complete(self, booking: Booking, card_token: str, respond: Callable[[Session], bytes]) -> bytes:
+        """Charge the member for a held slot and confirm the session, or release the slot."""
         if booking.response is not None:
             mark_replayed()
             return booking.response
@@ -91,14 +110,16 @@ class BookingWorkflow:
     async def _hold(self, order: Order, call: BookingCall) -> Booking:
         now = self._now()
         order.period.require_not_past(now)
-        _, quote = await asyncio.gather(self._directory.require_active_user(order.user_id), self._quote(order))
+        _, quote = await asyncio.gather(
+            self._directory.require_active_user(order.user_id), self._directory.quote(order.gym_id, order.period)
+        )
         return await self._store.hold(order, quote, call, now=now, expire_time=now + HOLD_DURATION)
 
-    async def _quote(self, order: Order) -> Quote:
-        response = await self._gyms.QuotePrice(
-            QuotePriceRequest(gym_id=str(order.gym_id), period=render_period(order.period))
-        )
-        return parse_quote(response.quote)
+    async def _claim(self, offer_id: UUID, method: PaymentMethod, call: BookingCall) -> Booking:
+        offer = await self._offers.find(offer_id)
+        await self._directory.require_active_user(offer.request.user_id)
+        now = self._now()
+        return await self._offers.claim(offer_id, method, call, now=now, expire_time=now + HOLD_DURATION)
 
     async def _charge_and_confirm(
         self, session: Session, card_token: str, respond: Callable[[Session], bytes]

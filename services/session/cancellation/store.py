@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.sessions.domain import SessionStatus
 from services.session.sessions.store import lock_session, set_status
@@ -37,6 +38,7 @@ class CancellationStore:
         self._database = database
         self._follow_ups = follow_ups
 
+    @retried_on_conflict
     async def cancel(self, session_id: UUID, reason: str, *, now: datetime, in_credits: bool) -> Session:
         """Cancel a session. A session already cancelled is returned unchanged.
 
@@ -50,6 +52,7 @@ class CancellationStore:
             session.require_cancellable(now)
             return await self._cancel(tx, session_id, reason, now, in_credits=in_credits)
 
+    @retried_on_conflict
     async def cancel_upcoming_of(self, user_id: UUID, reason: str, *, now: datetime) -> None:
         """Cancel all paid sessions of a user that have not started; refund each the way it was paid."""
         async with Transaction.begin(self._database) as tx:

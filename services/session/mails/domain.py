@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.session.guests.domain import Guest
-    from services.session.sessions.domain import Session
+    from services.session.offers.domain import Offer
+    from services.session.sessions.domain import Period, Session
     from services.session.waiting_list.domain import WaitingListEntry
 
 
@@ -27,6 +28,12 @@ class MailKind(StrEnum):
     GUEST_INVITED = "GUEST_INVITED"
     GUEST_CANCELLED = "GUEST_SESSION_CANCELLED"
     SPOT_AVAILABLE = "SPOT_AVAILABLE"
+    RESCHEDULED = "SESSION_RESCHEDULED"
+    GUEST_RESCHEDULED = "GUEST_SESSION_RESCHEDULED"
+    SLOT_OFFERED = "SLOT_OFFERED"
+
+
+ABOUT_A_MOVE = frozenset({MailKind.RESCHEDULED, MailKind.GUEST_RESCHEDULED})
 
 
 def mails_after_payment(session: Session) -> tuple[MailKind, ...]:
@@ -50,19 +57,33 @@ class SessionMail:
     """One mail about a session.
 
     The recipient is the guest, the waiting member, the admins (APPROVAL_REQUESTED only), or else the session's member.
+    `move` is the number of moves of the session when the mail became due. `free_period` is the released period.
     """
 
     kind: MailKind
     session: Session
     guest: Guest | None = None
     waiting: WaitingListEntry | None = None
+    offer: Offer | None = None
+    move: int = 0
+    free_period: Period | None = None
+
+    @property
+    def period(self) -> Period:
+        """Period that the mail shows."""
+        return self.free_period or self.session.order.period
 
     @property
     def key(self) -> str:
         """Idempotency key, unique per mail: sending the same mail twice delivers one."""
         about = str(self.guest.invitation_id if self.guest else self.session.session_id)
+        if self.offer:
+            about = str(self.offer.offer_id)
         if self.waiting:
             about = f"{about}/{self.waiting.entry_id}"
+        if self.move:
+            # Two releases after one move differ by their start: the move itself, and a later cancellation.
+            about = f"{about}/{self.move}" + (f"/{self.period.start:%Y%m%dT%H%M}" if self.waiting else "")
         return f"{self.kind.lower().replace('_', '-')}/{about}"
 
     @property
@@ -76,5 +97,13 @@ class SessionMail:
         return self.kind is MailKind.APPROVAL_REQUESTED
 
     def is_outdated(self, now: datetime) -> bool:
-        """Return whether this is a waiting list mail for a former entry or for a past start time."""
-        return self.waiting is not None and (self.waiting.is_over or self.session.order.period.start <= now)
+        """Return whether the mail is no longer true.
+
+        That is a mail about a free slot to a former entry or for a past start time, about an offer that is not open, or
+        about a move that another move followed.
+        """
+        if self.offer is not None:
+            return not self.offer.is_open(now)
+        if self.waiting is not None:
+            return self.waiting.is_over or self.period.start <= now
+        return self.kind in ABOUT_A_MOVE and self.move < self.session.moves

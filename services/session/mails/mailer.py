@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.session.mails.domain import SessionMail
+    from services.session.offers.domain import Offer
     from services.session.sessions.domain import Session
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
     from solo60.gym.v1.gym_pb2 import Gym
@@ -105,7 +106,7 @@ def recipient_of(mail: SessionMail, user: User) -> Recipient:
 
 
 def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
-    """Return the template variables of a mail, the same set for every template.
+    """Return the template variables of a mail: the same set for every template, and more for an offer.
 
     Times are in the member's time zone, or in the gym's time zone for guests and admins.
     """
@@ -116,12 +117,24 @@ def variables_of(mail: SessionMail, user: User, gym: Gym) -> dict[str, str]:
         "member_name": user.display_name or FORMER_MEMBER,
         "guest_name": mail.guest.name if mail.guest else "",
         "gym_name": gym.name,
-        "start_time": format_time(session.order.period.start, zone),
-        "end_time": format_time(session.order.period.end, zone),
+        "start_time": format_time(mail.period.start, zone),
+        "end_time": format_time(mail.period.end, zone),
         "price": format_price(session),
         "refund": format_refund(session),
         "reason": session.cancel_reason,
         "noise_policy": session.quote.noise_policy,
+        **_variables_of_offer(mail.offer, zone),
+    }
+
+
+def _variables_of_offer(offer: Offer | None, zone: str) -> dict[str, str]:
+    if offer is None:
+        return {}
+    return {
+        "offer_id": str(offer.offer_id),
+        "expire_time": format_time(offer.expire_time, zone),
+        "card_price": format_money(offer.quote.currency, offer.quote.minor_units),
+        "credits_price": _format_credits(offer.quote.credits),
     }
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from services.session.mails.domain import SessionMail
-from services.session.wire import parse_mail_kind
+from services.session.wire import parse_mail_kind, parse_period
 from solo60.session.v1.session_pb2 import SendSessionMailResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceServicer
 
@@ -35,7 +35,9 @@ class MailServicer(SessionServiceServicer):
         session = await self._stores.sessions.find(UUID(request.session_id))
         guest = await self._stores.guests.find(UUID(request.invitation_id)) if request.invitation_id else None
         waiting = await self._stores.waiting_list.find(UUID(request.entry_id)) if request.entry_id else None
-        mail = SessionMail(kind, session, guest, waiting)
+        offer = await self._stores.offers.find(UUID(request.offer_id)) if request.offer_id else None
+        free_period = parse_period(request.free_period) if request.HasField("free_period") else None
+        mail = SessionMail(kind, session, guest, waiting, offer, request.move, free_period)
         if not mail.is_outdated(self._now()):
             await self._mailer.send(mail)
         return SendSessionMailResponse()

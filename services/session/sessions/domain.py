@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import PeriodPast, SessionNotCancellable, SessionNotPendingApproval, SessionTakesNoGuests
+from contracts.errors import (
+    PeriodPast,
+    PriceDiffers,
+    SessionNotCancellable,
+    SessionNotPendingApproval,
+    SessionNotReschedulable,
+    SessionTakesNoGuests,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -47,6 +54,14 @@ class Period:
         if self.start < now:
             raise PeriodPast
 
+    def minus(self, other: Period) -> list[Period]:
+        """Return the parts of this period that are outside of `other`: none, one or two."""
+        parts = (
+            Period(self.start, min(self.end, other.start)),
+            Period(max(self.start, other.end), self.end),
+        )
+        return [part for part in parts if part.start < part.end]
+
 
 @dataclass(frozen=True, slots=True)
 class Quote:
@@ -58,6 +73,10 @@ class Quote:
     noise_policy: str
     requires_approval: bool
 
+    def price_in(self, method: PaymentMethod) -> tuple[int, str]:
+        """Return the price in a payment method: credits, or minor units and their currency."""
+        return (self.credits, "") if method is PaymentMethod.CREDITS else (self.minor_units, self.currency)
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -67,6 +86,17 @@ class Order:
     gym_id: UUID
     period: Period
     payment_method: PaymentMethod
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Filter and order of a user's sessions. None matches all; the starts are a half-open interval."""
+
+    statuses: list[SessionStatus] | None = None
+    gym_id: UUID | None = None
+    starts_from: datetime | None = None
+    starts_before: datetime | None = None
+    earliest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +112,10 @@ class Session:
     update_time: datetime
     correlation_id: str
     refunded_in_credits: bool = False
+    # Number of times that the session was moved to another period.
+    moves: int = 0
+    # The offer from which the session results, if there was one.
+    offer_id: UUID | None = None
 
     @property
     def status_when_paid(self) -> SessionStatus:
@@ -107,6 +141,14 @@ class Session:
         """Raise SessionNotCancellable if the session has started, or is neither confirmed nor pending approval."""
         if self.status not in ACTIVE or self.order.period.start <= now:
             raise SessionNotCancellable
+
+    def require_reschedulable(self, quote: Quote, now: datetime) -> None:
+        """Raise SessionNotReschedulable if the session cannot be moved, PriceDiffers if its price is not in `quote`."""
+        if self.status not in ACTIVE or self.order.period.start <= now:
+            raise SessionNotReschedulable
+        method = self.order.payment_method
+        if quote.price_in(method) != self.quote.price_in(method):
+            raise PriceDiffers
 
     def require_guests_allowed(self, now: datetime) -> None:
         """Raise SessionTakesNoGuests if the session has ended, or is neither confirmed nor pending approval."""

@@ -24,19 +24,26 @@ def session_of(row: asyncpg.Record) -> Session:
     return Session(
         session_id=row["session_id"],
         order=Order(row["user_id"], row["gym_id"], period_of(row["period"]), PaymentMethod(row["paid_in"])),
-        quote=Quote(
-            currency=row["currency"],
-            minor_units=row["minor_units"],
-            credits=row["credits"],
-            noise_policy=row["noise_policy"],
-            requires_approval=row["requires_approval"],
-        ),
+        quote=quote_of(row),
         status=SessionStatus(row["status"]),
         cancel_reason=row["cancel_reason"],
         create_time=row["create_time"],
         update_time=row["update_time"],
         correlation_id=row["correlation_id"],
         refunded_in_credits=row["refunded_in_credits"],
+        moves=row["moves"],
+        offer_id=row["offer_id"],
+    )
+
+
+def quote_of(row: asyncpg.Record) -> Quote:
+    """Return the quote in a row."""
+    return Quote(
+        currency=row["currency"],
+        minor_units=row["minor_units"],
+        credits=row["credits"],
+        noise_policy=row["noise_policy"],
+        requires_approval=row["requires_approval"],
     )
 
 

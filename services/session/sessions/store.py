@@ -13,19 +13,37 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from mesh.data.database import Database
-    from services.session.sessions.domain import Period, Session, SessionStatus
+    from services.session.sessions.domain import Period, Session, SessionFilter, SessionStatus
+
+    # Start and id of the last session of a page.
+    Position = tuple[datetime, UUID]
 
 _FIND = "select * from sessions where session_id = $1"
 _LOCK = "select * from sessions where session_id = $1 for update"
 
-_FIRST_OF_USER = """
-    select * from sessions where user_id = $1 and ($2::text is null or status = $2)
-    order by lower(period) desc, session_id desc limit $3
+# The session of an offer is not shown before the member has booked it.
+_OF_USER = """
+    select * from sessions where user_id = $1 and (offer_id is null or booking_response is not null)
+        and ($2::text[] is null or status = any($2)) and ($3::uuid is null or gym_id = $3)
+        and lower(period) >= coalesce($4, '-infinity'::timestamptz)
+        and lower(period) < coalesce($5, 'infinity'::timestamptz)
 """
-_NEXT_OF_USER = """
-    select * from sessions where user_id = $1 and ($2::text is null or status = $2)
-        and (lower(period), session_id) < (select lower(period), session_id from sessions where session_id = $4)
-    order by lower(period) desc, session_id desc limit $3
+_LATEST_OF_USER = f"""
+    {_OF_USER} and (lower(period), session_id)
+        < (coalesce($7, 'infinity'::timestamptz), coalesce($8, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
+    order by lower(period) desc, session_id desc limit $6
+"""
+_EARLIEST_OF_USER = f"""
+    {_OF_USER} and (lower(period), session_id)
+        > (coalesce($7, '-infinity'::timestamptz), coalesce($8, '00000000-0000-0000-0000-000000000000'::uuid))
+    order by lower(period), session_id limit $6
+"""
+_OF_GYM = """
+    select * from sessions where gym_id = $1 and (offer_id is null or booking_response is not null)
+        and ($2::text[] is null or status = any($2)) and lower(period) >= $3 and lower(period) < $4
+        and (lower(period), session_id)
+            > (coalesce($6, '-infinity'::timestamptz), coalesce($7, '00000000-0000-0000-0000-000000000000'::uuid))
+    order by lower(period), session_id limit $5
 """
 _BUSY = """
     select period from sessions where gym_id = $1 and period && $2
@@ -44,6 +62,9 @@ _COMPLETE_PAST = """
 """
 
 
+NO_POSITION = (None, None)
+
+
 class SessionStore:
     """The sessions of one database."""
 
@@ -59,14 +80,25 @@ class SessionStore:
         return session_of(row)
 
     async def list_of_user(
-        self, user_id: UUID, status: SessionStatus | None, limit: int, *, after: UUID | None
+        self, user_id: UUID, wanted: SessionFilter, limit: int, *, after: Position | None
     ) -> list[Session]:
-        """Return at most `limit` sessions of a user, latest period first, after the one with id `after`."""
+        """Return at most `limit` of a user's sessions that match a filter, in its order, after a position."""
+        query = _EARLIEST_OF_USER if wanted.earliest_first else _LATEST_OF_USER
+        window = (wanted.starts_from, wanted.starts_before)
         async with self._database.connection() as connection:
-            if after is None:
-                rows = await connection.fetch(_FIRST_OF_USER, user_id, status, limit)
-            else:
-                rows = await connection.fetch(_NEXT_OF_USER, user_id, status, limit, after)
+            rows = await connection.fetch(
+                query, user_id, wanted.statuses, wanted.gym_id, *window, limit, *(after or NO_POSITION)
+            )
+        return [session_of(row) for row in rows]
+
+    async def list_of_gym(
+        self, gym_id: UUID, period: Period, statuses: list[SessionStatus] | None, limit: int, *, after: Position | None
+    ) -> list[Session]:
+        """Return at most `limit` sessions of a gym that start within `period`, earliest first, after a position."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                _OF_GYM, gym_id, statuses, period.start, period.end, limit, *(after or NO_POSITION)
+            )
         return [session_of(row) for row in rows]
 
     async def busy_periods(self, gym_id: UUID, period: Period) -> list[Period]:

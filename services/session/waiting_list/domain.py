@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from services.session.sessions.domain import Period
+    from services.session.sessions.domain import Period, Quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +29,5 @@ class WaitingListEntry:
     request: WaitRequest
     create_time: datetime
     is_over: bool
+    # Price and rules at the time of joining. None in entries from before the service stored them.
+    quote: Quote | None = None

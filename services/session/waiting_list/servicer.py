@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mesh.transaction import Transaction
     from services.session.directory import Directory
+    from services.session.sessions.domain import Quote
     from services.session.stores import Stores
     from services.session.waiting_list.domain import WaitRequest
     from solo60.session.v1.session_pb2 import JoinWaitingListRequest, LeaveWaitingListRequest, ListWaitingListRequest
@@ -37,13 +38,13 @@ class WaitingListServicer(SessionServiceServicer):
     ) -> JoinWaitingListResponse:
         wait_request, now = parse_wait_request(request), self._now()
         wait_request.period.require_not_past(now)
-        await asyncio.gather(
-            self._directory.require_active_user(wait_request.user_id), self._directory.require_gym(wait_request.gym_id)
+        _, quote = await asyncio.gather(
+            self._directory.require_active_user(wait_request.user_id),
+            self._directory.quote(wait_request.gym_id, wait_request.period),
         )
         async with self._stores.waiting_list.transaction() as tx:
-            return await tx.once(
-                request, JoinWaitingListResponse, partial(self._join_waiting_list, tx, wait_request, now)
-            )
+            join = partial(self._join_waiting_list, tx, wait_request, quote, now)
+            return await tx.once(request, JoinWaitingListResponse, join)
 
     async def LeaveWaitingList(
         self,
@@ -65,7 +66,7 @@ class WaitingListServicer(SessionServiceServicer):
         return ListWaitingListResponse(entries=map(render_entry, entries), next_page_token=next_page_token)
 
     async def _join_waiting_list(
-        self, tx: Transaction, wait_request: WaitRequest, now: datetime
+        self, tx: Transaction, wait_request: WaitRequest, quote: Quote, now: datetime
     ) -> JoinWaitingListResponse:
-        entry = await self._stores.waiting_list.join(tx, wait_request, now)
+        entry = await self._stores.waiting_list.join(tx, wait_request, quote, now)
         return JoinWaitingListResponse(entry=render_entry(entry))

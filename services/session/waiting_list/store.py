@@ -1,7 +1,8 @@
 """Waiting lists in PostgreSQL: at most one open entry per member, gym and period.
 
 Joining locks the sessions that block the slot. If the slot is freed at the same moment, the member therefore gets
-either SlotFree at once or a mail.
+either SlotFree at once or a mail. Leaving locks the member's offers before the entries, in the same order as the end of
+an offer, so that these do not deadlock.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
+from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
-from services.session.sessions.rows import period_of, range_of
+from services.session.offers.writer import lock_open_offers
+from services.session.sessions.rows import period_of, quote_of, range_of
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 
 if TYPE_CHECKING:
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
-    from services.session.sessions.domain import Period, Session
+    from services.session.free_slots import FreeSlots
+    from services.session.sessions.domain import Period, Quote
 
 _FIND = "select * from waiting_list where entry_id = $1"
 # Sorted, because transactions that lock rows in different orders can deadlock.
@@ -31,11 +35,14 @@ _LOCK_BUSY = """
     order by session_id for share
 """
 _ADD = """
-    insert into waiting_list (user_id, gym_id, period, create_time) values ($1, $2, $3, $4)
+    insert into waiting_list (user_id, gym_id, period, create_time,
+                              currency, minor_units, credits, noise_policy, requires_approval)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
     on conflict (user_id, gym_id, period) where leave_time is null do nothing returning *
 """
+_OPEN_OF_USER = "select entry_id from waiting_list where user_id = $1 and leave_time is null"
 _LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1 returning entry_id"
-_LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null"
+_LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null returning entry_id"
 _LIST = """
     select * from waiting_list where gym_id = $1 and leave_time is null and upper(period) > $2
         and ($3::tstzrange is null or period && $3)
@@ -44,17 +51,18 @@ _LIST = """
     order by create_time, entry_id limit $4
 """
 _WAITING_FOR = """
-    select entry_id from waiting_list where gym_id = $1 and period && $2 and leave_time is null and user_id <> $3
-        and ($4::timestamptz is null or create_time >= $4)
+    select * from waiting_list
+    where gym_id = $1 and period && $2 and leave_time is null and user_id is distinct from $3
     order by create_time, entry_id
 """
 
 
 class WaitingListStore:
-    """The waiting lists of one database."""
+    """The waiting lists of one database. `free_slots` passes the offers of leaving members on."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, free_slots: FreeSlots) -> None:
         self._database = database
+        self._free_slots = free_slots
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """Begin a transaction, committed at the end of the block."""
@@ -80,41 +88,46 @@ class WaitingListStore:
             rows = await connection.fetch(_LIST, gym_id, now, overlap, limit, after)
         return list(map(_entry, rows))
 
-    async def join(self, tx: Transaction, request: WaitRequest, now: datetime) -> WaitingListEntry:
-        """Add a request to the list within the caller's transaction; raise SlotFree or AlreadyWaiting."""
-        busy = await tx.connection.fetch(_LOCK_BUSY, request.gym_id, range_of(request.period))
+    async def join(self, tx: Transaction, request: WaitRequest, quote: Quote, now: datetime) -> WaitingListEntry:
+        """Add a request with its price within the caller's transaction; raise SlotFree or AlreadyWaiting."""
+        slot = request.gym_id, range_of(request.period)
+        # A session that was cancelled while this transaction waited for its lock may have been replaced by an offer,
+        # which only a second statement sees.
+        busy = await tx.connection.fetch(_LOCK_BUSY, *slot) or await tx.connection.fetch(_LOCK_BUSY, *slot)
         if not busy:
             raise SlotFree
         # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
         create_time = max(now, *[row["create_time"] for row in busy])
-        row = await tx.connection.fetchrow(_ADD, request.user_id, request.gym_id, range_of(request.period), create_time)
+        price = (quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval)
+        row = await tx.connection.fetchrow(_ADD, request.user_id, *slot, create_time, *price)
         if row is None:
             raise AlreadyWaiting
         return _entry(row)
 
+    @retried_on_conflict
     async def leave(self, entry_id: UUID, now: datetime) -> None:
-        """Close an entry, unless it is closed already; raise WaitingListEntryNotFound."""
+        """Close an entry and withdraw its offer, unless it is closed already; raise WaitingListEntryNotFound."""
         async with self.transaction() as tx:
+            await lock_open_offers(tx, [entry_id])
             if await tx.connection.fetchval(_LEAVE, entry_id, now) is None:
                 raise WaitingListEntryNotFound
+            await self._free_slots.withdraw_offers(tx, [entry_id], now)
 
+    @retried_on_conflict
     async def leave_all(self, user_id: UUID, now: datetime) -> None:
-        """Close all entries of a member."""
+        """Close all entries of a member and withdraw their offers."""
         async with self.transaction() as tx:
-            await tx.connection.execute(_LEAVE_ALL, user_id, now)
+            await lock_open_offers(tx, [row["entry_id"] for row in await tx.connection.fetch(_OPEN_OF_USER, user_id)])
+            closed = await tx.connection.fetch(_LEAVE_ALL, user_id, now)
+            await self._free_slots.withdraw_offers(tx, [row["entry_id"] for row in closed], now)
 
 
-async def entries_waiting_for(tx: Transaction, session: Session, *, since: datetime | None) -> list[UUID]:
-    """Return the ids of open entries that overlap the slot released by `session`, oldest first.
-
-    `since` restricts the result to entries made at or after that time. Entries of the member of `session` are excluded.
-    The result is empty if the slot was released after its start.
-    """
-    order = session.order
-    if order.period.start <= session.update_time:
-        return []
-    rows = await tx.connection.fetch(_WAITING_FOR, order.gym_id, range_of(order.period), order.user_id, since)
-    return [row["entry_id"] for row in rows]
+async def entries_waiting_for(
+    tx: Transaction, gym_id: UUID, period: Period, *, but_for: UUID | None
+) -> list[WaitingListEntry]:
+    """Return the open entries that overlap a period of a gym, oldest first, without those of the user `but_for`."""
+    rows = await tx.connection.fetch(_WAITING_FOR, gym_id, range_of(period), but_for)
+    return [_entry(row) for row in rows]
 
 
 def _entry(row: asyncpg.Record) -> WaitingListEntry:
@@ -123,4 +136,5 @@ def _entry(row: asyncpg.Record) -> WaitingListEntry:
         request=WaitRequest(row["user_id"], row["gym_id"], period_of(row["period"])),
         create_time=row["create_time"],
         is_over=row["leave_time"] is not None,
+        quote=quote_of(row) if row["currency"] is not None else None,
     )

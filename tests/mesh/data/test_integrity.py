@@ -30,6 +30,26 @@ ANOTHER_ONE = """
         create_time, update_time, caller, 'another', request_sha256, correlation_id, booking_response
     from sessions
 """
+AN_OFFER = """
+    insert into calendars (gym_id) values ('0198c1a2-0000-7000-8000-000000000001') on conflict do nothing;
+    with entry as (
+        insert into waiting_list (user_id, gym_id, period, create_time)
+        values (uuidv7(), '0198c1a2-0000-7000-8000-000000000001', '[2026-06-01 10:00Z, 2026-06-01 11:00Z)', now())
+        returning *
+    ), held as (
+        insert into sessions (user_id, gym_id, period, status, currency, minor_units, credits, noise_policy,
+            requires_approval, paid_in, create_time, update_time, caller, idempotency_key, request_sha256,
+            correlation_id, expire_time)
+        select user_id, gym_id, period, 'pending_payment', 'GBP', 1250, 3, '', false, 'credits', now(), now(),
+            'session', 'offer/' || entry_id, '', 'test', now()
+        from entry returning *
+    )
+    insert into offers (entry_id, session_id, status, expire_time, create_time, update_time)
+    select entry_id, session_id, 'open', now(), now(), now() from entry, held
+"""
+ANOTHER_OFFER = f"alter table sessions drop constraint sessions_never_overlap; {AN_OFFER}"
+CLOSE_SESSION = "update sessions set status = 'cancelled', expire_time = null, idempotency_key = null"
+CLOSE_ENTRY = "update waiting_list set leave_time = now()"
 KEY_WITHOUT_ANSWER = "insert into idempotency_keys values ('operator', 'a.Request', 'key', '', null)"
 
 
@@ -74,6 +94,34 @@ async def test_each_view_of_sessions_finds_its_violation(
 
     assert before == ()
     assert [violation.view for violation in after] == [view]
+
+
+@pytest.mark.parametrize(
+    ("breakage", "views"),
+    [
+        ([ANOTHER_OFFER], ["violation_sessions_overlap", "violation_slot_offered_twice"]),
+        ([CLOSE_SESSION], ["violation_offer_without_hold"]),
+        ([CLOSE_ENTRY, "update offers set status = 'declined'"], ["violation_hold_outlives_offer"]),
+        ([CLOSE_SESSION, "update offers set status = 'claimed'"], ["violation_hold_outlives_offer"]),
+        ([CLOSE_SESSION, "update offers set status = 'expired'"], ["violation_waiting_after_offer"]),
+    ],
+)
+async def test_each_view_of_offers_finds_its_violation(
+    open_database: DatabaseOpener, breakage: list[str], views: list[str]
+) -> None:
+    """The invariant views of offers are empty for an open offer, and each finds its own violation."""
+    database = await open_database("session")
+    async with database.connection() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        await connection.execute(AN_OFFER)
+        before = await find_broken_invariants(connection)
+        await connection.execute("; ".join(breakage))
+        after = await find_broken_invariants(connection)
+        await transaction.rollback()
+
+    assert before == ()
+    assert [violation.view for violation in after] == views
 
 
 @pytest.mark.breaks_invariants("violation_key_without_answer")

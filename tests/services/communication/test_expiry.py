@@ -116,6 +116,7 @@ def test_only_time_bound_mails_have_a_lifetime() -> None:
         "PASSWORD_RESET": timedelta(minutes=30),
         "PAYMENT_FAILED": timedelta(days=3),
         "RENEWAL_REMINDER": timedelta(days=7),
+        "SLOT_OFFERED": timedelta(minutes=30),
         "SPOT_AVAILABLE": timedelta(days=1),
         "TRIAL_ENDING": timedelta(days=3),
     }

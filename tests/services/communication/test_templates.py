@@ -28,6 +28,9 @@ VARIABLES = {
     "GUEST_INVITED": SESSION | {"guest_name"},
     "GUEST_SESSION_CANCELLED": SESSION | {"guest_name"},
     "SPOT_AVAILABLE": SESSION,
+    "SESSION_RESCHEDULED": SESSION,
+    "GUEST_SESSION_RESCHEDULED": SESSION | {"guest_name"},
+    "SLOT_OFFERED": SESSION | {"offer_id", "expire_time", "card_price", "credits_price"},
     "SUBSCRIPTION_ACTIVATED": {"member_name", "plan_name", "price", "credits_per_month"},
     "SUBSCRIPTION_EXPIRED": {"member_name", "plan_name", "end_time"},
     "SUBSCRIPTION_RESUMED": {"member_name", "plan_name", "price", "renewal_time"},
@@ -223,7 +226,9 @@ def test_a_value_cannot_imitate_our_text_or_a_link(templates: Templates, key: st
         assert "evil.example" not in part
 
 
-@pytest.mark.parametrize("key", ["GUEST_INVITED", "GUEST_SESSION_CANCELLED", "APPROVAL_REQUESTED"])
+@pytest.mark.parametrize(
+    "key", ["GUEST_INVITED", "GUEST_SESSION_CANCELLED", "GUEST_SESSION_RESCHEDULED", "APPROVAL_REQUESTED"]
+)
 def test_another_persons_name_is_quoted(templates: Templates, key: str) -> None:
     """A name that the reader did not type is shown in quotation marks, and quotation marks inside it are replaced."""
     names = {"member_name", "guest_name"} & VARIABLES[key]

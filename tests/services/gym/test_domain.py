@@ -4,9 +4,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import GymClosed
@@ -118,8 +119,8 @@ def test_opening_hours_may_start_and_end_within_a_quarter_hour() -> None:
     assert not here.is_open_throughout(utc((2026, 1, 14), "21:00", "22:15"))
 
 
-def test_only_an_always_open_gym_can_be_used_past_midnight() -> None:
-    """A period may end at midnight if the opening hours do, and may pass midnight only if the gym never closes."""
+def test_a_gym_that_closes_at_midnight_cannot_be_used_past_midnight() -> None:
+    """A period may end at midnight if the opening hours do, and may pass midnight only if they do."""
     until_midnight, after_midnight = utc((2026, 1, 14), "23:00", "00:00"), utc((2026, 1, 14), "23:00", "00:15")
 
     assert gym((0, 1440)).is_open_throughout(after_midnight)
@@ -165,3 +166,74 @@ def test_when_the_clock_goes_back_the_repeated_hour_counts_twice() -> None:
 def test_the_price_follows_elapsed_time_and_not_local_time(day: tuple[int, int, int]) -> None:
     """Three hours across a clock change cost three hours."""
     assert gym().quote(utc(day, "00:00", "03:00")) == Quote(3750, 9)
+
+
+def test_opening_hours_may_end_on_the_next_day() -> None:
+    """A gym open from 18:00 to 02:00 can be used past midnight, until 02:00 of the next day."""
+    here = gym((1080, 1560))
+
+    assert here.is_open_throughout(utc((2026, 1, 14), "18:00", "02:00"))
+    assert here.is_open_throughout(utc((2026, 1, 14), "00:00", "02:00"))
+    assert not here.is_open_throughout(utc((2026, 1, 14), "17:45", "18:15"))
+    assert not here.is_open_throughout(utc((2026, 1, 14), "01:45", "02:15"))
+    assert not here.is_open_throughout(utc((2026, 1, 14), "01:00", "19:00"))
+
+
+def test_24_hours_from_any_opening_time_are_always_open() -> None:
+    """A gym open from 06:00 to 06:00 of the next day never closes."""
+    assert gym((360, 1800)).is_open_throughout(utc((2026, 1, 14), "05:00", "07:00"))
+
+
+def test_a_night_is_as_long_as_the_clock_change_makes_it() -> None:
+    """From 18:00 to 02:00 a London gym is open 7 hours when the clock goes forward, and 9 when it goes back."""
+    here = gym((1080, 1560))
+    before_forward, before_back = ((year, month, day - 1) for year, month, day in (CLOCK_GOES_FORWARD, CLOCK_GOES_BACK))
+
+    assert here.is_open_throughout(utc(before_forward, "18:00", "01:00"))
+    assert not here.is_open_throughout(utc(before_forward, "18:00", "01:15"))
+    assert here.is_open_throughout(utc(before_back, "17:00", "02:00"))
+    assert not here.is_open_throughout(utc(before_back, "17:00", "02:15"))
+
+
+def test_a_skipped_closing_time_closes_the_gym_at_the_change() -> None:
+    """A London gym that closes at 01:30 closes at 01:00 UTC when the clock skips from 01:00 to 02:00."""
+    here, before = gym((1080, 1530)), (2026, 3, 28)
+
+    assert here.is_open_throughout(utc(before, "18:00", "01:00"))
+    assert not here.is_open_throughout(utc(before, "18:00", "01:15"))
+
+
+def is_open_at(wall_time: datetime, opens: int, closes: int) -> bool:
+    """Return whether a gym that opened on this local day or one of the two days before is open (the model)."""
+    midnights = (datetime.combine(wall_time.date(), datetime.min.time()) - timedelta(days=days) for days in range(3))
+    return any(day + timedelta(minutes=opens) <= wall_time < day + timedelta(minutes=closes) for day in midnights)
+
+
+@given(
+    zone=st.sampled_from(
+        ["Europe/London", "America/New_York", "Australia/Lord_Howe", "America/Havana", "Pacific/Apia", "Asia/Kathmandu"]
+    ),
+    change=st.sampled_from([datetime(2026, 3, 8, tzinfo=UTC), datetime(2026, 3, 29, tzinfo=UTC)])
+    | st.sampled_from([datetime(2026, 4, 5, tzinfo=UTC), datetime(2026, 10, 4, tzinfo=UTC)])
+    | st.sampled_from([datetime(2026, 10, 25, tzinfo=UTC), datetime(2026, 11, 1, tzinfo=UTC)])
+    | st.sampled_from([datetime(2011, 12, 30, 10, tzinfo=UTC), datetime(2026, 6, 15, tzinfo=UTC)]),
+    quarters_after=st.integers(-96, 96),
+    count=quarters,
+    opens=st.integers(0, 1439),
+    length=st.integers(1, 1440),
+)
+@settings(deadline=None)
+def test_a_gym_is_open_exactly_while_its_clock_shows_its_hours(
+    zone: str, change: datetime, quarters_after: int, count: int, opens: int, length: int
+) -> None:
+    """Around clock changes, a gym is open for a period if its clock shows a time within its hours at each minute."""
+    start = change + quarters_after * QUARTER
+    period = Period(start, start + count * QUARTER)
+    minutes = [start + timedelta(minutes=each) for each in range(15 * count)]
+    walls = [
+        (each + (each.astimezone(ZoneInfo(zone)).utcoffset() or timedelta())).replace(tzinfo=None) for each in minutes
+    ]
+
+    expected = all(is_open_at(wall, opens, opens + length) for wall in walls)
+
+    assert gym((opens, opens + length), time_zone=zone).is_open_throughout(period) is expected

@@ -22,6 +22,7 @@ from mesh.data.idempotency import IN_PROGRESS_RETRY_S
 from services.gym.domain import MAX_HOURLY_PRICE
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import (
+    WAITING_LIST_MODE_NOTIFY_ALL,
     CreateGymRequest,
     GetGymRequest,
     Gym,
@@ -55,9 +56,12 @@ async def test_a_gym_is_added_and_found(gyms: GymServiceAsyncStub) -> None:
         noise_policy="No dropped weights",
         opening_hours=hours,
         requires_approval=True,
+        waiting_list_mode=WAITING_LIST_MODE_NOTIFY_ALL,
         create_time=created.create_time,
         update_time=created.create_time,
+        etag=created.etag,
     )
+    assert len(created.etag) == 32
 
 
 @pytest.mark.requirement("C1")
@@ -179,7 +183,9 @@ async def test_a_taken_name_does_not_use_up_the_key(gyms: GymServiceAsyncStub) -
         ({"credits_per_hour": 0}, "credits_per_hour"),
         ({"credits_per_hour": MAX_HOURLY_PRICE + 1}, "credits_per_hour"),
         ({"opening_hours": OpeningHours(opens_minute=600, closes_minute=600)}, "opening_hours"),
-        ({"opening_hours": OpeningHours(opens_minute=600, closes_minute=1441)}, "opening_hours.closes_minute"),
+        ({"opening_hours": OpeningHours(opens_minute=600, closes_minute=2041)}, "opening_hours"),
+        ({"opening_hours": OpeningHours(opens_minute=1440, closes_minute=1441)}, "opening_hours.opens_minute"),
+        ({"waiting_list_mode": 99}, "waiting_list_mode"),
     ],
 )
 @pytest.mark.asyncio(loop_scope="module")

@@ -11,28 +11,38 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from contracts.errors import IdempotencyKeyMissing, InvalidRequest
 from services.session.app import SERVICE
 from solo60.common.v1.period_pb2 import Period
+from solo60.gym.v1.events_pb2 import WaitingListModeChanged
 from solo60.payment.v1.payment_pb2 import CardMethod, PaymentMethod
 from solo60.session.v1.session_pb2 import (
     SESSION_RELATION_GYM,
     SESSION_RELATION_UNSPECIFIED,
+    SESSION_STATUS_CONFIRMED,
+    SESSION_STATUS_UNSPECIFIED,
     ApproveSessionRequest,
     BookSessionRequest,
     CancelInvitationRequest,
     CancelSessionRequest,
     CheckConflictsRequest,
+    ClaimOfferRequest,
+    DeclineOfferRequest,
+    ExpireOfferRequest,
+    GetOfferRequest,
     GetSessionRequest,
     InviteGuestRequest,
     JoinWaitingListRequest,
     LeaveWaitingListRequest,
     ListGuestsRequest,
+    ListGymSessionsRequest,
     ListUserSessionsRequest,
     ListWaitingListRequest,
+    OnWaitingListModeChangedRequest,
     RejectSessionRequest,
+    RescheduleSessionRequest,
     SendSessionMailRequest,
     WatchAvailabilityRequest,
 )
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
-from tests.services.session.booking_mesh import HOUR, TOMORROW, book_request, period, with_key
+from tests.services.session.booking_mesh import BY_CREDITS, HOUR, TOMORROW, book_request, period, with_key
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -41,6 +51,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 SOME_ID = str(uuid4())
+SOME_ETAG = "0" * 32
 
 
 # All tests of this module share one server, so they share its event loop.
@@ -72,6 +83,50 @@ def booking(**changes: object) -> BookSessionRequest:
         ("ListUserSessions", "page_size", ListUserSessionsRequest(user_id=SOME_ID, page_size=-1)),
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token="next")),  # noqa: S106 - no secret
         ("ListUserSessions", "page_token", ListUserSessionsRequest(user_id=SOME_ID, page_token=uuid4().hex)),
+        ("ListUserSessions", "gym_id", ListUserSessionsRequest(user_id=SOME_ID, gym_id="field-street")),
+        (
+            "ListUserSessions",
+            "statuses",
+            ListUserSessionsRequest(user_id=SOME_ID, statuses=[SESSION_STATUS_CONFIRMED] * 2),
+        ),
+        (
+            "ListUserSessions",
+            "statuses[0]",
+            ListUserSessionsRequest(user_id=SOME_ID, statuses=[SESSION_STATUS_UNSPECIFIED]),
+        ),
+        ("ListUserSessions", "order", ListUserSessionsRequest(user_id=SOME_ID, order=9)),  # type: ignore[arg-type]  # an unknown order
+        (
+            "ListUserSessions",
+            "",
+            ListUserSessionsRequest(user_id=SOME_ID, starts_from=period().end_time, starts_before=period().start_time),
+        ),
+        ("ListUserSessions", "starts_from", ListUserSessionsRequest(user_id=SOME_ID, starts_from=Timestamp(nanos=-1))),
+        ("ListGymSessions", "gym_id", ListGymSessionsRequest(gym_id="1", period=period())),
+        ("ListGymSessions", "period", ListGymSessionsRequest(gym_id=SOME_ID)),
+        ("ListGymSessions", "period", ListGymSessionsRequest(gym_id=SOME_ID, period=period(length=745 * HOUR))),
+        (
+            "ListGymSessions",
+            "statuses[0]",
+            ListGymSessionsRequest(gym_id=SOME_ID, period=period(), statuses=[SESSION_STATUS_UNSPECIFIED]),
+        ),
+        ("RescheduleSession", "session_id", RescheduleSessionRequest(period=period(), etag=SOME_ETAG)),
+        ("RescheduleSession", "period", RescheduleSessionRequest(session_id=SOME_ID, etag=SOME_ETAG)),
+        ("RescheduleSession", "etag", RescheduleSessionRequest(session_id=SOME_ID, period=period())),
+        *(
+            ("RescheduleSession", "period", RescheduleSessionRequest(session_id=SOME_ID, period=bad, etag=SOME_ETAG))
+            for bad in (period(TOMORROW + timedelta(minutes=7)), period(length=13 * HOUR), period(length=-HOUR))
+        ),
+        ("GetOffer", "offer_id", GetOfferRequest(offer_id="1")),
+        ("ClaimOffer", "offer_id", ClaimOfferRequest(offer_id="1", payment_method=BY_CREDITS)),
+        ("ClaimOffer", "payment_method", ClaimOfferRequest(offer_id=SOME_ID)),
+        ("DeclineOffer", "offer_id", DeclineOfferRequest()),
+        ("ExpireOffer", "offer_id", ExpireOfferRequest()),
+        ("OnWaitingListModeChanged", "event", OnWaitingListModeChangedRequest()),
+        (
+            "OnWaitingListModeChanged",
+            "event.waiting_list_mode",
+            OnWaitingListModeChangedRequest(event=WaitingListModeChanged(gym_id=SOME_ID)),
+        ),
         ("CheckConflicts", "gym_id", CheckConflictsRequest(gym_id="", period=period())),
         ("CheckConflicts", "period", CheckConflictsRequest(gym_id=SOME_ID)),
         (
@@ -124,6 +179,13 @@ def booking(**changes: object) -> BookSessionRequest:
         ("SendSessionMail", "template_key", SendSessionMailRequest(session_id=SOME_ID, template_key="GREETINGS")),
         ("SendSessionMail", "", SendSessionMailRequest(session_id=SOME_ID, template_key="GUEST_INVITED")),
         ("SendSessionMail", "", SendSessionMailRequest(session_id=SOME_ID, template_key="SPOT_AVAILABLE")),
+        ("SendSessionMail", "", SendSessionMailRequest(session_id=SOME_ID, template_key="SLOT_OFFERED")),
+        (
+            "SendSessionMail",
+            "",
+            SendSessionMailRequest(session_id=SOME_ID, template_key="SESSION_BOOKED", offer_id=SOME_ID),
+        ),
+        ("SendSessionMail", "move", SendSessionMailRequest(session_id=SOME_ID, template_key="SESSION_BOOKED", move=-1)),
         (
             "SendSessionMail",
             "",

@@ -113,6 +113,16 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """The period is free: book it instead of waiting for it."""
     ERROR_REASON_SESSION_TAKES_NO_GUESTS: _ErrorReason.ValueType  # 310
     """The session takes no guests, because it is unpaid, cancelled or over."""
+    ERROR_REASON_PRICE_DIFFERS: _ErrorReason.ValueType  # 311
+    """The price of the new period differs from the price paid: cancel the session and book the new period."""
+    ERROR_REASON_SESSION_NOT_RESCHEDULABLE: _ErrorReason.ValueType  # 312
+    """The session has started, or its state does not allow a move."""
+    ERROR_REASON_OFFER_NOT_FOUND: _ErrorReason.ValueType  # 313
+    """There is no offer with this id."""
+    ERROR_REASON_OFFER_NOT_OPEN: _ErrorReason.ValueType  # 314
+    """The offer is claimed, declined, expired or withdrawn."""
+    ERROR_REASON_SLOT_OFFERED: _ErrorReason.ValueType  # 315
+    """The period overlaps one that is offered to a member on the waiting list."""
     ERROR_REASON_PAYMENT_NOT_FOUND: _ErrorReason.ValueType  # 400
     """Payments.
 
@@ -283,6 +293,16 @@ ERROR_REASON_SLOT_FREE: ErrorReason.ValueType  # 309
 """The period is free: book it instead of waiting for it."""
 ERROR_REASON_SESSION_TAKES_NO_GUESTS: ErrorReason.ValueType  # 310
 """The session takes no guests, because it is unpaid, cancelled or over."""
+ERROR_REASON_PRICE_DIFFERS: ErrorReason.ValueType  # 311
+"""The price of the new period differs from the price paid: cancel the session and book the new period."""
+ERROR_REASON_SESSION_NOT_RESCHEDULABLE: ErrorReason.ValueType  # 312
+"""The session has started, or its state does not allow a move."""
+ERROR_REASON_OFFER_NOT_FOUND: ErrorReason.ValueType  # 313
+"""There is no offer with this id."""
+ERROR_REASON_OFFER_NOT_OPEN: ErrorReason.ValueType  # 314
+"""The offer is claimed, declined, expired or withdrawn."""
+ERROR_REASON_SLOT_OFFERED: ErrorReason.ValueType  # 315
+"""The period overlaps one that is offered to a member on the waiting list."""
 ERROR_REASON_PAYMENT_NOT_FOUND: ErrorReason.ValueType  # 400
 """Payments.
 

@@ -23,6 +23,7 @@ _sym_db = _symbol_database.Default()
 
 
 from buf.validate import validate_pb2 as buf_dot_validate_dot_validate__pb2
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from solo60.common.v1 import money_pb2 as solo60_dot_common_dot_v1_dot_money__pb2
 from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__pb2
@@ -30,7 +31,7 @@ from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17solo60/gym/v1/gym.proto\x12\rsolo60.gym.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xdc\x01\n\x0cOpeningHours\x12-\n\x0copens_minute\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x9f\x0b(\x00R\x0bopensMinute\x12/\n\rcloses_minute\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xa0\x0b(\x01R\x0c\x63losesMinute:l\xbaHi\x1ag\n\x13opening_hours.order\x12(closes_minute must be after opens_minute\x1a&this.opens_minute < this.closes_minute\"\xa1\x04\n\x03Gym\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12!\n\x04name\x18\x02 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18\x64\xe0\xa9\x1d\x01R\x04name\x12*\n\ttime_zone\x18\x03 \x01(\tB\r\xbaH\nr\x08\x10\x01\x18@\xe0\xa9\x1d\x01R\x08timeZone\x12\x45\n\x0eprice_per_hour\x18\x04 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x05 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12H\n\ropening_hours\x18\x07 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursB\x06\xbaH\x03\xc8\x01\x01R\x0copeningHours\x12+\n\x11requires_approval\x18\x08 \x01(\x08R\x10requiresApproval\x12\x43\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x43\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\nupdateTime\"\xbf\x01\n\x05Quote\x12\x35\n\x05price\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12/\n\x0cnoise_policy\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12+\n\x11requires_approval\x18\x04 \x01(\x08R\x10requiresApproval\"0\n\rGetGymRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\">\n\x0eGetGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"d\n\x0fListGymsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"z\n\x10ListGymsResponse\x12\x30\n\x04gyms\x18\x01 \x03(\x0b\x32\x12.solo60.gym.v1.GymB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x04gyms\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"\xf8\x03\n\x10\x43reateGymRequest\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xe8\xa9\x1d\x01R\x04name\x12L\n\ttime_zone\x18\x02 \x01(\tB/\xbaH,r*\x10\x01\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$R\x08timeZone\x12\xa1\x01\n\x0eprice_per_hour\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyBb\xbaH_\xba\x01Y\n\x17price_per_hour.positive\x12(price_per_hour must be greater than zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12@\n\ropening_hours\x18\x06 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursR\x0copeningHours\x12+\n\x11requires_approval\x18\x07 \x01(\x08R\x10requiresApproval\"A\n\x11\x43reateGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"\x99\x03\n\x11QuotePriceRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\xe2\x02\n\x06period\x18\x02 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\xaf\x02\xbaH\xab\x02\xba\x01\xb2\x01\n\x14period.quarter_hours\x12\x42period must start and end on a quarter hour (:00, :15, :30 or :45)\x1aV[this.start_time, this.end_time].all(t, int(t) % 900 == 0 && !string(t).contains(\'.\'))\xba\x01o\n\x13period.max_12_hours\x12$period must be at most 12 hours long\x1a\x32this.end_time - this.start_time <= duration(\'12h\')\xc8\x01\x01R\x06period\"H\n\x12QuotePriceResponse\x12\x32\n\x05quote\x18\x01 \x01(\x0b\x32\x14.solo60.gym.v1.QuoteB\x06\xbaH\x03\xc8\x01\x01R\x05quote2\xce\x03\n\nGymService\x12m\n\x06GetGym\x12\x1c.solo60.gym.v1.GetGymRequest\x1a\x1d.solo60.gym.v1.GetGymResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\x08gym.readJ\x02\xc8\x01\x12\x66\n\x08ListGyms\x12\x1e.solo60.gym.v1.ListGymsRequest\x1a\x1f.solo60.gym.v1.ListGymsResponse\"\x19\x90\x02\x01\xe2\xa9\x1d\x12\n\x02\x08\x02\x12\x02\x08\x03\"\x08gym.read\x12m\n\tCreateGym\x12\x1f.solo60.gym.v1.CreateGymRequest\x1a .solo60.gym.v1.CreateGymResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\tgym.write8\x01J\x02\xc9\x01\x12r\n\nQuotePrice\x12 .solo60.gym.v1.QuotePriceRequest\x1a!.solo60.gym.v1.QuotePriceResponse\"\x1f\x90\x02\x01\xe2\xa9\x1d\x18\n\x02\x08\x01\x12\x02\x08\x03\"\x08gym.readJ\x04\xc8\x01\xca\x01\x1a\x06\xf8\xa9\x1d\x85\x87\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17solo60/gym/v1/gym.proto\x12\rsolo60.gym.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1csolo60/common/v1/money.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xe7\x02\n\x0cOpeningHours\x12-\n\x0copens_minute\x18\x01 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\x9f\x0b(\x00R\x0bopensMinute\x12/\n\rcloses_minute\x18\x02 \x01(\x05\x42\n\xbaH\x07\x1a\x05\x18\xbf\x16(\x01R\x0c\x63losesMinute:\xf6\x01\xbaH\xf2\x01\x1ag\n\x13opening_hours.order\x12(closes_minute must be after opens_minute\x1a&this.opens_minute < this.closes_minute\x1a\x86\x01\n\x1dopening_hours.at_most_one_day\x12\x35\x63loses_minute must be at most 1440 after opens_minute\x1a.this.closes_minute - this.opens_minute <= 1440\"\x8e\x06\n\x03Gym\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\"\n\x04name\x18\x02 \x01(\tB\x0e\xbaH\x0br\x06\x18\x64\xe8\xa9\x1d\x01\xd8\x01\x01R\x04name\x12M\n\ttime_zone\x18\x03 \x01(\tB0\xbaH-r(\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\xd8\x01\x01R\x08timeZone\x12\x9e\x01\n\x0eprice_per_hour\x18\x04 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB_\xbaH\\\xba\x01Y\n\x17price_per_hour.positive\x12(price_per_hour must be greater than zero\x1a\x14this.minor_units > 0R\x0cpricePerHour\x12\x34\n\x10\x63redits_per_hour\x18\x05 \x01(\x03\x42\n\xbaH\x07\"\x02(\x01\xd8\x01\x01R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x06 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12@\n\ropening_hours\x18\x07 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursR\x0copeningHours\x12+\n\x11requires_approval\x18\x08 \x01(\x08R\x10requiresApproval\x12;\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x12,\n\x04\x65tag\x18\x0b \x01(\tB\x18\xbaH\x15r\x10\x32\x0e^[0-9a-f]{32}$\xd8\x01\x01R\x04\x65tag\x12T\n\x11waiting_list_mode\x18\x0c \x01(\x0e\x32\x1e.solo60.gym.v1.WaitingListModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0fwaitingListMode\"\xbf\x01\n\x05Quote\x12\x35\n\x05price\x18\x01 \x01(\x0b\x32\x17.solo60.common.v1.MoneyB\x06\xbaH\x03\xc8\x01\x01R\x05price\x12!\n\x07\x63redits\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x07\x63redits\x12/\n\x0cnoise_policy\x18\x03 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12+\n\x11requires_approval\x18\x04 \x01(\x08R\x10requiresApproval\"0\n\rGetGymRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\">\n\x0eGetGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"d\n\x0fListGymsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"z\n\x10ListGymsResponse\x12\x30\n\x04gyms\x18\x01 \x03(\x0b\x32\x12.solo60.gym.v1.GymB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x04gyms\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"\xce\x04\n\x10\x43reateGymRequest\x12\x1f\n\x04name\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x18\x64\xe8\xa9\x1d\x01R\x04name\x12L\n\ttime_zone\x18\x02 \x01(\tB/\xbaH,r*\x10\x01\x18@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$R\x08timeZone\x12\xa1\x01\n\x0eprice_per_hour\x18\x03 \x01(\x0b\x32\x17.solo60.common.v1.MoneyBb\xbaH_\xba\x01Y\n\x17price_per_hour.positive\x12(price_per_hour must be greater than zero\x1a\x14this.minor_units > 0\xc8\x01\x01R\x0cpricePerHour\x12\x31\n\x10\x63redits_per_hour\x18\x04 \x01(\x03\x42\x07\xbaH\x04\"\x02 \x00R\x0e\x63reditsPerHour\x12/\n\x0cnoise_policy\x18\x05 \x01(\tB\x0c\xbaH\tr\x07\x18\xd0\x0f\xf0\xa9\x1d\x01R\x0bnoisePolicy\x12@\n\ropening_hours\x18\x06 \x01(\x0b\x32\x1b.solo60.gym.v1.OpeningHoursR\x0copeningHours\x12+\n\x11requires_approval\x18\x07 \x01(\x08R\x10requiresApproval\x12T\n\x11waiting_list_mode\x18\x08 \x01(\x0e\x32\x1e.solo60.gym.v1.WaitingListModeB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x0fwaitingListMode\"A\n\x11\x43reateGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"\x8a\x08\n\x10UpdateGymRequest\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\x12\xe1\x02\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskB\xa3\x02\xbaH\x9f\x02\xba\x01\x9f\x01\n\x18update_mask.whole_fields\x12?update_mask must name at least one field, and only whole fields\x1a\x42this.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\xc8\x01\x01\xe2\x01v\x12\x04name\x12\ttime_zone\x12\x0eprice_per_hour\x12\x10\x63redits_per_hour\x12\x0cnoise_policy\x12\ropening_hours\x12\x11requires_approval\x12\x11waiting_list_modeR\nupdateMask:\xe3\x04\xbaH\xdf\x04\x1a<\n\x0fupdate_gym.etag\x12\x14gym.etag is required\x1a\x13this.gym.etag != \'\'\x1a\x9e\x04\n\x1fupdate_gym.named_fields_present\x12\x82\x01name, time_zone, price_per_hour, credits_per_hour, opening_hours and waiting_list_mode must not be empty if update_mask names them\x1a\xf5\x02this.update_mask.paths.all(path,  path == \'name\' ? this.gym.name != \'\'  : path == \'time_zone\' ? this.gym.time_zone != \'\'  : path == \'price_per_hour\' ? has(this.gym.price_per_hour)  : path == \'credits_per_hour\' ? this.gym.credits_per_hour != 0  : path == \'opening_hours\' ? has(this.gym.opening_hours)  : path == \'waiting_list_mode\' ? this.gym.waiting_list_mode != 0  : true)\"A\n\x11UpdateGymResponse\x12,\n\x03gym\x18\x01 \x01(\x0b\x32\x12.solo60.gym.v1.GymB\x06\xbaH\x03\xc8\x01\x01R\x03gym\"\x99\x03\n\x11QuotePriceRequest\x12\x1f\n\x06gym_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\xe2\x02\n\x06period\x18\x02 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\xaf\x02\xbaH\xab\x02\xba\x01\xb2\x01\n\x14period.quarter_hours\x12\x42period must start and end on a quarter hour (:00, :15, :30 or :45)\x1aV[this.start_time, this.end_time].all(t, int(t) % 900 == 0 && !string(t).contains(\'.\'))\xba\x01o\n\x13period.max_12_hours\x12$period must be at most 12 hours long\x1a\x32this.end_time - this.start_time <= duration(\'12h\')\xc8\x01\x01R\x06period\"H\n\x12QuotePriceResponse\x12\x32\n\x05quote\x18\x01 \x01(\x0b\x32\x14.solo60.gym.v1.QuoteB\x06\xbaH\x03\xc8\x01\x01R\x05quote*w\n\x0fWaitingListMode\x12!\n\x1dWAITING_LIST_MODE_UNSPECIFIED\x10\x00\x12 \n\x1cWAITING_LIST_MODE_NOTIFY_ALL\x10\x01\x12\x1f\n\x1bWAITING_LIST_MODE_OFFER_ONE\x10\x02\x32\xc1\x04\n\nGymService\x12m\n\x06GetGym\x12\x1c.solo60.gym.v1.GetGymRequest\x1a\x1d.solo60.gym.v1.GetGymResponse\"&\x90\x02\x01\xe2\xa9\x1d\x1f\n\x02\x08\x01\x12\x02\x08\x03\x1a\x07\n\x05\x10\x80\xc2\xd7/\"\x08gym.readJ\x02\xc8\x01\x12\x66\n\x08ListGyms\x12\x1e.solo60.gym.v1.ListGymsRequest\x1a\x1f.solo60.gym.v1.ListGymsResponse\"\x19\x90\x02\x01\xe2\xa9\x1d\x12\n\x02\x08\x02\x12\x02\x08\x03\"\x08gym.read\x12m\n\tCreateGym\x12\x1f.solo60.gym.v1.CreateGymRequest\x1a .solo60.gym.v1.CreateGymResponse\"\x1d\xe2\xa9\x1d\x19\n\x02\x08\x05\x12\x02\x08\x03\"\tgym.write8\x01J\x02\xc9\x01\x12q\n\tUpdateGym\x12\x1f.solo60.gym.v1.UpdateGymRequest\x1a .solo60.gym.v1.UpdateGymResponse\"!\xe2\xa9\x1d\x1d\n\x02\x08\x05\x12\x02\x08\x03\"\tgym.write8\x01J\x06\xc8\x01\xc9\x01\x84\x07\x12r\n\nQuotePrice\x12 .solo60.gym.v1.QuotePriceRequest\x1a!.solo60.gym.v1.QuotePriceResponse\"\x1f\x90\x02\x01\xe2\xa9\x1d\x18\n\x02\x08\x01\x12\x02\x08\x03\"\x08gym.readJ\x04\xc8\x01\xca\x01\x1a\x06\xf8\xa9\x1d\x85\x87\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,27 +41,25 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OPENINGHOURS'].fields_by_name['opens_minute']._loaded_options = None
   _globals['_OPENINGHOURS'].fields_by_name['opens_minute']._serialized_options = b'\272H\007\032\005\030\237\013(\000'
   _globals['_OPENINGHOURS'].fields_by_name['closes_minute']._loaded_options = None
-  _globals['_OPENINGHOURS'].fields_by_name['closes_minute']._serialized_options = b'\272H\007\032\005\030\240\013(\001'
+  _globals['_OPENINGHOURS'].fields_by_name['closes_minute']._serialized_options = b'\272H\007\032\005\030\277\026(\001'
   _globals['_OPENINGHOURS']._loaded_options = None
-  _globals['_OPENINGHOURS']._serialized_options = b'\272Hi\032g\n\023opening_hours.order\022(closes_minute must be after opens_minute\032&this.opens_minute < this.closes_minute'
+  _globals['_OPENINGHOURS']._serialized_options = b'\272H\362\001\032g\n\023opening_hours.order\022(closes_minute must be after opens_minute\032&this.opens_minute < this.closes_minute\032\206\001\n\035opening_hours.at_most_one_day\0225closes_minute must be at most 1440 after opens_minute\032.this.closes_minute - this.opens_minute <= 1440'
   _globals['_GYM'].fields_by_name['gym_id']._loaded_options = None
   _globals['_GYM'].fields_by_name['gym_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_GYM'].fields_by_name['name']._loaded_options = None
-  _globals['_GYM'].fields_by_name['name']._serialized_options = b'\272H\nr\010\020\001\030d\340\251\035\001'
+  _globals['_GYM'].fields_by_name['name']._serialized_options = b'\272H\013r\006\030d\350\251\035\001\330\001\001'
   _globals['_GYM'].fields_by_name['time_zone']._loaded_options = None
-  _globals['_GYM'].fields_by_name['time_zone']._serialized_options = b'\272H\nr\010\020\001\030@\340\251\035\001'
+  _globals['_GYM'].fields_by_name['time_zone']._serialized_options = b'\272H-r(\030@2$^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$\330\001\001'
   _globals['_GYM'].fields_by_name['price_per_hour']._loaded_options = None
-  _globals['_GYM'].fields_by_name['price_per_hour']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_GYM'].fields_by_name['price_per_hour']._serialized_options = b'\272H\\\272\001Y\n\027price_per_hour.positive\022(price_per_hour must be greater than zero\032\024this.minor_units > 0'
   _globals['_GYM'].fields_by_name['credits_per_hour']._loaded_options = None
-  _globals['_GYM'].fields_by_name['credits_per_hour']._serialized_options = b'\272H\004\"\002 \000'
+  _globals['_GYM'].fields_by_name['credits_per_hour']._serialized_options = b'\272H\007\"\002(\001\330\001\001'
   _globals['_GYM'].fields_by_name['noise_policy']._loaded_options = None
   _globals['_GYM'].fields_by_name['noise_policy']._serialized_options = b'\272H\tr\007\030\320\017\360\251\035\001'
-  _globals['_GYM'].fields_by_name['opening_hours']._loaded_options = None
-  _globals['_GYM'].fields_by_name['opening_hours']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_GYM'].fields_by_name['create_time']._loaded_options = None
-  _globals['_GYM'].fields_by_name['create_time']._serialized_options = b'\272H\003\310\001\001'
-  _globals['_GYM'].fields_by_name['update_time']._loaded_options = None
-  _globals['_GYM'].fields_by_name['update_time']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_GYM'].fields_by_name['etag']._loaded_options = None
+  _globals['_GYM'].fields_by_name['etag']._serialized_options = b'\272H\025r\0202\016^[0-9a-f]{32}$\330\001\001'
+  _globals['_GYM'].fields_by_name['waiting_list_mode']._loaded_options = None
+  _globals['_GYM'].fields_by_name['waiting_list_mode']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_QUOTE'].fields_by_name['price']._loaded_options = None
   _globals['_QUOTE'].fields_by_name['price']._serialized_options = b'\272H\003\310\001\001'
   _globals['_QUOTE'].fields_by_name['credits']._loaded_options = None
@@ -89,8 +88,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEGYMREQUEST'].fields_by_name['credits_per_hour']._serialized_options = b'\272H\004\"\002 \000'
   _globals['_CREATEGYMREQUEST'].fields_by_name['noise_policy']._loaded_options = None
   _globals['_CREATEGYMREQUEST'].fields_by_name['noise_policy']._serialized_options = b'\272H\tr\007\030\320\017\360\251\035\001'
+  _globals['_CREATEGYMREQUEST'].fields_by_name['waiting_list_mode']._loaded_options = None
+  _globals['_CREATEGYMREQUEST'].fields_by_name['waiting_list_mode']._serialized_options = b'\272H\005\202\001\002\020\001'
   _globals['_CREATEGYMRESPONSE'].fields_by_name['gym']._loaded_options = None
   _globals['_CREATEGYMRESPONSE'].fields_by_name['gym']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEGYMREQUEST'].fields_by_name['gym']._loaded_options = None
+  _globals['_UPDATEGYMREQUEST'].fields_by_name['gym']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_UPDATEGYMREQUEST'].fields_by_name['update_mask']._loaded_options = None
+  _globals['_UPDATEGYMREQUEST'].fields_by_name['update_mask']._serialized_options = b'\272H\237\002\272\001\237\001\n\030update_mask.whole_fields\022?update_mask must name at least one field, and only whole fields\032Bthis.paths.size() > 0 && this.paths.all(path, !path.contains(\'.\'))\310\001\001\342\001v\022\004name\022\ttime_zone\022\016price_per_hour\022\020credits_per_hour\022\014noise_policy\022\ropening_hours\022\021requires_approval\022\021waiting_list_mode'
+  _globals['_UPDATEGYMREQUEST']._loaded_options = None
+  _globals['_UPDATEGYMREQUEST']._serialized_options = b'\272H\337\004\032<\n\017update_gym.etag\022\024gym.etag is required\032\023this.gym.etag != \'\'\032\236\004\n\037update_gym.named_fields_present\022\202\001name, time_zone, price_per_hour, credits_per_hour, opening_hours and waiting_list_mode must not be empty if update_mask names them\032\365\002this.update_mask.paths.all(path,  path == \'name\' ? this.gym.name != \'\'  : path == \'time_zone\' ? this.gym.time_zone != \'\'  : path == \'price_per_hour\' ? has(this.gym.price_per_hour)  : path == \'credits_per_hour\' ? this.gym.credits_per_hour != 0  : path == \'opening_hours\' ? has(this.gym.opening_hours)  : path == \'waiting_list_mode\' ? this.gym.waiting_list_mode != 0  : true)'
+  _globals['_UPDATEGYMRESPONSE'].fields_by_name['gym']._loaded_options = None
+  _globals['_UPDATEGYMRESPONSE'].fields_by_name['gym']._serialized_options = b'\272H\003\310\001\001'
   _globals['_QUOTEPRICEREQUEST'].fields_by_name['gym_id']._loaded_options = None
   _globals['_QUOTEPRICEREQUEST'].fields_by_name['gym_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_QUOTEPRICEREQUEST'].fields_by_name['period']._loaded_options = None
@@ -105,30 +114,38 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GYMSERVICE'].methods_by_name['ListGyms']._serialized_options = b'\220\002\001\342\251\035\022\n\002\010\002\022\002\010\003\"\010gym.read'
   _globals['_GYMSERVICE'].methods_by_name['CreateGym']._loaded_options = None
   _globals['_GYMSERVICE'].methods_by_name['CreateGym']._serialized_options = b'\342\251\035\031\n\002\010\005\022\002\010\003\"\tgym.write8\001J\002\311\001'
+  _globals['_GYMSERVICE'].methods_by_name['UpdateGym']._loaded_options = None
+  _globals['_GYMSERVICE'].methods_by_name['UpdateGym']._serialized_options = b'\342\251\035\035\n\002\010\005\022\002\010\003\"\tgym.write8\001J\006\310\001\311\001\204\007'
   _globals['_GYMSERVICE'].methods_by_name['QuotePrice']._loaded_options = None
   _globals['_GYMSERVICE'].methods_by_name['QuotePrice']._serialized_options = b'\220\002\001\342\251\035\030\n\002\010\001\022\002\010\003\"\010gym.readJ\004\310\001\312\001'
-  _globals['_OPENINGHOURS']._serialized_start=224
-  _globals['_OPENINGHOURS']._serialized_end=444
-  _globals['_GYM']._serialized_start=447
-  _globals['_GYM']._serialized_end=992
-  _globals['_QUOTE']._serialized_start=995
-  _globals['_QUOTE']._serialized_end=1186
-  _globals['_GETGYMREQUEST']._serialized_start=1188
-  _globals['_GETGYMREQUEST']._serialized_end=1236
-  _globals['_GETGYMRESPONSE']._serialized_start=1238
-  _globals['_GETGYMRESPONSE']._serialized_end=1300
-  _globals['_LISTGYMSREQUEST']._serialized_start=1302
-  _globals['_LISTGYMSREQUEST']._serialized_end=1402
-  _globals['_LISTGYMSRESPONSE']._serialized_start=1404
-  _globals['_LISTGYMSRESPONSE']._serialized_end=1526
-  _globals['_CREATEGYMREQUEST']._serialized_start=1529
-  _globals['_CREATEGYMREQUEST']._serialized_end=2033
-  _globals['_CREATEGYMRESPONSE']._serialized_start=2035
-  _globals['_CREATEGYMRESPONSE']._serialized_end=2100
-  _globals['_QUOTEPRICEREQUEST']._serialized_start=2103
-  _globals['_QUOTEPRICEREQUEST']._serialized_end=2512
-  _globals['_QUOTEPRICERESPONSE']._serialized_start=2514
-  _globals['_QUOTEPRICERESPONSE']._serialized_end=2586
-  _globals['_GYMSERVICE']._serialized_start=2589
-  _globals['_GYMSERVICE']._serialized_end=3051
+  _globals['_WAITINGLISTMODE']._serialized_start=4188
+  _globals['_WAITINGLISTMODE']._serialized_end=4307
+  _globals['_OPENINGHOURS']._serialized_start=258
+  _globals['_OPENINGHOURS']._serialized_end=617
+  _globals['_GYM']._serialized_start=620
+  _globals['_GYM']._serialized_end=1402
+  _globals['_QUOTE']._serialized_start=1405
+  _globals['_QUOTE']._serialized_end=1596
+  _globals['_GETGYMREQUEST']._serialized_start=1598
+  _globals['_GETGYMREQUEST']._serialized_end=1646
+  _globals['_GETGYMRESPONSE']._serialized_start=1648
+  _globals['_GETGYMRESPONSE']._serialized_end=1710
+  _globals['_LISTGYMSREQUEST']._serialized_start=1712
+  _globals['_LISTGYMSREQUEST']._serialized_end=1812
+  _globals['_LISTGYMSRESPONSE']._serialized_start=1814
+  _globals['_LISTGYMSRESPONSE']._serialized_end=1936
+  _globals['_CREATEGYMREQUEST']._serialized_start=1939
+  _globals['_CREATEGYMREQUEST']._serialized_end=2529
+  _globals['_CREATEGYMRESPONSE']._serialized_start=2531
+  _globals['_CREATEGYMRESPONSE']._serialized_end=2596
+  _globals['_UPDATEGYMREQUEST']._serialized_start=2599
+  _globals['_UPDATEGYMREQUEST']._serialized_end=3633
+  _globals['_UPDATEGYMRESPONSE']._serialized_start=3635
+  _globals['_UPDATEGYMRESPONSE']._serialized_end=3700
+  _globals['_QUOTEPRICEREQUEST']._serialized_start=3703
+  _globals['_QUOTEPRICEREQUEST']._serialized_end=4112
+  _globals['_QUOTEPRICERESPONSE']._serialized_start=4114
+  _globals['_QUOTEPRICERESPONSE']._serialized_end=4186
+  _globals['_GYMSERVICE']._serialized_start=4310
+  _globals['_GYMSERVICE']._serialized_end=4887
 # @@protoc_insertion_point(module_scope)

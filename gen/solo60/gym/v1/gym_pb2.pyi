@@ -5,9 +5,11 @@ Gyms: opening hours, prices and rules."""
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import field_mask_pb2 as _field_mask_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from solo60.common.v1 import money_pb2 as _money_pb2
 from solo60.common.v1 import period_pb2 as _period_pb2
 import builtins as _builtins
@@ -21,10 +23,39 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _WaitingListMode:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WaitingListModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WaitingListMode.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WAITING_LIST_MODE_UNSPECIFIED: _WaitingListMode.ValueType  # 0
+    """Not set. In CreateGym: WAITING_LIST_MODE_NOTIFY_ALL."""
+    WAITING_LIST_MODE_NOTIFY_ALL: _WaitingListMode.ValueType  # 1
+    """All waiting members get an email at once. The first one to book gets the slot."""
+    WAITING_LIST_MODE_OFFER_ONE: _WaitingListMode.ValueType  # 2
+    """The slot is held for one waiting member at a time, in the order of joining, until that member claims or declines it
+    or the offer expires.
+    """
+
+class WaitingListMode(_WaitingListMode, metaclass=_WaitingListModeEnumTypeWrapper):
+    """Announcement of a slot that becomes free to the members on the waiting list."""
+
+WAITING_LIST_MODE_UNSPECIFIED: WaitingListMode.ValueType  # 0
+"""Not set. In CreateGym: WAITING_LIST_MODE_NOTIFY_ALL."""
+WAITING_LIST_MODE_NOTIFY_ALL: WaitingListMode.ValueType  # 1
+"""All waiting members get an email at once. The first one to book gets the slot."""
+WAITING_LIST_MODE_OFFER_ONE: WaitingListMode.ValueType  # 2
+"""The slot is held for one waiting member at a time, in the order of joining, until that member claims or declines it
+or the offer expires.
+"""
+Global___WaitingListMode: _TypeAlias = WaitingListMode  # noqa: Y015
+
 @_typing.final
 class OpeningHours(_message.Message):
-    """Daily opening hours in the gym's time zone. Opening hours from 0 to 1440 mean that the gym is always open. Only then
-    may a period span midnight.
+    """Daily opening hours in the gym's time zone. A gym is open whenever its clock shows a time within the opening hours,
+    so they also apply to an hour that a clock change repeats, and a closing time that a clock change skips closes the
+    gym at the change. Opening hours of 1440 minutes mean that the gym is always open.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -34,7 +65,9 @@ class OpeningHours(_message.Message):
     opens_minute: _builtins.int
     """Opening time in minutes after midnight: 360 is 06:00."""
     closes_minute: _builtins.int
-    """Closing time in minutes after midnight: 1320 is 22:00, 1440 is midnight."""
+    """Closing time in minutes after the midnight before the opening time: 1320 is 22:00, 1440 is midnight, and 1560 is
+    02:00 on the next day.
+    """
     def __init__(
         self,
         *,
@@ -65,6 +98,8 @@ class Gym(_message.Message):
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    WAITING_LIST_MODE_FIELD_NUMBER: _builtins.int
     gym_id: _builtins.str
     """UUID assigned by the service."""
     name: _builtins.str
@@ -72,14 +107,18 @@ class Gym(_message.Message):
     time_zone: _builtins.str
     """IANA name of the gym's time zone, such as "Europe/London"."""
     credits_per_hour: _builtins.int
-    """Price per hour in credits."""
+    """Price per hour in credits, greater than zero."""
     noise_policy: _builtins.str
     """Warning emailed to members when they book, such as "No dropped weights after 20:00". No warning if empty."""
     requires_approval: _builtins.bool
     """Whether an admin must approve each session before it is confirmed."""
+    etag: _builtins.str
+    """Checksum of the gym, to be sent with UpdateGym (AIP-154). Set by the service."""
+    waiting_list_mode: Global___WaitingListMode.ValueType
+    """Announcement of a slot that becomes free."""
     @_builtins.property
     def price_per_hour(self) -> _money_pb2.Money:
-        """Price per hour by card."""
+        """Price per hour by card, greater than zero."""
 
     @_builtins.property
     def opening_hours(self) -> Global___OpeningHours:
@@ -87,11 +126,11 @@ class Gym(_message.Message):
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
-        """Time when the gym was created."""
+        """Time when the gym was created. Set by the service."""
 
     @_builtins.property
     def update_time(self) -> _timestamp_pb2.Timestamp:
-        """Time of the last change."""
+        """Time of the last change. Set by the service."""
 
     def __init__(
         self,
@@ -106,10 +145,12 @@ class Gym(_message.Message):
         requires_approval: _builtins.bool = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         update_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        waiting_list_mode: Global___WaitingListMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credits_per_hour", b"credits_per_hour", "gym_id", b"gym_id", "name", b"name", "noise_policy", b"noise_policy", "opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour", "requires_approval", b"requires_approval", "time_zone", b"time_zone", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "credits_per_hour", b"credits_per_hour", "etag", b"etag", "gym_id", b"gym_id", "name", b"name", "noise_policy", b"noise_policy", "opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour", "requires_approval", b"requires_approval", "time_zone", b"time_zone", "update_time", b"update_time", "waiting_list_mode", b"waiting_list_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,6 +309,7 @@ class CreateGymRequest(_message.Message):
     NOISE_POLICY_FIELD_NUMBER: _builtins.int
     OPENING_HOURS_FIELD_NUMBER: _builtins.int
     REQUIRES_APPROVAL_FIELD_NUMBER: _builtins.int
+    WAITING_LIST_MODE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name shown to members. Must be unique, ignoring case."""
     time_zone: _builtins.str
@@ -278,6 +320,8 @@ class CreateGymRequest(_message.Message):
     """Warning emailed to members when they book. No warning if empty."""
     requires_approval: _builtins.bool
     """Whether an admin must approve each session before it is confirmed."""
+    waiting_list_mode: Global___WaitingListMode.ValueType
+    """Announcement of a slot that becomes free. Default: WAITING_LIST_MODE_NOTIFY_ALL."""
     @_builtins.property
     def price_per_hour(self) -> _money_pb2.Money:
         """Price per hour by card, greater than zero."""
@@ -296,10 +340,11 @@ class CreateGymRequest(_message.Message):
         noise_policy: _builtins.str = ...,
         opening_hours: Global___OpeningHours | None = ...,
         requires_approval: _builtins.bool = ...,
+        waiting_list_mode: Global___WaitingListMode.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_per_hour", b"credits_per_hour", "name", b"name", "noise_policy", b"noise_policy", "opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour", "requires_approval", b"requires_approval", "time_zone", b"time_zone"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["credits_per_hour", b"credits_per_hour", "name", b"name", "noise_policy", b"noise_policy", "opening_hours", b"opening_hours", "price_per_hour", b"price_per_hour", "requires_approval", b"requires_approval", "time_zone", b"time_zone", "waiting_list_mode", b"waiting_list_mode"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -328,6 +373,62 @@ class CreateGymResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CreateGymResponse: _TypeAlias = CreateGymResponse  # noqa: Y015
+
+@_typing.final
+class UpdateGymRequest(_message.Message):
+    """Request for UpdateGym."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GYM_FIELD_NUMBER: _builtins.int
+    UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gym(self) -> Global___Gym:
+        """Gym to update (`gym_id` and `etag`), with the new values of the fields in the mask."""
+
+    @_builtins.property
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to update, at least one of name, time_zone, price_per_hour, credits_per_hour, noise_policy, opening_hours,
+        requires_approval and waiting_list_mode.
+        """
+
+    def __init__(
+        self,
+        *,
+        gym: Global___Gym | None = ...,
+        update_mask: _field_mask_pb2.FieldMask | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gym", b"gym", "update_mask", b"update_mask"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gym", b"gym", "update_mask", b"update_mask"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGymRequest: _TypeAlias = UpdateGymRequest  # noqa: Y015
+
+@_typing.final
+class UpdateGymResponse(_message.Message):
+    """Response to UpdateGym."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GYM_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def gym(self) -> Global___Gym:
+        """The updated gym, with its new etag."""
+
+    def __init__(
+        self,
+        *,
+        gym: Global___Gym | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["gym", b"gym"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gym", b"gym"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpdateGymResponse: _TypeAlias = UpdateGymResponse  # noqa: Y015
 
 @_typing.final
 class QuotePriceRequest(_message.Message):

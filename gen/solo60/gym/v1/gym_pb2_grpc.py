@@ -50,6 +50,11 @@ class GymServiceStub:
                 request_serializer=solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymRequest.SerializeToString,
                 response_deserializer=solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymResponse.FromString,
                 _registered_method=True)
+        self.UpdateGym = channel.unary_unary(
+                '/solo60.gym.v1.GymService/UpdateGym',
+                request_serializer=solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymRequest.SerializeToString,
+                response_deserializer=solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymResponse.FromString,
+                _registered_method=True)
         self.QuotePrice = channel.unary_unary(
                 '/solo60.gym.v1.GymService/QuotePrice',
                 request_serializer=solo60_dot_gym_dot_v1_dot_gym__pb2.QuotePriceRequest.SerializeToString,
@@ -82,6 +87,15 @@ class GymServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateGym(self, request, context):
+        """Updates the fields of a gym that the mask names (AIP-134). The etag in the request must be that of the stored gym
+        (AIP-154): otherwise another caller has changed the gym, and the call fails with ETAG_MISMATCH. Sessions that are
+        booked already keep their price, and are not cancelled if they are outside new opening hours.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def QuotePrice(self, request, context):
         """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
         service knows the bookings.
@@ -107,6 +121,11 @@ def add_GymServiceServicer_to_server(servicer, server):
                     servicer.CreateGym,
                     request_deserializer=solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymRequest.FromString,
                     response_serializer=solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymResponse.SerializeToString,
+            ),
+            'UpdateGym': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateGym,
+                    request_deserializer=solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymRequest.FromString,
+                    response_serializer=solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymResponse.SerializeToString,
             ),
             'QuotePrice': grpc.unary_unary_rpc_method_handler(
                     servicer.QuotePrice,
@@ -196,6 +215,33 @@ class GymService:
             '/solo60.gym.v1.GymService/CreateGym',
             solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymRequest.SerializeToString,
             solo60_dot_gym_dot_v1_dot_gym__pb2.CreateGymResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateGym(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.gym.v1.GymService/UpdateGym',
+            solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymRequest.SerializeToString,
+            solo60_dot_gym_dot_v1_dot_gym__pb2.UpdateGymResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,11 @@ class GymServiceStub:
     """Lists all gyms by name, in pages (AIP-158)."""
     CreateGym: _grpc.UnaryUnaryMultiCallable[_gym_pb2.CreateGymRequest, _gym_pb2.CreateGymResponse]
     """Creates a gym, which can be booked immediately."""
+    UpdateGym: _grpc.UnaryUnaryMultiCallable[_gym_pb2.UpdateGymRequest, _gym_pb2.UpdateGymResponse]
+    """Updates the fields of a gym that the mask names (AIP-134). The etag in the request must be that of the stored gym
+    (AIP-154): otherwise another caller has changed the gym, and the call fails with ETAG_MISMATCH. Sessions that are
+    booked already keep their price, and are not cancelled if they are outside new opening hours.
+    """
     QuotePrice: _grpc.UnaryUnaryMultiCallable[_gym_pb2.QuotePriceRequest, _gym_pb2.QuotePriceResponse]
     """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
     service knows the bookings.
@@ -55,6 +60,11 @@ class GymServiceAsyncStub(GymServiceStub):
     """Lists all gyms by name, in pages (AIP-158)."""
     CreateGym: _aio.UnaryUnaryMultiCallable[_gym_pb2.CreateGymRequest, _gym_pb2.CreateGymResponse]  # type: ignore[assignment]
     """Creates a gym, which can be booked immediately."""
+    UpdateGym: _aio.UnaryUnaryMultiCallable[_gym_pb2.UpdateGymRequest, _gym_pb2.UpdateGymResponse]  # type: ignore[assignment]
+    """Updates the fields of a gym that the mask names (AIP-134). The etag in the request must be that of the stored gym
+    (AIP-154): otherwise another caller has changed the gym, and the call fails with ETAG_MISMATCH. Sessions that are
+    booked already keep their price, and are not cancelled if they are outside new opening hours.
+    """
     QuotePrice: _aio.UnaryUnaryMultiCallable[_gym_pb2.QuotePriceRequest, _gym_pb2.QuotePriceResponse]  # type: ignore[assignment]
     """Returns the price and the rules of a period in a gym. Does not check whether the period is free: only the session
     service knows the bookings.
@@ -86,6 +96,17 @@ class GymServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_gym_pb2.CreateGymResponse, _abc.Awaitable[_gym_pb2.CreateGymResponse]]:
         """Creates a gym, which can be booked immediately."""
+
+    @_abc_1.abstractmethod
+    def UpdateGym(
+        self,
+        request: _gym_pb2.UpdateGymRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_gym_pb2.UpdateGymResponse, _abc.Awaitable[_gym_pb2.UpdateGymResponse]]:
+        """Updates the fields of a gym that the mask names (AIP-134). The etag in the request must be that of the stored gym
+        (AIP-154): otherwise another caller has changed the gym, and the call fails with ETAG_MISMATCH. Sessions that are
+        booked already keep their price, and are not cancelled if they are outside new opening hours.
+        """
 
     @_abc_1.abstractmethod
     def QuotePrice(

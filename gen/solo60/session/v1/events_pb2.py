@@ -27,7 +27,7 @@ from solo60.common.v1 import period_pb2 as solo60_dot_common_dot_v1_dot_period__
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esolo60/session/v1/events.proto\x12\x11solo60.session.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xc8\x01\n\rSessionBooked\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1f\n\x06gym_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x10\xf2\xa9\x1d\x0c\n\nsession_id\"\xcb\x01\n\x10SessionCancelled\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1f\n\x06gym_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x10\xf2\xa9\x1d\x0c\n\nsession_idb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1esolo60/session/v1/events.proto\x12\x11solo60.session.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1dsolo60/common/v1/period.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xc8\x01\n\rSessionBooked\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1f\n\x06gym_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x10\xf2\xa9\x1d\x0c\n\nsession_id\"\xcb\x01\n\x10SessionCancelled\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1f\n\x06gym_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period:\x10\xf2\xa9\x1d\x0c\n\nsession_id\"\x98\x02\n\x12SessionRescheduled\x12\'\n\nsession_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tsessionId\x12!\n\x07user_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x06userId\x12\x1f\n\x06gym_id\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x05gymId\x12\x38\n\x06period\x18\x04 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x06period\x12I\n\x0fprevious_period\x18\x05 \x01(\x0b\x32\x18.solo60.common.v1.PeriodB\x06\xbaH\x03\xc8\x01\x01R\x0epreviousPeriod:\x10\xf2\xa9\x1d\x0c\n\nsession_idb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -54,8 +54,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SESSIONCANCELLED'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
   _globals['_SESSIONCANCELLED']._loaded_options = None
   _globals['_SESSIONCANCELLED']._serialized_options = b'\362\251\035\014\n\nsession_id'
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['session_id']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['session_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['user_id']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['user_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['gym_id']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['gym_id']._serialized_options = b'\272H\005r\003\260\001\001'
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['period']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['previous_period']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED'].fields_by_name['previous_period']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_SESSIONRESCHEDULED']._loaded_options = None
+  _globals['_SESSIONRESCHEDULED']._serialized_options = b'\362\251\035\014\n\nsession_id'
   _globals['_SESSIONBOOKED']._serialized_start=143
   _globals['_SESSIONBOOKED']._serialized_end=343
   _globals['_SESSIONCANCELLED']._serialized_start=346
   _globals['_SESSIONCANCELLED']._serialized_end=549
+  _globals['_SESSIONRESCHEDULED']._serialized_start=552
+  _globals['_SESSIONRESCHEDULED']._serialized_end=832
 # @@protoc_insertion_point(module_scope)

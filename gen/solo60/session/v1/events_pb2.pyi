@@ -88,3 +88,45 @@ class SessionCancelled(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SessionCancelled: _TypeAlias = SessionCancelled  # noqa: Y015
+
+@_typing.final
+class SessionRescheduled(_message.Message):
+    """A session is moved to another period of the same gym. Its old slot is free."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    USER_ID_FIELD_NUMBER: _builtins.int
+    GYM_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    PREVIOUS_PERIOD_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Id of the session."""
+    user_id: _builtins.str
+    """Member who booked."""
+    gym_id: _builtins.str
+    """Id of the gym."""
+    @_builtins.property
+    def period(self) -> _period_pb2.Period:
+        """New period of the session."""
+
+    @_builtins.property
+    def previous_period(self) -> _period_pb2.Period:
+        """Period of the session before."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        user_id: _builtins.str = ...,
+        gym_id: _builtins.str = ...,
+        period: _period_pb2.Period | None = ...,
+        previous_period: _period_pb2.Period | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["period", b"period", "previous_period", b"previous_period"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gym_id", b"gym_id", "period", b"period", "previous_period", b"previous_period", "session_id", b"session_id", "user_id", b"user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionRescheduled: _TypeAlias = SessionRescheduled  # noqa: Y015

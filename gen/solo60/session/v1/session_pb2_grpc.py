@@ -45,6 +45,11 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListUserSessionsRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListUserSessionsResponse.FromString,
                 _registered_method=True)
+        self.ListGymSessions = channel.unary_unary(
+                '/solo60.session.v1.SessionService/ListGymSessions',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsResponse.FromString,
+                _registered_method=True)
         self.CheckConflicts = channel.unary_unary(
                 '/solo60.session.v1.SessionService/CheckConflicts',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.CheckConflictsRequest.SerializeToString,
@@ -54,6 +59,11 @@ class SessionServiceStub:
                 '/solo60.session.v1.SessionService/BookSession',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.BookSessionRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.BookSessionResponse.FromString,
+                _registered_method=True)
+        self.RescheduleSession = channel.unary_unary(
+                '/solo60.session.v1.SessionService/RescheduleSession',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionResponse.FromString,
                 _registered_method=True)
         self.CancelSession = channel.unary_unary(
                 '/solo60.session.v1.SessionService/CancelSession',
@@ -120,6 +130,31 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
                 _registered_method=True)
+        self.GetOffer = channel.unary_unary(
+                '/solo60.session.v1.SessionService/GetOffer',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferResponse.FromString,
+                _registered_method=True)
+        self.ClaimOffer = channel.unary_unary(
+                '/solo60.session.v1.SessionService/ClaimOffer',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferResponse.FromString,
+                _registered_method=True)
+        self.DeclineOffer = channel.unary_unary(
+                '/solo60.session.v1.SessionService/DeclineOffer',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferResponse.FromString,
+                _registered_method=True)
+        self.ExpireOffer = channel.unary_unary(
+                '/solo60.session.v1.SessionService/ExpireOffer',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferResponse.FromString,
+                _registered_method=True)
+        self.OnWaitingListModeChanged = channel.unary_unary(
+                '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
+                _registered_method=True)
         self.EraseAddress = channel.unary_unary(
                 '/solo60.session.v1.SessionService/EraseAddress',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.EraseAddressRequest.SerializeToString,
@@ -140,8 +175,17 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListUserSessions(self, request, context):
-        """Lists a user's sessions, latest period first, in pages (AIP-158). Does not check that the user exists: an unknown
-        user has an empty list.
+        """Lists a user's sessions by start, latest first unless `order` says otherwise, in pages (AIP-158). The session of an
+        offer is listed when the member has booked it. Does not check that the user exists: an unknown user has an empty
+        list.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListGymSessions(self, request, context):
+        """Lists the sessions of a gym that start within a period, such as a day, earliest first, in pages (AIP-158). Offered
+        slots are omitted. Does not check that the gym exists: an unknown gym has an empty list.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -165,6 +209,17 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RescheduleSession(self, request, context):
+        """Moves a session that has not started to another period of the same gym. The move is atomic: the old slot becomes
+        free only if the new one is taken. The price of the new period must equal the price paid: otherwise the call fails
+        with PRICE_DIFFERS, and the member cancels and books anew. In a gym with `requires_approval`, an admin must approve
+        the session again. Member and guests get an email, and the old slot is announced to the waiting list. The etag in
+        the request must be that of the stored session (AIP-154).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CancelSession(self, request, context):
         """Cancels a session before it starts and frees the slot. The refund and the email follow asynchronously, within
         moments or once the services involved are available again. Cancelling a cancelled session changes nothing and
@@ -175,16 +230,17 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient and
-        template. The session service calls it through its outbox. No email is sent if the recipient has no address, has
-        left the waiting list, or waits for a period that has started.
+        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
+        and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
+        address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OnUserLeft(self, request, context):
-        """Cancels and refunds the future sessions of a member who has left, and removes the member from all waiting lists.
+        """Cancels and refunds the future sessions of a member who has left, removes the member from all waiting lists, and
+        withdraws the member's offers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -238,15 +294,17 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def JoinWaitingList(self, request, context):
-        """Adds a member to the waiting list of a booked period. When the period becomes free, all members on the list get an
-        email, every time, until they leave the list or the period starts. Nothing is booked or charged.
+        """Adds a member to the waiting list of a booked period. Nothing is booked or charged. The gym's `waiting_list_mode`
+        decides what happens when the period becomes free. In mode NOTIFY_ALL, all members on the list get an email, every
+        time, until they leave the list or the period starts. In mode OFFER_ONE, the slot is offered to one member at a
+        time, in the order of joining and at the price of the time of joining.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaveWaitingList(self, request, context):
-        """Removes a member from a waiting list. Repeating the call changes nothing.
+        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -262,6 +320,45 @@ class SessionServiceServicer:
     def OnUserErased(self, request, context):
         """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
         all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOffer(self, request, context):
+        """Returns an offer of a freed slot.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ClaimOffer(self, request, context):
+        """Books an offered slot for the member to whom it is offered, at the price in the offer: charges the member, confirms
+        the session and emails the confirmation, like BookSession. The member then leaves the waiting list. If the payment
+        fails, the offer stays open until it expires.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeclineOffer(self, request, context):
+        """Declines an offered slot, which is then offered to the next waiting member. The member leaves the waiting list.
+        Declining a declined offer changes nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExpireOffer(self, request, context):
+        """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+        through its outbox when the offer expires. Changes nothing if the offer is no longer open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnWaitingListModeChanged(self, request, context):
+        """Records how a gym announces free slots. Open offers stay open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +384,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListUserSessionsRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListUserSessionsResponse.SerializeToString,
             ),
+            'ListGymSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGymSessions,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsResponse.SerializeToString,
+            ),
             'CheckConflicts': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckConflicts,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.CheckConflictsRequest.FromString,
@@ -296,6 +398,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.BookSession,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.BookSessionRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.BookSessionResponse.SerializeToString,
+            ),
+            'RescheduleSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RescheduleSession,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionResponse.SerializeToString,
             ),
             'CancelSession': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelSession,
@@ -361,6 +468,31 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.OnUserErased,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
+            ),
+            'GetOffer': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOffer,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferResponse.SerializeToString,
+            ),
+            'ClaimOffer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ClaimOffer,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferResponse.SerializeToString,
+            ),
+            'DeclineOffer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeclineOffer,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferResponse.SerializeToString,
+            ),
+            'ExpireOffer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExpireOffer,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferResponse.SerializeToString,
+            ),
+            'OnWaitingListModeChanged': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnWaitingListModeChanged,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.SerializeToString,
             ),
             'EraseAddress': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseAddress,
@@ -434,6 +566,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def ListGymSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/ListGymSessions',
+            solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.ListGymSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CheckConflicts(request,
             target,
             options=(),
@@ -477,6 +636,33 @@ class SessionService:
             '/solo60.session.v1.SessionService/BookSession',
             solo60_dot_session_dot_v1_dot_session__pb2.BookSessionRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.BookSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RescheduleSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/RescheduleSession',
+            solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.RescheduleSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -828,6 +1014,141 @@ class SessionService:
             '/solo60.session.v1.SessionService/OnUserErased',
             solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOffer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/GetOffer',
+            solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.GetOfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ClaimOffer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/ClaimOffer',
+            solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.ClaimOfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeclineOffer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/DeclineOffer',
+            solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.DeclineOfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExpireOffer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/ExpireOffer',
+            solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.ExpireOfferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def OnWaitingListModeChanged(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
+            solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
             options,
             channel_credentials,
             insecure,

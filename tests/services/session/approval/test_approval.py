@@ -18,7 +18,15 @@ from solo60.session.v1.session_pb2 import (
     RejectSessionRequest,
 )
 from tests.services.session.booking_mesh import BY_CARD, book_request
-from tests.services.session.stored_sessions import HOUR, NOW, REFUND, book_session, pending_mails, pending_requests
+from tests.services.session.stored_sessions import (
+    HOUR,
+    NOW,
+    QUOTE,
+    REFUND,
+    book_session,
+    pending_mails,
+    pending_requests,
+)
 
 if TYPE_CHECKING:
     from mesh.data.database import Database
@@ -96,7 +104,7 @@ async def test_rejecting_stores_its_follow_ups_once(stores: Stores, database: Da
     request = WaitRequest(uuid4(), session.order.gym_id, session.order.period)
     async with stores.guests.transaction() as tx:
         await stores.guests.invite(tx, session.session_id, "grace@guests.example", "Grace", NOW)
-        await stores.waiting_list.join(tx, request, NOW)
+        await stores.waiting_list.join(tx, request, QUOTE, NOW)
 
     for _ in range(2):
         assert (await stores.approvals.reject(session.session_id, "no", now=NOW)).status is SessionStatus.REJECTED
@@ -123,7 +131,7 @@ async def test_a_session_not_approved_before_its_start_is_rejected_and_refunded(
         uuid4(), session.order.gym_id, Period(session.order.period.start, session.order.period.end + HOUR)
     )
     async with stores.waiting_list.transaction() as tx:
-        await stores.waiting_list.join(tx, request, NOW)
+        await stores.waiting_list.join(tx, request, QUOTE, NOW)
     begins = session.order.period.start
 
     await stores.approvals.reject_unapproved(begins - timedelta(seconds=1))

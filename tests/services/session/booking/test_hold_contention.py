@@ -127,7 +127,7 @@ async def test_without_the_lock_the_constraint_still_prevents_double_booking(
     postgres: PostgresForTests, monkeypatch: pytest.MonkeyPatch, broken: str, held: int
 ) -> None:
     """Without the lock, the constraint lets one of eight concurrent calls hold the slot."""
-    monkeypatch.setattr("services.session.booking.store._LOCK_CALENDAR", "select $1::uuid")
+    monkeypatch.setattr("services.session.sessions.slots._LOCK_CALENDAR", "select $1::uuid")
     gym_id = uuid4()
     async with new_store(postgres, connections=8) as (store, url), connection_to(superuser_url_of(url)) as superuser:
         # Calls that wait for each other in the constraint may deadlock. A short timeout ends them early, which shortens

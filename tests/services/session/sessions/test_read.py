@@ -1,13 +1,14 @@
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
-from uuid import uuid4
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
 
 import pytest
 
 from contracts.errors import InvalidRequest, SessionNotFound, Unavailable
 from solo60.session.v1.session_pb2 import (
+    SESSION_ORDER_EARLIEST_FIRST,
     SESSION_RELATION_GYM,
     SESSION_RELATION_PAYMENTS,
     SESSION_RELATION_USER,
@@ -16,13 +17,16 @@ from solo60.session.v1.session_pb2 import (
     SESSION_STATUS_CONFIRMED,
     CancelSessionRequest,
     GetSessionRequest,
+    ListGymSessionsRequest,
     ListUserSessionsRequest,
+    RescheduleSessionRequest,
 )
 from tests.services.session.booking_mesh import BY_CARD, HOUR, TOMORROW, book_request, period
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from solo60.common.v1.period_pb2 import Period
+    from solo60.session.v1.session_pb2 import Session
     from tests.services.session.booking_mesh import BookingMesh
 
 EVERYTHING = [SESSION_RELATION_USER, SESSION_RELATION_GYM, SESSION_RELATION_PAYMENTS]
@@ -110,6 +114,135 @@ async def test_sessions_can_be_listed_by_status(booking_mesh: BookingMesh) -> No
     for status, expected in ((SESSION_STATUS_CONFIRMED, confirmed), (SESSION_STATUS_CANCELLED, cancelled)):
         listed = await booking_mesh.sessions.ListUserSessions(ListUserSessionsRequest(user_id=member, status=status))
         assert [session.session_id for session in listed.sessions] == [expected.session_id]
+
+
+async def list_of(booking_mesh: BookingMesh, user_id: str, **filters: Any) -> list[Session]:
+    """Return all of a user's sessions that match the filters, read in pages of two."""
+    listed: list[Session] = []
+    token = ""
+    while token or not listed:
+        request = ListUserSessionsRequest(user_id=user_id, page_size=2, page_token=token, **filters)
+        page = await booking_mesh.sessions.ListUserSessions(request)
+        listed += page.sessions
+        token = page.next_page_token
+        if not token:
+            break
+    return listed
+
+
+def hours_of(sessions: list[Session]) -> list[int]:
+    """Return the starts of sessions in hours after TOMORROW."""
+    return [(session.period.start_time.ToDatetime(UTC) - TOMORROW) // HOUR for session in sessions]
+
+
+async def test_a_users_sessions_can_be_filtered_and_ordered(booking_mesh: BookingMesh) -> None:
+    """Statuses, gym and start restrict a user's list, alone and combined, in both orders and across pages."""
+    member, gym, other = await booking_mesh.create_member(), *[await booking_mesh.create_gym() for _ in range(2)]
+    for hours in (3, 0, 5, 1, 4):
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
+    cancelled = await booking_mesh.book(book_request(member, other, start=TOMORROW + 2 * HOUR))
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=cancelled.session_id))
+    start, end = (period(TOMORROW + hours * HOUR).start_time for hours in (1, 4))
+    earliest = SESSION_ORDER_EARLIEST_FIRST
+
+    for filters, expected in (
+        ({}, [5, 4, 3, 2, 1, 0]),
+        ({"order": earliest}, [0, 1, 2, 3, 4, 5]),
+        ({"statuses": [SESSION_STATUS_CONFIRMED]}, [5, 4, 3, 1, 0]),
+        ({"statuses": [SESSION_STATUS_CONFIRMED, SESSION_STATUS_CANCELLED]}, [5, 4, 3, 2, 1, 0]),
+        ({"statuses": [SESSION_STATUS_COMPLETED]}, []),
+        ({"statuses": [SESSION_STATUS_COMPLETED], "status": SESSION_STATUS_CANCELLED}, [2]),
+        ({"gym_id": other}, [2]),
+        ({"gym_id": gym, "order": earliest}, [0, 1, 3, 4, 5]),
+        ({"starts_from": start}, [5, 4, 3, 2, 1]),
+        ({"starts_before": end}, [3, 2, 1, 0]),
+        ({"starts_from": start, "starts_before": end, "order": earliest, "gym_id": gym}, [1, 3]),
+        ({"upcoming_only": True, "starts_from": period(TOMORROW - 999 * HOUR).start_time}, [5, 4, 3, 2, 1, 0]),
+    ):
+        assert hours_of(await list_of(booking_mesh, member, **filters)) == expected, filters
+
+
+async def test_upcoming_sessions_have_not_started(booking_mesh: BookingMesh) -> None:
+    """The filter for upcoming sessions excludes one that has started."""
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    started, upcoming = [
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR)) for hours in range(2)
+    ]
+    async with booking_mesh.mesh.database("session").transaction() as connection:
+        await connection.execute(
+            "update sessions set period = tstzrange(now() - interval '1 minute', now() + interval '1 hour')"
+            " where session_id = $1",
+            UUID(started.session_id),
+        )
+
+    assert await list_of(booking_mesh, member, upcoming_only=True) == [upcoming]
+
+
+@pytest.mark.requirement("C3")
+async def test_a_page_token_belongs_to_its_filters(booking_mesh: BookingMesh) -> None:
+    """A page token is rejected if the order, the gym, the statuses or the starts have changed."""
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    for hours in (0, 1):
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
+    first = ListUserSessionsRequest(user_id=member, page_size=1)
+    token = (await booking_mesh.sessions.ListUserSessions(first)).next_page_token
+
+    changes: list[dict[str, Any]] = [
+        {"order": SESSION_ORDER_EARLIEST_FIRST},
+        {"gym_id": gym},
+        {"statuses": [SESSION_STATUS_CONFIRMED]},
+        {"upcoming_only": True},
+        {"starts_from": period().start_time},
+    ]
+    for change in changes:
+        with pytest.raises(InvalidRequest):
+            await booking_mesh.sessions.ListUserSessions(
+                ListUserSessionsRequest(user_id=member, page_token=token, **change)
+            )
+
+
+async def test_a_moved_session_does_not_disturb_the_pages(booking_mesh: BookingMesh) -> None:
+    """If the last session of a page is moved, the next page still begins where that page has ended."""
+    member, gym = await booking_mesh.create_member(), await booking_mesh.create_gym()
+    sessions = [await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR)) for hours in range(4)]
+    first = ListUserSessionsRequest(user_id=member, page_size=2)
+    page = await booking_mesh.sessions.ListUserSessions(first)
+    await booking_mesh.sessions.RescheduleSession(
+        RescheduleSessionRequest(
+            session_id=sessions[2].session_id, period=period(TOMORROW - HOUR), etag=sessions[2].etag
+        )
+    )
+
+    first.page_token = page.next_page_token
+    rest = await booking_mesh.sessions.ListUserSessions(first)
+
+    assert hours_of(list(page.sessions)) + hours_of(list(rest.sessions)) == [3, 2, 1, 0]
+
+
+async def test_a_gyms_sessions_of_a_day_are_listed_in_pages(booking_mesh: BookingMesh) -> None:
+    """ListGymSessions lists the sessions that start within the period, earliest first, and those in some statuses."""
+    gym, elsewhere = [await booking_mesh.create_gym() for _ in range(2)]
+    member = await booking_mesh.create_member()
+    for hours in (2, 0, 1, -1, 3):
+        await booking_mesh.book(book_request(member, gym, start=TOMORROW + hours * HOUR))
+    await booking_mesh.book(book_request(member, elsewhere))
+    (cancelled,) = [each for each in await booking_mesh.sessions_of(member) if hours_of([each]) == [1]]
+    await booking_mesh.sessions.CancelSession(CancelSessionRequest(session_id=cancelled.session_id))
+
+    async def listed(**filters: Any) -> list[Session]:
+        request = ListGymSessionsRequest(gym_id=gym, period=period(length=3 * HOUR), page_size=2, **filters)
+        page = await booking_mesh.sessions.ListGymSessions(request)
+        sessions = list(page.sessions)
+        while page.next_page_token:
+            request.page_token = page.next_page_token
+            page = await booking_mesh.sessions.ListGymSessions(request)
+            sessions += page.sessions
+        return sessions
+
+    assert hours_of(await listed()) == [0, 1, 2]
+    assert hours_of(await listed(statuses=[SESSION_STATUS_CONFIRMED])) == [0, 2]
+    unknown = ListGymSessionsRequest(gym_id=str(uuid4()), period=period())
+    assert list((await booking_mesh.sessions.ListGymSessions(unknown)).sessions) == []
 
 
 @pytest.mark.requirement("C3")

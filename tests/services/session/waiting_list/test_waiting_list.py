@@ -30,7 +30,7 @@ from solo60.session.v1.session_pb2 import (
 )
 from solo60.user.v1.user_pb2 import UpdateUserRequest, User, UserState
 from tests.services.session.booking_mesh import TOMORROW, book_request, period, with_key
-from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, book_session, hold_session, pending_mails
+from tests.services.session.stored_sessions import HOUR, MINUTE, NOW, QUOTE, book_session, hold_session, pending_mails
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ async def join_in_store(
     """Let a new member join the waiting list for an hour."""
     request = WaitRequest(user_id or uuid4(), gym_id, Period(start, start + HOUR))
     async with stores.waiting_list.transaction() as tx:
-        return await stores.waiting_list.join(tx, request, now)
+        return await stores.waiting_list.join(tx, request, QUOTE, now)
 
 
 async def mailed_entries(database: Database) -> list[UUID]:

@@ -1,0 +1,5 @@
+-- migrate:up
+alter table calendars validate constraint calendars_waiting_list_mode;
+
+-- migrate:down
+select 1;

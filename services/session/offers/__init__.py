@@ -1,0 +1,1 @@
+"""Offers of freed slots to one waiting member at a time."""

@@ -1,0 +1,1 @@
+"""Moves of sessions to another period of the same gym."""
