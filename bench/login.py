@@ -180,10 +180,12 @@ async def _measure_service(own: Settings, operator: Settings, samples: int) -> N
         took_ms = json.loads(await _client(operator, "burst", str(AT_ONCE)))
         probing.cancel()
         lags = probe.lags_s[begin:]
+        print(f"{AT_ONCE} log-ins at once, {ROUNDS} times: each round took {median(took_ms):.0f} ms (median)")
+        print(f"loop lag while idle: p50 {_quantile(idle_lags, 50):.2f} ms, p99 {_quantile(idle_lags, 99):.2f} ms")
+        print(
+            f"loop lag under load: p50 {_quantile(lags, 50):.2f} ms, p99 {_quantile(lags, 99):.2f} ms (goal: below 20)"
+        )
         known, unknown = json.loads(await _client(operator, "times", str(samples)))
-    print(f"{AT_ONCE} log-ins at once, {ROUNDS} times: each round took {median(took_ms):.0f} ms (median)")
-    print(f"loop lag while idle: p50 {_quantile(idle_lags, 50):.2f} ms, p99 {_quantile(idle_lags, 99):.2f} ms")
-    print(f"loop lag under load: p50 {_quantile(lags, 50):.2f} ms, p99 {_quantile(lags, 99):.2f} ms (goal: below 20)")
     print(f"known addresses: {fmean(known):.3f} ms on average; unknown addresses: {fmean(unknown):.3f} ms")
     print(f"Welch's t over {samples} samples: {welch_t(known, unknown):+.2f} (goal: below 4.5 in absolute value)")
 

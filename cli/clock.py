@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.durations import parse_duration
+from cli.method_names import short_method_name
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
+from contracts.method import find_method
 from contracts.services import SERVICE_NAMES
 from local.advance import Advance, OpenWork, Step
 from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.config import load_settings
+from mesh.serving.channel import Channels
+from mesh.serving.keyring_file import own_key
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     from mesh.clock import MovableClock
 
@@ -29,7 +35,10 @@ clock = typer.Typer(help="Show or move the time of a mesh started with `solo60 u
 def show(*, as_json: JsonFlag = False) -> None:
     """Show the time of the running mesh, and how far it is ahead of the system's clock."""
     found = require_movable_clock(load_settings())
-    facts = {"now": found.now().isoformat(timespec="seconds"), "ahead": str(found.offset)}
+    facts = {
+        "now": found.now().isoformat(timespec="seconds"),
+        "ahead": str(timedelta(seconds=round(found.offset.total_seconds()))),
+    }
     print_facts(facts, as_json=as_json)
 
 
@@ -66,8 +75,14 @@ def advance(
 
 
 async def _advance(moved: MovableClock, by: timedelta, on_step: Callable[[Step], None]) -> OpenWork:
-    async with operator_channels(operator_settings()) as channels:
-        outboxes = {name: channels.stub(OutboxServiceStub, at=name) for name in SERVICE_NAMES}
+    # Many looks at the schedules would fill the folder of spans.
+    settings = operator_settings().model_copy(update={"trace_sample_ratio": 0.0})
+    async with operator_channels(settings), AsyncExitStack() as stack:
+        outboxes = {}
+        for name in SERVICE_NAMES:
+            channels = Channels(settings, own_key(settings))
+            stack.push_async_callback(channels.close)
+            outboxes[name] = channels.stub(OutboxServiceStub, at=name)
         run = Advance(moved, outboxes, on_step)
         await run.run(by)
         return run.open
@@ -78,8 +93,8 @@ def _moment(time: datetime) -> str:
 
 
 def _work_of(step: Step) -> str:
-    counts = {method.rpartition(".")[2]: count for method, count in step.delivered.items()}
-    return ", ".join([*(f"{count} {name}" for name, count in counts.items()), *step.timers])
+    counts = (f"{count} {short_method_name(find_method(f'/{name}'))}" for name, count in step.delivered.items())
+    return ", ".join([*counts, *step.timers])
 
 
 def _step_as_json(step: Step) -> dict[str, object]:

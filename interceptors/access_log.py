@@ -36,8 +36,8 @@ def log_call(facts: Mapping[str, Any]) -> None:
 class ServerAccessLog(ServerInterceptor):
     """Server interceptor that logs each call when it has ended.
 
-    With `log_requests`, the line includes the first request, with personal data masked. Calls of `quiet_services` are
-    not logged, because health checks would fill the log.
+    With `log_requests`, the line includes the first request, with personal data masked. Calls of `quiet_services`
+    and `quiet_methods` are not logged, because health checks and other polling would fill the log.
 
     `write` receives the facts of each call: `method`, `caller`, `code`, `duration_ms`, `correlation_id` and the call's
     notes. A failed call adds `reason`. A call recorded by `ServerTracing` adds `trace_id`. An exception raised by
@@ -49,14 +49,20 @@ class ServerAccessLog(ServerInterceptor):
     """
 
     def __init__(
-        self, *, log_requests: bool = False, quiet_services: frozenset[str] = frozenset(), write: Write = log_call
+        self,
+        *,
+        log_requests: bool = False,
+        quiet_services: frozenset[str] = frozenset(),
+        quiet_methods: frozenset[str] = frozenset(),
+        write: Write = log_call,
     ) -> None:
         self._log_requests = log_requests
         self._quiet_services = quiet_services
+        self._quiet_methods = quiet_methods
         self._write = write
 
     def applies_to(self, method: Method) -> bool:
-        return method.service not in self._quiet_services
+        return method.service not in self._quiet_services and method.full_name not in self._quiet_methods
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         began = time.perf_counter()

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from mesh.clock import MovableClock
     from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
 
-POLL_S = 0.02
+# Pauses between looks at the same work: the first one, and the longest.
+FIRST_POLL_S = 0.01
+MAX_POLL_S = 0.2
 # Real time that work may take without any progress. Then the advance continues and reports the work as open.
 PATIENCE_S = 10.0
 MESSAGES = "messages"
@@ -64,7 +66,8 @@ class OpenWork:
 class Advance:
     """One advance of `clock`, which the services behind `outboxes` follow.
 
-    `on_step` is called after each step with work. `open` is the work that was not waited for.
+    `on_step` is called after each step with work. `open` is the work that was not waited for. Each stub needs a circuit
+    breaker of its own, because a breaker covers a method at all services.
     """
 
     def __init__(
@@ -81,37 +84,34 @@ class Advance:
         target = self._clock.now() + by
         schedules = await self._finish_due_work(since=None)
         while self._clock.now() < target:
-            step_time = min([target, *_next_due_times(schedules)])
+            step_time, timers = _next_work(schedules, target)
             self._clock.advance(max(step_time - self._clock.now(), timedelta()))
             schedules = await self._finish_due_work(since=step_time)
+            self._report(step_time, schedules, timers)
         self.open.failed = {name: each.failed_count for name, each in schedules.items() if each.failed_count}
 
     async def _finish_due_work(self, since: datetime | None) -> dict[str, GetScheduleResponse]:
-        """Wait until no work is due, and report the step that began at `since`; return the last schedules.
+        """Wait until no work is due; return the last schedules, with the messages delivered since `since`.
 
         A message may move from one service to the next between two looks. So nothing is due only if two looks in a row
         find nothing, and no service has written a message between them.
         """
-        timers: set[str] = set()
-        last_state, changed_at = None, time.monotonic()
+        last_state, changed_at, pause_s = None, time.monotonic(), FIRST_POLL_S
         while True:
             looked_at = time.monotonic()
             schedules = await self._look(since)
             due = self._due_work(schedules)
-            timers |= {work for _, work in due if work != MESSAGES}
             state = (due, {name: each.last_sequence for name, each in schedules.items()})
             if state != last_state:
-                last_state, changed_at = state, looked_at
+                last_state, changed_at, pause_s = state, looked_at, FIRST_POLL_S
             elif not due:
-                break
+                return schedules
             elif looked_at - changed_at > PATIENCE_S:
                 self.open.stuck |= set(due)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, MAX_POLL_S)
             if any(each.failed_count for each in schedules.values()):
                 self._failing_s += time.monotonic() - looked_at
-        if since is not None:
-            self._report(since, schedules, timers)
-        return schedules
 
     async def _look(self, since: datetime | None) -> dict[str, GetScheduleResponse]:
         """Return the schedule of each service that answers."""
@@ -135,7 +135,7 @@ class Advance:
             except ServiceError:
                 if time.monotonic() > give_up_at:
                     return None
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(MAX_POLL_S)
 
     def _due_work(self, schedules: Mapping[str, GetScheduleResponse]) -> dict[tuple[str, str], int]:
         """Return the work to wait for: pairs of a service and its work, with the number of messages."""
@@ -146,13 +146,19 @@ class Advance:
             due |= {(name, timer): 1 for timer in schedule.due_timers}
         return {work: count for work, count in due.items() if work not in self.open.stuck}
 
-    def _report(self, at: datetime, schedules: Mapping[str, GetScheduleResponse], timers: set[str]) -> None:
+    def _report(self, at: datetime, schedules: Mapping[str, GetScheduleResponse], timers: tuple[str, ...]) -> None:
         delivered: Counter[str] = Counter()
         for schedule in schedules.values():
             delivered.update({each.destination: each.count for each in schedule.delivered})
         if delivered or timers:
-            self._on_step(Step(at, dict(delivered), tuple(sorted(timers))))
+            self._on_step(Step(at, dict(delivered), timers))
 
 
-def _next_due_times(schedules: Mapping[str, GetScheduleResponse]) -> list[datetime]:
-    return [each.next_due_time.ToDatetime(UTC) for each in schedules.values() if each.HasField("next_due_time")]
+def _next_work(schedules: Mapping[str, GetScheduleResponse], target: datetime) -> tuple[datetime, tuple[str, ...]]:
+    """Return the time of the next work, at most `target`, and the timers of that time."""
+    times = {
+        name: each.next_due_time.ToDatetime(UTC) for name, each in schedules.items() if each.HasField("next_due_time")
+    }
+    step_time = min([target, *times.values()])
+    timers = {schedules[name].next_due_timer for name, due_time in times.items() if due_time == step_time} - {""}
+    return step_time, tuple(sorted(timers))

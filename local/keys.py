@@ -10,7 +10,7 @@ from contracts.scopes import all_scopes, scopes_of_caller
 from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.disk import with_path
-from mesh.clock import SYSTEM_CLOCK, FileClock
+from local.movable_clock import clock_in
 from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def ensure_local_keys(settings: Settings) -> None:
     """
     keyring = KeyringFile(settings.keyring_path)
     known = Keyring(keyring.records())
-    now = (SYSTEM_CLOCK if settings.clock_file is None else FileClock(settings.clock_file)).now()
+    now = clock_in(settings).now()
     for caller in (*SERVICE_NAMES, OPERATOR):
         scopes = default_scopes(caller) or frozenset()
         path = settings.key_path_of(caller)

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import os
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,12 +15,15 @@ from weakref import WeakSet
 
 from aiosmtpd.smtp import SMTP
 
+from mesh.clock import SYSTEM_CLOCK
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from aiosmtpd.smtp import Envelope, Session
+
+    from mesh.clock import Clock
 
 HOST = "127.0.0.1"
 DEFAULT_PORT = 50025
@@ -50,11 +52,12 @@ class Mail:
 class MailSink:
     """Mail server on 127.0.0.1 that stores mail in `folder`, as an async context manager.
 
-    Port 0 selects a free port; `url` shows it. A mail is answered with 250 once it is stored.
+    Port 0 selects a free port; `url` shows it. A mail is answered with 250 once it is stored. `clock` tells its time.
     """
 
-    def __init__(self, folder: Path, *, port: int = DEFAULT_PORT) -> None:
+    def __init__(self, folder: Path, *, port: int = DEFAULT_PORT, clock: Clock = SYSTEM_CLOCK) -> None:
         self._folder = folder
+        self._clock = clock
         self._wanted_port = port
         self._server: asyncio.Server | None = None
         self._sessions: WeakSet[SMTP] = WeakSet()
@@ -99,7 +102,12 @@ class MailSink:
             self._server = None
 
     def _begin_session(self) -> SMTP:
-        session = SMTP(_MailHandler(self._folder), hostname="localhost", ident="solo60 mail sink", enable_SMTPUTF8=True)
+        session = SMTP(
+            _MailHandler(self._folder, self._clock),
+            hostname="localhost",
+            ident="solo60 mail sink",
+            enable_SMTPUTF8=True,
+        )
         self._sessions.add(session)
         return session
 
@@ -109,8 +117,9 @@ class _MailHandler:
 
     _numbers = itertools.count()
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, clock: Clock) -> None:
         self._folder = folder
+        self._clock = clock
 
     async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         try:
@@ -124,7 +133,7 @@ class _MailHandler:
         content = envelope.original_content or b""
         head = f"{SENDER_HEADER}: <{envelope.mail_from}>\n{RECIPIENT_HEADER}: {', '.join(envelope.rcpt_tos)}\n"
         # Sorted by name, mails are in the order of their arrival.
-        name = f"{time.time_ns()}.{os.getpid()}_{next(self._numbers):06}.localhost"
+        name = f"{int(self._clock.time_s() * 1e9)}.{os.getpid()}_{next(self._numbers):06}.localhost"
         unfinished = self._folder / "tmp" / name
         try:
             unfinished.write_bytes(head.encode() + content.replace(b"\r\n", b"\n"))

@@ -37,6 +37,11 @@ def ensure_clock_file(path: Path) -> None:
         raise SettingsError(f"CLOCK_FILE: {path} cannot be written: {error.strerror}.") from None
 
 
+def clock_in(settings: Settings) -> Clock:
+    """Return the clock that the settings of a mesh name; the file of a movable clock exists."""
+    return SYSTEM_CLOCK if settings.clock_file is None else FileClock(settings.clock_file)
+
+
 def is_ahead(settings: Settings) -> bool:
     """Return whether an earlier mesh in DATA_DIR has moved its clock."""
     try:

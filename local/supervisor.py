@@ -17,7 +17,7 @@ from local.folder_lock import FolderLock, lock_folder
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
 from local.mail_sink import MailSink
-from local.movable_clock import CLOCK_FACT, ensure_clock_file
+from local.movable_clock import CLOCK_FACT, clock_in, ensure_clock_file
 from local.orphans import without_orphans
 from local.parts import (
     MAIL_SINK,
@@ -227,7 +227,9 @@ class Mesh:
     async def _start_mail_sink(self) -> None:
         port = mail_sink_port(self.settings)
         if port is not None:
-            await self._stack.enter_async_context(MailSink(self.settings.inbox_folder, port=port))
+            await self._stack.enter_async_context(
+                MailSink(self.settings.inbox_folder, port=port, clock=clock_in(self.settings))
+            )
             self.report(MAIL_SINK, SERVING)
 
     async def _bring_up(self, name: str) -> None:

@@ -21,6 +21,7 @@ from mesh.data.personal_data import ids_in, may_hold_personal_data
 from mesh.periodic import repeating
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -154,20 +155,23 @@ async def delete_old_keys(database: Database, offset: timedelta | None = None) -
     return await delete_in_batches(database, _DELETE_OLD, age)
 
 
-def deleting_old_keys(database: Database) -> AbstractAsyncContextManager[None]:
+def deleting_old_keys(
+    database: Database, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+) -> AbstractAsyncContextManager[None]:
     """Delete old keys at once and every hour while the context is open.
 
-    After a move of the clock, the keys of calls that began before it remain for LONGEST_CALL_S.
+    After a move of the clock, the keys of calls that began before it remain for LONGEST_CALL_S; `sleep` waits for real
+    time.
     """
     offset = database.clock.offset
 
     async def delete() -> None:
         await delete_old_keys(database, offset)
 
-    async def sleep(seconds: float) -> None:
+    async def sleep_until_next(seconds: float) -> None:
         nonlocal offset
         await database.clock.sleep(seconds)
         offset = database.clock.offset
-        await asyncio.sleep(LONGEST_CALL_S)
+        await sleep(LONGEST_CALL_S)
 
-    return repeating("deleting old idempotency keys", delete, DELETE_INTERVAL_S, sleep)
+    return repeating("deleting old idempotency keys", delete, DELETE_INTERVAL_S, sleep_until_next)

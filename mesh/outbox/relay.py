@@ -10,7 +10,7 @@ import asyncio
 import time
 import uuid
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import structlog
 
@@ -81,7 +81,7 @@ class Relay:
         self._woken.set()
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[Self]:
         """Deliver messages while the context is open; then wait at most 5 s for deliveries in progress."""
         clock = self._store.clock
         with clock.on_move(self.wake):
@@ -91,7 +91,7 @@ class Relay:
                 repeating("updating the backlog metrics", self._update_backlog, BACKLOG_INTERVAL_S),
                 self._delivering(),
             ):
-                yield
+                yield self
 
     @asynccontextmanager
     async def _delivering(self) -> AsyncIterator[None]:

@@ -47,13 +47,17 @@ _DELIVERED = """
 
 @dataclass(frozen=True, slots=True)
 class DueWork:
-    """Due work of a service at `now`, and the time of its next work; `delivered` counts messages by method."""
+    """Due work of a service at `now`, and its next work.
+
+    `next_due_timer` is empty if the next work is a message. `delivered` counts messages by method.
+    """
 
     now: datetime
     due_count: int
     failed_count: int
     due_timers: list[str]
     next_due_time: datetime | None
+    next_due_timer: str
     last_sequence: int
     delivered: dict[str, int]
 
@@ -75,20 +79,17 @@ class Schedule:
             row = await connection.fetchrow(_LOOK, offset, LEASE, LONGEST_PAUSE, without_failed)
             delivered = await connection.fetch(_DELIVERED, delivered_since) if delivered_since else []
         assert row is not None  # noqa: S101 - always one row
-        now, due_timers = row["now"], []
-        next_times = [row["next_due_time"]]
-        for name, next_time in self._timers.items():
-            due_time = await next_time()
-            if due_time is not None and due_time <= now:
-                due_timers.append(name)
-            else:
-                next_times.append(due_time)
+        now, due_times = row["now"], {name: await next_time() for name, next_time in self._timers.items()}
+        next_times = {"": row["next_due_time"], **due_times}
+        waiting = [(due_time, name) for name, due_time in next_times.items() if due_time is not None and due_time > now]
+        next_due_time, next_due_timer = min(waiting, default=(None, ""))
         return DueWork(
             now=now,
             due_count=row["due_count"],
             failed_count=row["failed_count"],
-            due_timers=due_timers,
-            next_due_time=min((each for each in next_times if each is not None), default=None),
+            due_timers=[name for name, due_time in due_times.items() if due_time is not None and due_time <= now],
+            next_due_time=next_due_time,
+            next_due_timer=next_due_timer,
             last_sequence=row["last_sequence"],
             delivered={each["destination"]: each["count"] for each in delivered},
         )

@@ -98,6 +98,7 @@ class OutboxServicer(OutboxServiceServicer):
             due_count=due.due_count,
             failed_count=due.failed_count,
             due_timers=due.due_timers,
+            next_due_timer=due.next_due_timer,
             last_sequence=due.last_sequence,
             delivered=[
                 pb.DeliveredMessages(destination=destination, count=count)

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
+GET_SCHEDULE = f"{OUTBOX_SERVICE}/GetSchedule"
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
 IS_GRPC_SERVICE = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
 
@@ -79,6 +80,7 @@ def server_interceptors(
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),
+            quiet_methods=frozenset({GET_SCHEDULE}),
             write=access_log_writer(),
         ),
         ServerApiKey(keyring, open_services(settings), wall_clock=clock.time_s),

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contracts.errors import EmailTaken, UserNotActive, UserNotFound
+from contracts.errors import EmailTaken, IdempotencyKeyReused, UserNotActive, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from solo60.user.v1.user_pb2 import (
     CreateUserRequest,
@@ -30,9 +30,16 @@ class UserDirectory:
         self._users = users
 
     async def create(self, email: str, display_name: str, idempotency_key: str) -> UUID:
-        """Create a user and return the id, the same for each call with this key; raise EmailTaken."""
+        """Create a user and return the id, the same for each call with this key.
+
+        Raises EmailTaken, or IdempotencyKeyReused if the key came with another address or name before.
+        """
         request = CreateUserRequest(email=email, display_name=display_name)
-        answer = await self._users.CreateUser(request, metadata=((IDEMPOTENCY_KEY, idempotency_key),))
+        try:
+            answer = await self._users.CreateUser(request, metadata=((IDEMPOTENCY_KEY, idempotency_key),))
+        except IdempotencyKeyReused as error:
+            # Our caller reused its key. An error of a callee would reach the caller as INTERNAL.
+            raise IdempotencyKeyReused from error
         return id_of(answer.user)
 
     async def find(self, user_id: UUID) -> User | None:

@@ -46,13 +46,14 @@ _END_PAYMENT = """
     where payment_id = $1 returning *
 """
 
-_LINES = "unnest($1::text[], $2::text[], $3::uuid[]) as line (kind, currency, user_id)"
-_OPEN_ACCOUNTS = f"""
-    insert into accounts (kind, currency, user_id, balance)
-    select kind, currency, user_id, case kind when 'member' then 0 end from {_LINES} order by 1, 2, 3
-    on conflict do nothing
-"""  # noqa: S608 - a constant
+# Missing accounts are opened in the same statement, because most transactions find all of theirs.
 _ADD_TRANSACTION = """
+    with opened as (
+        insert into accounts (kind, currency, user_id, balance)
+        select kind, currency, user_id, case kind when 'member' then 0 end
+        from unnest($7::text[], $8::text[], $9::uuid[]) as line (kind, currency, user_id) order by 1, 2, 3
+        on conflict do nothing
+    )
     insert into transactions (kind, payment_id, reverses, reason, create_time, subscription_id, has_lots)
     values ($1, $2, $3, $4, $5, $6, true) returning transaction_id
 """
@@ -164,12 +165,12 @@ class Ledger(Transaction):
         kinds = [entry.account.kind for entry in entries]
         currencies = [entry.account.currency for entry in entries]
         users = [entry.account.user_id for entry in entries]
-        await self.connection.execute(_OPEN_ACCOUNTS, kinds, currencies, users)
+        accounts = (kinds, currencies, users)
         transaction_id: UUID = await self.connection.fetchval(
-            _ADD_TRANSACTION, kind, payment_id, reverses, reason, now, subscription_id
+            _ADD_TRANSACTION, kind, payment_id, reverses, reason, now, subscription_id, *accounts
         )
         amounts = [entry.amount for entry in entries]
-        await self.connection.execute(_ADD_ENTRIES, kinds, currencies, users, amounts, transaction_id)
+        await self.connection.execute(_ADD_ENTRIES, *accounts, amounts, transaction_id)
         return transaction_id
 
     async def _row(self, statement: str, *values: object) -> asyncpg.Record:

@@ -9,6 +9,7 @@ from contracts.scopes import all_scopes, scopes_of_caller
 from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.keys import OPERATOR, ensure_local_keys, write_key
+from mesh.clock import write_offset
 from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import KeyringFile
 
@@ -76,6 +77,19 @@ def test_a_restart_does_not_replace_a_rotated_key(settings: Settings) -> None:
         record = record_of(settings, key)
         assert record is not None
         assert (record.caller, record.scopes) == ("gym", scopes_of_caller("gym"))
+
+
+def test_a_key_that_has_expired_by_the_clock_of_the_mesh_is_replaced(settings: Settings) -> None:
+    """A key that is valid by the system's clock, but not by the clock of the mesh, is replaced."""
+    settings = settings.model_copy(update={"clock_file": settings.data_dir / "clock"})
+    write_offset(settings.data_dir / "clock", timedelta(days=31))
+    ensure_local_keys(settings)
+    old = key_of(settings, "gym")
+    KeyringFile(settings.keyring_path).rotate("gym", timedelta(days=30))
+
+    ensure_local_keys(settings)
+
+    assert key_of(settings, "gym") != old
 
 
 @pytest.mark.requirement("S1")

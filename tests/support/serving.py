@@ -53,7 +53,7 @@ TEST_SETTINGS = {
 class Serve(Protocol):
     """Starter of services. Settings by field name override the defaults.
 
-    `extra_scopes` adds scopes, by caller, to those of the contracts.
+    `extra_scopes` adds scopes, by caller, to those of the contracts. `clock` is the clock of the services.
     """
 
     async def __call__(self, *services: Service, **settings: Any) -> MeshForTests:
@@ -72,6 +72,7 @@ class MeshForTests:
         folder: Path,
         extra_scopes: Mapping[str, Iterable[str]] | None = None,
         http_service: str = "",
+        clock: MovableClock | None = None,
         **settings: Any,
     ) -> None:
         self._extra_scopes = extra_scopes or {}
@@ -91,7 +92,7 @@ class MeshForTests:
         self._running: dict[str, AsyncExitStack] = {}
         self._databases: dict[str, Database] = {}
         self._database_urls: dict[str, str] = {}
-        self.clock = MovableClock()
+        self.clock = clock or MovableClock()
 
     def stub(self, stub_type: StubClass[Stub], caller: str = OPERATOR, at: str = "") -> Stub:
         """Return a stub with the key of `caller`: a service's key has its contract's scopes, the operator's has all.

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from contextlib import asynccontextmanager, suppress
@@ -10,6 +11,7 @@ import pytest
 
 from contracts.errors import IdempotencyKeyMissing, IdempotencyKeyReused, RequestInProgress
 from interceptors.context import detached_work
+from mesh.clock import MovableClock
 from mesh.data.database import Database
 from mesh.data.deletion import BATCH_SIZE
 from mesh.data.idempotency import (
@@ -33,9 +35,15 @@ REQUEST = CreateGymRequest(name="Field Street Gym")
 
 
 @pytest.fixture
-async def database(mesh_database_url: str) -> AsyncIterator[Database]:
+def clock() -> MovableClock:
+    """Make the clock of the database."""
+    return MovableClock()
+
+
+@pytest.fixture
+async def database(mesh_database_url: str, clock: MovableClock) -> AsyncIterator[Database]:
     """Make a database with a table that counts effects."""
-    database = await Database.connect(mesh_database_url)
+    database = await Database.connect(mesh_database_url, clock=clock)
     async with database.transaction() as connection:
         await connection.execute("create table effects (number bigint generated always as identity)")
     yield database
@@ -268,6 +276,48 @@ async def test_deleting_old_keys_skips_locked_ones(database: Database) -> None:
     async with database.transaction() as connection:
         await connection.execute("select from idempotency_keys where key like '%1' for update")
         assert await delete_old_keys(database) == 1
+
+
+async def test_keys_expire_by_the_clock(database: Database, clock: MovableClock) -> None:
+    """A key expires when the clock has moved by a week."""
+    clock.advance(timedelta(days=30))
+    async with calling(database) as tx:
+        await act(tx)
+
+    clock.advance(RETENTION - timedelta(minutes=1))
+    assert await delete_old_keys(database) == 0
+    clock.advance(timedelta(minutes=2))
+    assert await delete_old_keys(database) == 1
+
+
+async def test_a_key_survives_a_move_during_its_call(database: Database, clock: MovableClock) -> None:
+    """A key that is younger than the longest call is not deleted, however far the clock moves meanwhile."""
+    waiting, calls_have_ended = asyncio.Event(), asyncio.Event()
+
+    async def end_of_calls(_seconds: float) -> None:
+        waiting.set()
+        await calls_have_ended.wait()
+
+    async def is_waiting() -> bool:
+        clock.advance(timedelta(hours=1))
+        return waiting.is_set()
+
+    async with deleting_old_keys(database, end_of_calls):
+        await eventually(is_waiting)
+        async with calling(database) as tx:
+            await act(tx)
+        await insert_keys(database, age=RETENTION, count=1)
+        clock.advance(2 * RETENTION)
+        calls_have_ended.set()
+
+        async def old_key_is_deleted() -> bool:
+            async with database.connection() as connection:
+                return bool(await connection.fetchval("select count(*) = 1 from idempotency_keys"))
+
+        await eventually(old_key_is_deleted)
+
+    async with calling(database) as tx:
+        assert await act(tx) == "effect 1"
 
 
 async def test_a_process_deletes_old_keys_while_it_runs(database: Database) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from prometheus_client import CollectorRegistry
 
+from mesh.clock import MovableClock
 from mesh.data.database import Database
 from mesh.outbox.administration import OutboxAdministration
 from mesh.outbox.metrics import OutboxMetrics
@@ -37,11 +38,12 @@ MAKE_LEDGER = "create table ledger (number int primary key)"
 
 
 class OutboxFixture:
-    """Outbox with an echo server as its receiver."""
+    """Outbox with an echo server as its receiver, and a clock that only the test moves."""
 
-    def __init__(self, url: str, database: Database, echo: EchoServer) -> None:
+    def __init__(self, url: str, database: Database, clock: MovableClock, echo: EchoServer) -> None:
         self.url = url
         self.database = database
+        self.clock = clock
         self.store = OutboxStore(database)
         self.administration = OutboxAdministration(database)
         self.echo = echo
@@ -55,11 +57,12 @@ class OutboxFixture:
     async def open(cls, url: str, echo: EchoServer) -> AsyncIterator[OutboxFixture]:
         """Make the receiver's table in a database of the mesh; yield an outbox on it."""
         async with AsyncExitStack() as stack:
-            database = await Database.connect(url)
+            clock = MovableClock()
+            database = await Database.connect(url, clock=clock)
             stack.push_async_callback(database.close)
             async with database.transaction() as connection:
                 await connection.execute(MAKE_LEDGER)
-            yield cls(url, database, echo)
+            yield cls(url, database, clock, echo)
 
     def relay(
         self, transport: Transport | None = None, seed: int = 1, clock: Callable[[], float] = time.monotonic

@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 
 from mesh.outbox.message import DeliveryStatus, Verdict
-from mesh.outbox.store import MAX_RUN_LENGTH
+from mesh.outbox.store import LEASE, MAX_RUN_LENGTH
 from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
@@ -68,18 +69,13 @@ async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(outbox: OutboxF
 
 
 async def test_the_messages_of_a_dead_relay_are_taken_over(outbox: OutboxFixture) -> None:
-    """When the lease of a dead relay expires, another relay delivers its messages.
-
-    The test shortens the lease.
-    """
+    """When the lease of a dead relay expires, another relay delivers its messages."""
     await publish_many(outbox, 10, places=2)
-    dead = uuid.uuid4()
-    await outbox.store.claim(dead, 10)
+    await outbox.store.claim(uuid.uuid4(), 10)
 
     async with outbox.relay().running():
         assert await outbox.count("pending") == 10
-        async with outbox.database.connection() as connection:
-            await connection.execute("update outbox set due_time = now() where lease_holder = $1", dead)
+        outbox.clock.advance(LEASE)
         await outbox.until_settled()
 
     assert_in_order(outbox, places=2)
@@ -90,8 +86,7 @@ async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) 
     await outbox.publish_event("contested")
     slow, quick = uuid.uuid4(), uuid.uuid4()
     ((message,),) = await outbox.store.claim(slow, 1)
-    async with outbox.database.connection() as connection:
-        await connection.execute("update outbox set due_time = now()")
+    outbox.clock.advance(LEASE)
     await outbox.store.claim(quick, 1)
 
     await outbox.store.settle(slow, [(message, Verdict(DeliveryStatus.DEAD, 1, "late"))])
@@ -149,6 +144,23 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
         await eventually(is_renewed)
         gate.set()
         await outbox.until_settled()
+
+
+async def test_a_delivery_survives_a_move_of_the_clock(outbox: OutboxFixture) -> None:
+    """A relay does not begin a delivery again if the clock moves past its lease meanwhile."""
+    gate = asyncio.Event()
+    outbox.echo.servicer.hook = gate.wait
+    await publish_many(outbox, 3, places=1)
+
+    async with outbox.relay().running() as relay:
+        await eventually(lambda: outbox.echo.servicer.entered == 1)
+        outbox.clock.advance(timedelta(days=3))
+        assert await outbox.store.claim(relay._holder, 10) == []
+        gate.set()
+        await outbox.until_settled()
+
+    assert outbox.echo.servicer.entered == 3
+    assert outbox.heard("place 0") == ["0", "1", "2"]
 
 
 async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:

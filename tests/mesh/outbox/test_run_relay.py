@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -34,6 +35,26 @@ async def test_a_committed_message_wakes_the_relay(outbox: OutboxFixture, monkey
             await outbox.until_settled()
 
     assert outbox.heard() == ["0", "1", "2"]
+
+
+async def test_a_move_of_the_clock_wakes_the_relay(outbox: OutboxFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relay delivers calls of a later day when the clock moves to it, without polling and in the order of time."""
+    monkeypatch.setattr("mesh.outbox.relay.POLL_S", NEVER_S)
+    keep = outbox.echo.stub().Keep
+    async with run_relay(outbox.store, outbox.url, outbox.transport):
+        async with outbox.transaction() as tx:
+            for days in (7, 3):
+                at = outbox.clock.now() + timedelta(days=days)
+                await tx.call_later(keep, KeepRequest(text=f"day {days}"), at=at)
+        outbox.clock.advance(timedelta(days=2))
+        assert await outbox.count("pending") == 2
+
+        outbox.clock.advance(timedelta(days=1))
+        await eventually(lambda: outbox.echo.servicer.entered == 1)
+        outbox.clock.advance(timedelta(days=5))
+        await outbox.until_settled()
+
+    assert outbox.echo.servicer.entered == 2
 
 
 async def test_a_relay_recovers_from_a_cut_listening_connection(

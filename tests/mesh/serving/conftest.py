@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def settings(tmp_path: Path, mesh_database_url: str) -> Settings:
     """Make settings with a database and a keyring that holds one key."""
     keyring = tmp_path / "keyring.json"
-    keyring.write_text(format_keyring([record_of_key(KEY, "tester", [*SCOPES, "mesh.inspect"])]))
+    keyring.write_text(format_keyring([record_of_key(KEY, "tester", [*SCOPES, "mesh.inspect", "outbox.read"])]))
     return Settings(
         _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
         keyring_file=keyring,

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -15,10 +17,13 @@ import mesh.serving.health
 import mesh.serving.watched_file
 from interceptors.chain.chained_server import ChainedServer
 from interceptors.keys.keyring import record_of_key
+from mesh.clock import MovableClock, write_offset
 from mesh.config import Settings, SettingsError
 from mesh.serving.keyring_file import format_keyring
 from mesh.serving.process import serving
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
+from solo60.mesh.v1.outbox_pb2 import GetScheduleRequest
+from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 from tests.mesh.serving.served_echo import (
     CHECK,
     HI,
@@ -34,6 +39,7 @@ from tests.support.echo import SCOPES, EchoServicer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 @pytest.mark.requirement("S5")
@@ -102,6 +108,36 @@ async def test_a_service_without_its_database_does_not_start(settings: Settings,
                 echo_service(servicer), settings.model_copy(update={"database_url": url}), "127.0.0.1:0"
             ).__aenter__()
         assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.requirement("S2")
+async def test_keys_expire_by_the_clock(settings: Settings, servicer: EchoServicer) -> None:
+    """A key is rejected as soon as the clock of its server has passed its end."""
+    clock, lifetime = MovableClock(timedelta(days=31)), timedelta(hours=1)
+    record = replace(record_of_key(KEY, "tester", SCOPES), not_after=clock.now() + lifetime)
+    settings.keyring_path.write_text(format_keyring([record]))
+    async with serving(echo_service(servicer), settings, "127.0.0.1:0", clock) as server, connected(server) as channel:
+        assert (await echo_hi(channel)).text == "hi"
+
+        clock.advance(lifetime)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await echo_hi(channel)
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_a_server_has_the_clock_of_its_settings(
+    settings: Settings, servicer: EchoServicer, tmp_path: Path
+) -> None:
+    """A server takes its time from CLOCK_FILE, and does not start with an invalid file."""
+    own = settings.model_copy(update={"clock_file": tmp_path / "clock"})
+    with pytest.raises(SettingsError, match=r"^CLOCK_FILE: "):
+        await serving(echo_service(servicer), own, "127.0.0.1:0").__aenter__()
+    write_offset(tmp_path / "clock", timedelta(days=31))
+
+    async with serving(echo_service(servicer), own, "127.0.0.1:0") as server, connected(server) as channel:
+        schedule = await OutboxServiceStub(channel).GetSchedule(GetScheduleRequest(), metadata=METADATA)
+
+    assert timedelta(days=31) - (schedule.now.ToDatetime(UTC) - datetime.now(UTC)) < timedelta(minutes=1)
 
 
 @pytest.mark.requirement("S2")

@@ -11,6 +11,7 @@ from uuid import uuid4
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from local.mail_sink import read_mails
+from mesh.clock import Clock
 from services.auth import app as auth
 from services.auth.stores import Stores
 from services.communication import app as communication
@@ -49,7 +50,7 @@ CODE = re.compile(r"\b(?:[0-9a-z]{5}-){4}[0-9a-z]{5}\b")
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 
-class AuthClock:
+class AuthClock(Clock):
     """Clock of the auth service that only the test advances."""
 
     def __init__(self) -> None:
@@ -68,7 +69,7 @@ def auth_with(clock: AuthClock) -> Service:
     """Return the auth service with this clock."""
 
     def open_auth(runtime: Runtime) -> AbstractAsyncContextManager[AuthServicer]:
-        return auth.open_auth(replace(runtime, now=clock.now))
+        return auth.open_auth(replace(runtime, clock=clock))
 
     return replace(auth.SERVICE, open=open_auth)
 

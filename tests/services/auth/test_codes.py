@@ -18,8 +18,7 @@ from contracts.errors import (
 )
 from services.auth.attempts.domain import ADDRESS_LIMIT
 from services.auth.codes.domain import LIFETIMES, Purpose
-from services.communication.app import TEMPLATES
-from services.communication.mail_template import Templates
+from services.communication.mail_template import TEMPLATES, Templates
 from solo60.auth.v1 import auth_pb2 as pb
 from solo60.communication.v1.communication_pb2 import MESSAGE_STATUS_SENT, GetMessageRequest
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -162,7 +161,7 @@ def test_a_code_outlives_its_mail() -> None:
     """A mail is never sent after its code has expired, because its template has a shorter lifetime."""
     templates = Templates(TEMPLATES)
     for purpose, lifetime in LIFETIMES.items():
-        mail_lifetime = templates.find(purpose).lifetime
+        mail_lifetime = templates.find(purpose).settings.lifetime
         assert mail_lifetime is not None
         assert mail_lifetime < lifetime
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contracts.errors import EmailTaken, InvalidRequest, PasswordTooCommon, Unavailable
+from contracts.errors import EmailTaken, IdempotencyKeyReused, InvalidRequest, PasswordTooCommon, Unavailable
 from services.auth.passwords.common import COMMON_PASSWORDS
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
@@ -64,6 +64,17 @@ async def test_a_taken_address_is_rejected(mesh: AuthMesh) -> None:
 
     with pytest.raises(EmailTaken):
         await mesh.sign_up("ada@EXAMPLE.ORG")
+
+
+async def test_a_key_cannot_sign_up_two_users(mesh: AuthMesh) -> None:
+    """SignUp with an earlier key and another address or name fails with IDEMPOTENCY_KEY_REUSED."""
+    key = (("idempotency-key", "sign-up"),)
+    fields = {"email": EMAIL, "password": PASSWORD, "display_name": "Ada"}
+    await mesh.auth.SignUp(SignUpRequest(**fields), metadata=key)
+
+    for other in ({"email": "grace@example.org"}, {"display_name": "Grace"}):
+        with pytest.raises(IdempotencyKeyReused):
+            await mesh.auth.SignUp(SignUpRequest(**{**fields, **other}), metadata=key)
 
 
 @pytest.mark.parametrize("password", ["password", "PassWord", "1q2w3e4r", "trustno1"])

@@ -4,7 +4,7 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import pytest
@@ -13,6 +13,7 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 
 from contracts.errors import InvalidRequest, ScopeMissing, TokenInvalid, Unavailable
+from contracts.method import methods_of
 from mesh.access_tokens import LIFETIME
 from mesh.user_tokens import MAX_AGE_S, UserTokens, verifying_user_tokens
 from services.auth.tokens.domain import PUBLISHED_BEFORE, ROTATION
@@ -256,16 +257,21 @@ async def test_a_verifier_knows_every_revocation_of_many(mesh: AuthMesh) -> None
     assert len(verifier._revoked) == 251  # 250 new ones, and the log-out
 
 
-async def test_tokens_need_their_scope(mesh: AuthMesh) -> None:
-    """Only keys with the scope auth.verify can verify tokens and read keys and revocations."""
+async def test_each_method_needs_its_scope(mesh: AuthMesh) -> None:
+    """A caller with the key of the gym service may call no method of the auth service."""
     stub = mesh.services.stub(AuthServiceStub, caller="gym")
 
-    calls: list[tuple[Any, Any]] = [
-        (stub.VerifyToken, pb.VerifyTokenRequest(access_token="x")),  # noqa: S106 - of a test
-        (stub.GetSigningKeys, pb.GetSigningKeysRequest()),
-        (stub.ListRevokedLogIns, pb.ListRevokedLogInsRequest()),
-        (stub.LogIn, pb.LogInRequest(email="ada@example.org", password="x")),  # noqa: S106 - of a test
-    ]
-    for method, request in calls:
+    for method in methods_of(pb.DESCRIPTOR.services_by_name["AuthService"]):
         with pytest.raises(ScopeMissing):
-            await method(request)
+            await getattr(stub, method.name)(method.request_type())
+
+
+async def test_each_scope_allows_only_its_methods(mesh: AuthMesh) -> None:
+    """A caller with the scope auth.verify may verify tokens, but neither log anybody in nor out."""
+    stub = mesh.services.stub(AuthServiceStub, caller="session")
+
+    await stub.GetSigningKeys(pb.GetSigningKeysRequest())
+    with pytest.raises(ScopeMissing):
+        await stub.LogIn(pb.LogInRequest())
+    with pytest.raises(ScopeMissing):
+        await stub.LogOutEverywhere(pb.LogOutEverywhereRequest())

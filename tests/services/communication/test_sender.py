@@ -190,6 +190,31 @@ async def test_a_late_result_does_not_overwrite_the_next_senders(mails: MailFixt
     assert (message.status, message.last_error) == (MessageStatus.SENT, "")
 
 
+async def test_a_mail_in_progress_survives_a_move_of_the_clock(mails: MailFixture, faulty: FaultyMailServer) -> None:
+    """A sender does not send a mail twice if the clock moves past its lease during the attempt."""
+    faulty.answering.clear()
+    message_id = await mails.add()
+    sender = mails.new_sender(faulty.url)
+    async with sender.running():
+        await eventually(lambda: bool(faulty.received))
+        assert await mails.store.next_due_time() == START
+
+        mails.clock.advance(2 * LEASE)
+        other_id = await mails.add()
+        sender.wake()
+        await eventually(lambda: len(faulty.received) == 2)
+        faulty.answering.set()
+
+        async def are_sent() -> bool:
+            return {(await mails.store.find(each)).status for each in (message_id, other_id)} == {MessageStatus.SENT}
+
+        await eventually(are_sent)
+
+    assert (await mails.store.find(message_id)).attempts == 1
+    assert len(faulty.received) == 2
+    assert await mails.store.next_due_time() is None
+
+
 async def test_concurrent_senders_send_each_message_once(mails: MailFixture, faulty: FaultyMailServer) -> None:
     """Eight senders on one store send 40 messages once each."""
     message_ids = [await mails.add() for _ in range(40)]

@@ -53,12 +53,16 @@ async def grant(
         return await new_accounts().grant(ledger, new, now)
 
 
-@retried_on_conflict
 async def expire(database: Database, user_id: UUID, now: datetime) -> int:
-    """Book the expired credits of a user in a separate transaction, and return the balance that remains."""
+    """Book the expired credits of a user in a separate transaction, and return the balance after it."""
+    await _expire(database, user_id, now)
+    return await balance(database, user_id, now)
+
+
+@retried_on_conflict
+async def _expire(database: Database, user_id: UUID, now: datetime) -> None:
     async with PaymentStore(database).transaction() as ledger:
         await new_accounts().expire(ledger, user_id, now)
-    return await balance(database, user_id, now)
 
 
 async def balance(database: Database, user_id: UUID, now: datetime = NOON) -> int:

@@ -184,14 +184,34 @@ async def test_concurrent_deliveries_take_effect_once(charged: Charged) -> None:
 
 
 async def test_a_dispute_of_an_unknown_charge_notifies_the_operators(charged: Charged) -> None:
-    """A dispute of a charge of another service moves no money here, but operators are notified."""
-    for status in ("needs_response", "needs_response", "lost"):
-        payload = dispute("pi_of_a_subscription", status)
-        await charged.payments.ProcessWebhook(signed(payload, charged.mesh.clock.now()))
+    """A dispute of a charge of another service moves no money here, but operators are notified once per status."""
+    for status in ("needs_response", "lost"):
+        webhook = signed(dispute("pi_of_a_subscription", status), charged.mesh.clock.now())
+        await asyncio.gather(*[charged.payments.ProcessWebhook(webhook) for _ in range(10)])
 
     assert await charged.notifications() == ["opened", "lost"]
     assert list((await charged.payment()).disputes) == []
     assert await company_account_sum(charged.database, "disputes", "GBP") == 0
+
+
+async def test_a_webhook_waits_for_a_concurrent_one(charged: Charged) -> None:
+    """A webhook waits for a transaction that changes the same dispute, and then changes nothing again."""
+    webhook = signed(dispute("pi_of_a_subscription", "needs_response"), charged.mesh.clock.now())
+    await charged.payments.ProcessWebhook(webhook)
+    repeated = signed(dispute("pi_of_a_subscription", "lost"), charged.mesh.clock.now())
+
+    async def waits_for_a_lock() -> bool:
+        async with charged.database.connection() as connection:
+            return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))
+
+    async with charged.database.transaction() as connection:
+        await connection.execute("select from disputes for update")
+        delivering = asyncio.ensure_future(charged.payments.ProcessWebhook(repeated))
+        await eventually(waits_for_a_lock)
+        await connection.execute("update disputes set status = 'lost'")
+    await delivering
+
+    assert await charged.notifications() == ["opened"]
 
 
 async def test_no_part_of_a_disputed_payment_is_refunded(charged: Charged) -> None:

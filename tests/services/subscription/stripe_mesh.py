@@ -49,6 +49,7 @@ async def stripe_mesh(
             *SERVICES.values(),
             smtp_url=SecretStr(mail_sink.url),
             http_address=f"127.0.0.1:{free_ports(1)[0]}",
+            http_service="subscription",
             webhook_secrets=SecretStr(STANDARD_SECRET),
             card_processor_webhook_secrets=SecretStr(PROCESSOR_SECRET),
             **stripe_server.settings(proxy.port),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contracts.errors import CardDeclined, SubscriptionNotActive, SubscriptionNotFound
+from contracts.errors import CardDeclined, InvalidRequest, ScopeMissing, SubscriptionNotActive, SubscriptionNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from services.subscription.app import SERVICE
 from solo60.subscription.v1.subscription_pb2 import (
@@ -15,9 +15,12 @@ from solo60.subscription.v1.subscription_pb2 import (
     CreateSubscriptionRequest,
     PaymentMethod,
     ResumeSubscriptionRequest,
+    SettleSubscriptionOrderRequest,
     Subscription,
+    SyncCardProcessorRequest,
     UpdatePaymentMethodRequest,
 )
+from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from tests.services.subscription.subscription_mesh import DAY, FOUR_HOURS, GOOD_CARD, TEN_HOURS
 
 if TYPE_CHECKING:
@@ -206,3 +209,56 @@ async def test_a_cancelled_subscription_is_not_charged_until_it_is_resumed(mesh:
 
     assert [await mesh.status(each) for each in (cancelled, resumed)] == ["CANCELLED", "ACTIVE"]
     assert [len(await granted(mesh, each)) for each in (cancelled, resumed)] == [1, 2]
+
+
+async def test_a_subscription_of_an_older_version_is_charged_at_its_deadline(mesh: SubscriptionMesh) -> None:
+    """A subscription for which an older version scheduled no charge is charged before it would become past due."""
+    new = await mesh.subscribe()
+    await mesh.fetch("subscription", "delete from outbox where cancel_key ~ '^charge/'")
+    await mesh.fetch("subscription", "delete from test_cards")
+
+    await mesh.advance_to(end_of(new) + 3 * DAY)
+
+    assert await mesh.status(new) == "ACTIVE"
+    assert await granted(mesh, new) == [new.create_time.ToDatetime(UTC), end_of(new)]
+    await mesh.advance_to(end_of(await mesh.get(new)))
+    assert len(await granted(mesh, new)) == 3
+
+
+@pytest.mark.parametrize(
+    ("request_type", "method"),
+    [
+        (ChargeInTestModeRequest, "ChargeInTestMode"),
+        (SyncCardProcessorRequest, "SyncCardProcessor"),
+        (SettleSubscriptionOrderRequest, "SettleSubscriptionOrder"),
+        (UpdatePaymentMethodRequest, "UpdatePaymentMethod"),
+    ],
+)
+async def test_bad_requests_and_other_callers_are_rejected(
+    mesh: SubscriptionMesh, request_type: type[Any], method: str
+) -> None:
+    """A malformed id, or a card without a token, is rejected; so is a caller that needs no subscriptions."""
+    fields = {"payment_method": GOOD_CARD} if method == "UpdatePaymentMethod" else {}
+    bad = [request_type(subscription_id="1", **fields)]
+    if fields:
+        bad += [request_type(subscription_id=UNKNOWN_ID), request_type(subscription_id=UNKNOWN_ID, payment_method={})]
+
+    for each in bad:
+        with pytest.raises(InvalidRequest):
+            await getattr(mesh.subscriptions, method)(each)
+    stranger = mesh.services.stub(SubscriptionServiceStub, caller="gym")
+    with pytest.raises(ScopeMissing):
+        await getattr(stranger, method)(request_type(subscription_id=UNKNOWN_ID, **fields))
+
+
+async def test_settled_and_unknown_orders_are_left_alone(mesh: SubscriptionMesh) -> None:
+    """Settling an order that is complete or unknown changes nothing, and syncing an unknown subscription fails."""
+    new = await mesh.subscribe()
+
+    for subscription_id in (new.subscription_id, UNKNOWN_ID):
+        request = SettleSubscriptionOrderRequest(subscription_id=subscription_id)
+        await mesh.subscriptions.SettleSubscriptionOrder(request)
+    with pytest.raises(SubscriptionNotFound):
+        await mesh.subscriptions.SyncCardProcessor(SyncCardProcessorRequest(subscription_id=UNKNOWN_ID))
+
+    assert await mesh.get(new) == new

@@ -411,12 +411,15 @@ class GetScheduleResponse(_message.Message):
     FAILED_COUNT_FIELD_NUMBER: _builtins.int
     DUE_TIMERS_FIELD_NUMBER: _builtins.int
     NEXT_DUE_TIME_FIELD_NUMBER: _builtins.int
+    NEXT_DUE_TIMER_FIELD_NUMBER: _builtins.int
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     DELIVERED_FIELD_NUMBER: _builtins.int
     due_count: _builtins.int
     """Number of messages that are due or being delivered."""
     failed_count: _builtins.int
     """Number of pending messages whose last attempt failed."""
+    next_due_timer: _builtins.str
+    """Name of the work that is due at `next_due_time`. Empty for a message."""
     last_sequence: _builtins.int
     """Number that grows with each new message."""
     @_builtins.property
@@ -443,12 +446,13 @@ class GetScheduleResponse(_message.Message):
         failed_count: _builtins.int = ...,
         due_timers: _abc.Iterable[_builtins.str] | None = ...,
         next_due_time: _timestamp_pb2.Timestamp | None = ...,
+        next_due_timer: _builtins.str = ...,
         last_sequence: _builtins.int = ...,
         delivered: _abc.Iterable[Global___DeliveredMessages] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["next_due_time", b"next_due_time", "now", b"now"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "due_count", b"due_count", "due_timers", b"due_timers", "failed_count", b"failed_count", "last_sequence", b"last_sequence", "next_due_time", b"next_due_time", "now", b"now"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "due_count", b"due_count", "due_timers", b"due_timers", "failed_count", b"failed_count", "last_sequence", b"last_sequence", "next_due_time", b"next_due_time", "next_due_timer", b"next_due_timer", "now", b"now"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

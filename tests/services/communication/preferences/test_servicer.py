@@ -68,15 +68,16 @@ async def test_a_repeated_update_has_its_first_response(stub: CommunicationServi
     assert first == second
 
 
-async def test_two_first_updates_at_once_are_both_kept(stub: CommunicationServiceAsyncStub) -> None:
-    """Simultaneous first updates of different preferences do not overwrite each other."""
+async def test_simultaneous_updates_are_all_kept(stub: CommunicationServiceAsyncStub) -> None:
+    """Simultaneous updates of different preferences do not overwrite each other, be they the first ones or not."""
     for _ in range(10):
         user_id = str(uuid4())
-        changes = (update(user_id=user_id, reminders=False), update(user_id=user_id, waiting_list=False))
-        await asyncio.gather(*map(stub.UpdateNotificationPreferences, changes))
+        for value in (False, True):
+            changes = (update(user_id=user_id, reminders=value), update(user_id=user_id, waiting_list=value))
+            await asyncio.gather(*map(stub.UpdateNotificationPreferences, changes))
 
-        preferences = await preferences_of(stub, user_id)
-        assert (preferences.reminders, preferences.waiting_list) == (False, False)
+            preferences = await preferences_of(stub, user_id)
+            assert (preferences.reminders, preferences.waiting_list) == (value, value)
 
 
 @pytest.mark.parametrize(

@@ -133,12 +133,14 @@ async def test_a_session_not_approved_before_its_start_is_rejected_and_refunded(
     async with stores.waiting_list.transaction() as tx:
         await stores.waiting_list.join(tx, request, QUOTE, NOW)
     begins = session.order.period.start
+    assert await stores.approvals.next_start_time() == begins
 
     await stores.approvals.reject_unapproved(begins - timedelta(seconds=1))
     assert await refunds(database) == []
     with pytest.raises(SessionNotPendingApproval):
         await stores.approvals.approve(session.session_id, now=begins)
     await stores.approvals.reject_unapproved(begins)
+    assert await stores.approvals.next_start_time() is None
 
     found = await stores.sessions.find(session.session_id)
     assert (found.status, found.cancel_reason) == (SessionStatus.REJECTED, "Nobody approved it in time.")

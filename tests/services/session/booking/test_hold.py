@@ -51,12 +51,14 @@ async def test_follow_ups_are_stored_with_the_change(store: BookingStore, databa
 async def test_a_held_slot_is_released_exactly_when_its_hold_expires(store: BookingStore, database: Database) -> None:
     """An unconfirmed hold blocks its slot until it expires, and is then released and refunded."""
     session, sessions = await hold_session(store), stores_on(database).sessions
+    assert await store.next_expire_time() == NOW + MINUTE
 
     await store.release_expired(NOW + MINUTE - timedelta(seconds=1))
     assert await refunds(database) == []
     assert await sessions.busy_periods(session.order.gym_id, session.order.period) == [session.order.period]
 
     await store.release_expired(NOW + MINUTE)
+    assert await store.next_expire_time() is None
     assert await refunds(database) == [session.session_id]
     assert await mails(database) == []
     assert await sessions.busy_periods(session.order.gym_id, session.order.period) == []
