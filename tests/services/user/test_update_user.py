@@ -57,7 +57,11 @@ async def test_all_fields_can_change_at_once(users: UserServiceAsyncStub) -> Non
 
     after = await update_user(users, user, **new)
 
-    set_by_service: dict[str, Any] = {"create_time": user.create_time, "update_time": after.update_time, "etag": after.etag}
+    set_by_service: dict[str, Any] = {
+        "create_time": user.create_time,
+        "update_time": after.update_time,
+        "etag": after.etag,
+    }
     assert after == User(user_id=user.user_id, **set_by_service, **new)
     assert await get_user(users, user) == after
 
