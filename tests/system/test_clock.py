@@ -140,6 +140,16 @@ async def test_a_repeated_call_gets_its_first_answer_after_an_advance(mesh: Loca
         assert await send(request, metadata=key) == first
 
 
+def test_seeded_bookings_are_after_the_time_of_the_mesh(mesh: LocalMesh) -> None:
+    """`seed` makes its bookings after the time of the mesh, so a mesh that is a month ahead can be seeded."""
+    advance(mesh, "30d")
+
+    done = mesh.solo60("seed", "--members", "6", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bookings"] > 0
+
+
 def test_the_time_of_a_mesh_survives_its_end(mesh: LocalMesh) -> None:
     """A mesh that starts again with --clock continues with its time. Without --clock, `up` warns of the moved clock."""
     advance(mesh, "12h")

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from cli.gym_chain import gyms
+from cli.seeding import GymChain
+from local.keys import OPERATOR
+from mesh.serving.channel import Channels
+from services.gym import app as gym
+from services.subscription import app as subscription
+from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
+from tests.services.gym.gym_requests import add_gym
+
+if TYPE_CHECKING:
+    from tests.support.serving import Serve
+
+
+async def test_an_existing_gym_is_used_again(serve: Serve) -> None:
+    """A gym that exists under the same name in other letters is used, and the other gyms are created."""
+    mesh = await serve(gym.SERVICE, subscription.SERVICE)
+    existing = await add_gym(mesh.stub(GymServiceStub), gyms()[0].name.upper())
+    channels = Channels(mesh.settings, lambda: mesh.keys[OPERATOR])
+    chain = GymChain(channels, 1, datetime.now(UTC))
+
+    await chain.open_gyms()
+    await channels.close()
+
+    assert chain.counts == {"gyms": len(gyms()) - 1}
+    assert chain._gym_ids[0] == existing.gym_id
+    assert len(set(chain._gym_ids)) == len(gyms())
