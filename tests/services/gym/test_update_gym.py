@@ -127,7 +127,7 @@ async def test_a_taken_name_is_rejected(gyms: GymServiceAsyncStub) -> None:
     assert (await gyms.UpdateGym(update_request(created, name="FIELD street gym"))).gym.name == "FIELD street gym"
 
 
-async def test_one_of_two_concurrent_gyms_gets_a_name(gyms: GymServiceAsyncStub) -> None:
+async def test_one_of_ten_concurrent_gyms_gets_a_name(gyms: GymServiceAsyncStub) -> None:
     """Of ten gyms that take one name concurrently, one gets it and nine fail with GYM_NAME_TAKEN."""
     created = [await add_gym(gyms, f"gym {number}") for number in range(10)]
 
