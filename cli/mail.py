@@ -48,6 +48,7 @@ iframe { box-sizing: border-box; width: 100%; height: 520px; border: 1px solid #
 mail = typer.Typer(help="Preview the mails that members get.", no_args_is_help=True)
 
 
+# Without a callback, Typer would make the only command the group itself.
 @mail.callback()
 def _group() -> None:
     """Preview the mails that members get."""
