@@ -99,9 +99,13 @@ class GymChain:
                 await self._add(member)
                 on_member()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENCY):
-                group.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONCURRENCY):
+                    group.create_task(worker())
+        except ExceptionGroup as failures:
+            # One error stops all workers. The command prints a ServiceError, but no group of them.
+            raise failures.exceptions[0] from None
 
     async def _add(self, member: PlannedMember) -> None:
         user_id = await self._user(member)
