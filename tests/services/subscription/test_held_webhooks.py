@@ -69,6 +69,15 @@ async def test_an_unattributable_renewal_is_held_and_listed(mesh: SubscriptionMe
     assert await mesh.balance(new.user_id) == 40
 
 
+async def test_a_fetched_event_that_cannot_be_parsed_is_held(fixture: SubscriptionFixture) -> None:
+    """An unreadable event that the service has fetched is held, and the caller continues with the other events."""
+    without_lines = processor_event("invoice.paid", invoice(), event_id="fetched_in_1")
+
+    await fixture.webhook_handler.process_fetched(without_lines)
+
+    assert await fixture.stored_events() == {"fetched_in_1": None}
+
+
 async def test_an_operator_attributes_held_webhooks(mesh: SubscriptionMesh) -> None:
     """Resolving one held webhook applies all that wait for the same subscription, and later ones apply at once."""
     new = await mesh.subscribe()
