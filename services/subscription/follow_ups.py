@@ -37,7 +37,7 @@ class FollowUps:
         payments: PaymentServiceAsyncStub,
         subscriptions: SubscriptionServiceAsyncStub,
         *,
-        in_test_mode: bool = True,
+        in_test_mode: bool,
     ) -> None:
         self._payments = payments
         self._subscriptions = subscriptions
