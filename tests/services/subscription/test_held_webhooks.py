@@ -173,16 +173,18 @@ async def test_held_webhooks_are_listed_in_pages(mesh: SubscriptionMesh) -> None
 
 async def test_each_paid_period_is_granted_once_in_any_order(mesh: SubscriptionMesh) -> None:
     """Two renewals, one of them repeated, are granted once each, whenever the processor links their subscription."""
-    balances = []
-    for order in permutations(range(4)):
+    users = []
+    # The last two events report the same invoice, so their order does not matter.
+    orders = [order for order in permutations(range(4)) if order.index(2) < order.index(3)]
+    for order in orders:
         await mesh.fetch("subscription", "delete from processor_subscriptions")
         new = await mesh.subscribe()
         payloads = [link_event(new), processor_invoice(new, 1), processor_invoice(new, 2), processor_invoice(new, 2)]
         for number in (*order, order[0]):
             await mesh.deliver(processor_webhook(payloads[number]))
-        balances.append(await mesh.balance(new.user_id))
+        users.append(new.user_id)
 
-    assert balances == [120] * 24
+    assert [await mesh.balance(user_id) for user_id in users] == [120] * 12
     assert await list_held(mesh) == []
 
 
