@@ -17,8 +17,9 @@ from contracts.errors import (
     Unavailable,
     UserNotActive,
 )
+from services.auth import constant_time
 from services.auth.attempts.domain import ADDRESS_LIMIT, FORGET_AFTER, SOURCE_LIMIT
-from services.auth.constant_time import SLOT_S
+from services.auth.passwords import hasher
 from solo60.auth.v1.auth_pb2 import LogInRequest, RequestPasswordResetRequest
 from solo60.user.v1.user_pb2 import ROLE_ADMIN, ROLE_MEMBER, USER_STATE_SUSPENDED, CreateUserRequest
 from tests.services.auth.auth_mesh import EMAIL, HOUR, NEW_PASSWORD, PASSWORD
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tests.services.auth.auth_mesh import AuthMesh
 
 WRONG = "wrong password"
+SLOT_S = 0.1
 
 
 async def fail(mesh: AuthMesh, times: int = 1, **fields: str) -> None:
@@ -110,8 +112,9 @@ def parameters_of(password_hash: str) -> str:
     return password_hash.split("$")[3]
 
 
-async def test_time_reveals_no_account(mesh: AuthMesh) -> None:
+async def test_time_reveals_no_account(mesh: AuthMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed LogIn, one during a pause, and RequestPasswordReset wait for the end of a slot of time."""
+    monkeypatch.setattr(constant_time, "SLOT_S", SLOT_S)
 
     async def took_s(call: Awaitable[object]) -> float:
         started_s = time.monotonic()
@@ -161,8 +164,14 @@ async def test_a_hash_with_old_parameters_is_replaced_at_the_next_log_in(mesh: A
     await asyncio.gather(*[mesh.log_in() for _ in range(3)])
 
     [(stored,)] = await mesh.fetch("select password_hash from passwords")
-    assert parameters_of(stored) == "m=19456,t=2,p=1"
+    assert parameters_of(stored) == f"m={hasher.MEMORY_KIB},t=2,p=1"
     assert (await mesh.log_in()).user_id
+
+
+async def test_passwords_are_hashed_with_the_recommended_cost() -> None:
+    """Hashes are Argon2id with 19 MiB and two passes, as OWASP recommends at least."""
+    with hasher.open_hasher() as opened:
+        assert (await opened.hash(PASSWORD)).startswith("$argon2id$v=19$m=19456,t=2,p=1$")
 
 
 async def test_pauses_after_wrong_passwords_grow_up_to_a_limit(mesh: AuthMesh) -> None:

@@ -10,6 +10,7 @@ from services.auth.passwords.blocklist import COMMON_PASSWORDS
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 from tests.services.auth.auth_mesh import EMAIL, PASSWORD
+from tests.support.eventually import eventually
 from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ async def test_secrets_of_a_sign_up_are_stored_only_as_slow_hashes(mesh: AuthMes
     for secret in (PASSWORD, code, code.replace("-", ""), code.encode().hex(), PASSWORD.encode().hex()):
         assert secret not in dump
     [(password_hash,)] = await mesh.fetch("select password_hash from passwords")
-    assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert password_hash.startswith("$argon2id$v=19$")
 
 
 async def test_a_repeated_sign_up_creates_one_user_and_sends_one_mail(mesh: AuthMesh) -> None:
@@ -111,7 +112,15 @@ async def test_sign_up_without_the_user_service_can_be_repeated(mesh: AuthMesh) 
 
     await mesh.restart("user")
 
-    assert (await mesh.auth.SignUp(request, metadata=key, wait_for_ready=True)).user_id
+    async def is_signed_up() -> bool:
+        try:
+            await mesh.auth.SignUp(request, metadata=key)
+        except Unavailable:  # the auth service is not connected again yet
+            return False
+        return True
+
+    await eventually(is_signed_up)
+    assert len(await mesh.fetch("select from passwords")) == 1
 
 
 @pytest.mark.requirement("C3")

@@ -12,6 +12,7 @@ from services.communication.app import SERVICE
 from services.communication.preferences.domain import Category
 from services.communication.preferences.links import UnsubscribeLinks
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from tests.services.communication.preferences.conftest import serve_with_links
 from tests.services.communication.preferences.requests import REMINDER, USER, preferences_of, update
 from tests.services.communication.requests import email
 
@@ -173,8 +174,11 @@ async def test_other_methods_and_paths_do_not_exist(client: httpx.AsyncClient, m
     assert (await client.get(str(mesh.settings.unsubscribe_url))).status_code == 404
 
 
-async def test_an_unavailable_database_is_reported(client: httpx.AsyncClient, mesh: MeshForTests) -> None:
+async def test_an_unavailable_database_is_reported(
+    client: httpx.AsyncClient, serve: Serve, mail_sink: MailSink
+) -> None:
     """While the preferences cannot be stored, the POST is answered with an error, so that it can be repeated."""
+    mesh = await serve_with_links(serve, mail_sink, deadline_factor=0.2)
     async with mesh.database("communication").connection() as connection:
         await connection.execute("begin; lock table notification_preferences in access exclusive mode")
         await connection.execute("set local idle_in_transaction_session_timeout = 0")
