@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SMALL = Population(users=600, gyms=2, slots=2000)
 LARGE = Population(users=200_000, gyms=500, slots=2000)
 QUICK = Population(users=20_000, gyms=50, slots=2000)
-ROUNDS, QUICK_ROUNDS = 300, 40
+ROUNDS, QUICK_ROUNDS = 200, 40
 # The first calls prepare statements, and PostgreSQL changes to generic plans after five calls.
 WARM_UP = 10
 # A call of the large database may take this much longer.

@@ -69,7 +69,7 @@ class _Listing:
             token = answer.next_page_token
         return partial(self.method, self._page(PAGE, token))
 
-    def _page(self, size: int, token: str) -> Any:
+    def _page(self, size: int, token: str) -> Any:  # noqa: ANN401 - a request of any method
         page = type(self.request)()
         page.CopyFrom(self.request)
         page.page_size, page.page_token = size, token
@@ -98,9 +98,7 @@ async def reads(stubs: Stubs, population: Population, address: str) -> Mapping[s
         "session.ListWaitingList, one month": _Listing(
             sessions.ListWaitingList, ListWaitingListRequest(gym_id=OTHER_GYM, period=population.month)
         ),
-        **{
-            f"user.SearchUsers, {name}": _Listing(users.SearchUsers, request) for name, request in _searches().items()
-        },
+        **{f"user.SearchUsers, {name}": _Listing(users.SearchUsers, request) for name, request in _searches().items()},
         "payment.ListCreditEntries": _Listing(payments.ListCreditEntries, ListCreditEntriesRequest(user_id=REGULAR)),
         "payment.ListCreditEntries, busy member": _Listing(
             payments.ListCreditEntries, ListCreditEntriesRequest(user_id=BUSY)

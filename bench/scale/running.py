@@ -48,7 +48,9 @@ class RunningMesh:
 
 
 @asynccontextmanager
-async def filled_server(folder: Path, population: Population, *, durable: bool = True) -> AsyncIterator[EmbeddedPostgres]:
+async def filled_server(
+    folder: Path, population: Population, *, durable: bool = True
+) -> AsyncIterator[EmbeddedPostgres]:
     """Start PostgreSQL with the databases of all services, and fill them."""
     async with EmbeddedPostgres(folder / "postgres", durable=durable) as postgres:
         await migrate_all(Settings(_env_file=None), postgres.url)  # type: ignore[call-arg]  # pydantic-settings' own
@@ -82,7 +84,7 @@ class _OfferFinder:
         return await _value(self.url, _OPEN_OFFER)
 
 
-async def _value(url: str, query: str, *values: object) -> Any:
+async def _value(url: str, query: str, *values: object) -> Any:  # noqa: ANN401 - a value of any type
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetchval(query, *values)

@@ -49,14 +49,15 @@ async def explain_everything(superuser_url: str) -> None:
     await execute(superuser_url, *EXPLAIN_EVERYTHING)
 
 
-def scans_in(log: Path) -> list[Scan]:
-    """Return the scans of all statements in a server's log."""
-    return [scan for plan in _plans_in(log) for scan in _scans_of(plan["Query Text"], plan["Plan"], "")]
+def scans_in(log: Path, begin: int) -> list[Scan]:
+    """Return the scans of all statements in a server's log from the byte `begin` on."""
+    text = log.read_bytes()[begin:].decode(errors="replace")
+    return [scan for plan in _plans_in(text) for scan in _scans_of(plan["Query Text"], plan["Plan"], "")]
 
 
-def _plans_in(log: Path) -> Iterator[dict[str, Any]]:
+def _plans_in(text: str) -> Iterator[dict[str, Any]]:
     lines: list[str] | None = None
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in text.splitlines():
         # The further lines of a message begin with a tab.
         if lines is not None and line.startswith("\t"):
             lines.append(line)

@@ -23,10 +23,10 @@ insert into guests (session_id, email, name, create_time)
 select session_id, 'guest.' || row_number() over () || '@guests.example', 'Guest', create_time
 from sessions where status in ('confirmed', 'completed') and get_byte(request_sha256, 0) % 10 = 0;
 
--- Members who wait for a tenth of the coming sessions. Half of the entries are closed.
+-- Members who wait, or waited, for a tenth of the sessions. Half of the entries are closed.
 insert into waiting_list (user_id, gym_id, period, create_time, leave_time, currency, minor_units, credits,
                           noise_policy, requires_approval)
 select pg_temp.id_of(1, 2 + get_byte(request_sha256, 2) + waiting), gym_id, period, create_time,
     case waiting when 2 then create_time end, 'GBP', 1250, 10, '', false
 from sessions cross join generate_series(1, 2) as waiting
-where status = 'confirmed' and get_byte(request_sha256, 1) % 10 = 0;
+where status in ('confirmed', 'completed') and get_byte(request_sha256, 1) % 10 = 0;
