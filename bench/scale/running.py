@@ -81,7 +81,8 @@ class _OfferFinder:
 
     async def find(self) -> UUID:
         """Return the id of the latest open offer."""
-        return await _value(self.url, _OPEN_OFFER)
+        found: UUID = await _value(self.url, _OPEN_OFFER)
+        return found
 
 
 async def _value(url: str, query: str, *values: object) -> Any:  # noqa: ANN401 - a value of any type
