@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bench.scale.reads import Read
     from bench.scale.running import RunningMesh
 
-SMALL = Population(users=600, gyms=2, slots=2000)
+SMALL = Population(users=2_100, gyms=5, slots=2000)
 LARGE = Population(users=200_000, gyms=500, slots=2000)
 QUICK = Population(users=20_000, gyms=50, slots=2000)
 ROUNDS, QUICK_ROUNDS = 200, 40
@@ -41,14 +41,18 @@ PAGE = Path("docs/performance.md")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.scale")
     parser.add_argument("--quick", action="store_true", help="fewer rows and calls; docs/performance.md is not changed")
-    quick = parser.parse_args().quick
+    parser.add_argument(
+        "--rounds", type=int, default=ROUNDS, help="measured calls of each method (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    quick, rounds = options.quick, min(options.rounds, QUICK_ROUNDS) if options.quick else options.rounds
     with folder_for_all() as folder, service_loop() as runner:
-        figures = runner.run(measure(folder, QUICK if quick else LARGE, QUICK_ROUNDS if quick else ROUNDS))
+        figures = runner.run(measure(folder, QUICK if quick else LARGE, rounds))
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     table = _table(figures)
     if not quick:
-        fill_section(PAGE, "scale", table)
+        fill_section(PAGE, "scale", f"{table}\n\nMedians of {rounds} calls.")
     print(table)
 
 

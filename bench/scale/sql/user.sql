@@ -16,6 +16,6 @@ with names as materialized (
 )
 select pg_temp.id_of(1, n), email,
     case when state <> 'USER_STATE_DELETED' then casefold(email collate pg_unicode_fast) end, first || ' ' || surname,
-    case when n % 1000 = 200 then '{ROLE_ADMIN}'::text[] else '{ROLE_MEMBER}' end, state, true, 'Europe/London',
+    case when n % 100 = 52 then '{ROLE_ADMIN}'::text[] else '{ROLE_MEMBER}' end, state, true, 'Europe/London',
     pg_temp.present() - interval '2 years', pg_temp.present() - interval '2 years'
 from people;
