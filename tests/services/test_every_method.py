@@ -39,7 +39,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 # Fields that a request needs besides its ids.
 MORE_FIELDS: dict[str, dict[str, Any]] = {
     "session.RejectSession": {"reason": "Too loud."},
-    "session.SendSessionMail": {"template_key": "SESSION_BOOKED", "invitation_id": None, "entry_id": None, "offer_id": None},
+    "session.SendSessionMail": {
+        "template_key": "SESSION_BOOKED",
+        "invitation_id": None,
+        "entry_id": None,
+        "offer_id": None,
+    },
     "subscription.AllocateMonthlyCredits": {"month": "2026-11"},
     "subscription.SendSubscriptionMail": {"mail": 1, "time": Timestamp(seconds=1)},
 }
