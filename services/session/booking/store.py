@@ -46,13 +46,14 @@ _NEXT_EXPIRE_TIME = """
     where status = 'pending_payment'
         and not exists (select from offers where offers.session_id = sessions.session_id and offers.status = 'open')
 """
+# `= any(array(...))`, because PostgreSQL joins `in (...)` with a scan of the whole table.
 _RELEASE_EXPIRED = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
-    where session_id in (
+    where session_id = any (array(
         select session_id from sessions where status = 'pending_payment' and expire_time <= $1
             and not exists (select from offers where offers.session_id = sessions.session_id and offers.status = 'open')
         for update skip locked
-    )
+    ))
     returning *
 """
 

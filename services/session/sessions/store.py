@@ -59,11 +59,12 @@ _SET_STATUS = """
     update sessions set status = $2, cancel_reason = $3, refunded_in_credits = $4, update_time = $5
     where session_id = $1 returning *
 """
+# `= any(array(...))`, because PostgreSQL joins `in (...)` with a scan of the whole table.
 _COMPLETE_PAST = """
     update sessions set status = 'completed', update_time = upper(period)
-    where session_id in (
+    where session_id = any (array(
         select session_id from sessions where status = 'confirmed' and upper(period) <= $1 for update skip locked
-    )
+    ))
 """
 
 

@@ -43,9 +43,10 @@ _ADD = """
 _OPEN_OF_USER = "select entry_id from waiting_list where user_id = $1 and leave_time is null"
 _LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1 returning entry_id"
 _LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null returning entry_id"
+# Entries for past periods stay in the table. Only a condition with `&&` lets the index skip them.
 _LIST = """
-    select * from waiting_list where gym_id = $1 and leave_time is null and upper(period) > $2
-        and ($3::tstzrange is null or period && $3)
+    select * from waiting_list where gym_id = $1 and leave_time is null
+        and period && tstzrange($2, null) and period && coalesce($3, '(,)'::tstzrange)
         and ($5::uuid is null
             or (create_time, entry_id) > (select create_time, entry_id from waiting_list where entry_id = $5))
     order by create_time, entry_id limit $4
