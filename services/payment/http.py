@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
+from mesh.serving.http_requests import router_of
 from solo60.payment.v1.payment_pb2 import ProcessWebhookRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.routing import Router
 
     from mesh.serving.service import Runtime
 
@@ -29,4 +31,4 @@ def http_app(runtime: Runtime) -> Router:
         await payments.ProcessWebhook(ProcessWebhookRequest(payload=await request.body(), signature=signature))
         return Response()
 
-    return Router([Route("/webhooks/stripe", process, methods=["POST"])])
+    return router_of(Route("/webhooks/stripe", process, methods=["POST"]))

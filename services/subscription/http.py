@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
+from mesh.serving.http_requests import router_of
 from solo60.subscription.v1.subscription_pb2 import (
     WEBHOOK_SCHEME_CARD_PROCESSOR,
     WEBHOOK_SCHEME_STANDARD,
@@ -16,6 +17,7 @@ from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.routing import Router
 
     from mesh.serving.service import Runtime
     from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceAsyncStub
@@ -24,11 +26,9 @@ if TYPE_CHECKING:
 def http_app(runtime: Runtime) -> Router:
     """Return the application with the webhook endpoints."""
     endpoint = WebhookEndpoint(runtime.channels.stub(SubscriptionServiceStub))
-    return Router(
-        [
-            Route("/webhooks/stripe", endpoint.card_processor, methods=["POST"]),
-            Route("/webhooks/standard", endpoint.standard, methods=["POST"]),
-        ]
+    return router_of(
+        Route("/webhooks/stripe", endpoint.card_processor, methods=["POST"]),
+        Route("/webhooks/standard", endpoint.standard, methods=["POST"]),
     )
 
 

@@ -33,6 +33,18 @@ async def reject(mesh: AuthMesh, tokens: Tokens) -> None:
         await mesh.verify(tokens)
 
 
+async def test_a_refresh_token_has_one_spelling(mesh: AuthMesh) -> None:
+    """A refresh token with padding, or with characters that are not base64url, is invalid and uses nothing up."""
+    tokens = await log_in(mesh)
+    text = tokens.refresh_token
+
+    for spelling in (f"{text}=", f"{text[:9]}!{text[9:]}", f" {text}"):
+        with pytest.raises(TokenInvalid):
+            await mesh.refresh(Tokens(refresh_token=spelling))
+
+    assert (await mesh.refresh(tokens)).refresh_token != text
+
+
 @pytest.mark.requirement("J5")
 async def test_a_refresh_returns_new_tokens_with_the_current_roles(mesh: AuthMesh) -> None:
     """RefreshTokens continues the log-in with new tokens, the user's current roles and a later expiry."""
