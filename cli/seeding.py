@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
-from cli.gym_chain import Payment, bookings, gyms, members
+from cli.gym_chain import LONDON, Payment, bookings, gyms, members
 from contracts.errors import (
     AlreadySubscribed,
     AlreadyWaiting,
@@ -20,6 +21,7 @@ from contracts.errors import (
     Overloaded,
     RateLimited,
     SlotFree,
+    SlotOffered,
     SlotTaken,
     TrialUsed,
     Unavailable,
@@ -53,14 +55,14 @@ T = TypeVar("T")
 
 CONCURRENCY = 12
 CARD = "tok_visa"
-# Temporary refusals of a busy mesh.
+# Temporary errors of a busy mesh.
 BUSY = (Unavailable, Overloaded, RateLimited, CircuitOpen)
 MAX_ATTEMPTS = 8
 PAUSE_S = 0.2
 
 
 class GymChain:
-    """Creator of a gym chain. `counts` has the number of its records by kind, including those of an earlier run.
+    """Creator of a gym chain. `counts` has the number of its records by kind, with those of an interrupted run.
 
     A repeated run with the same random seed on the same day creates nothing twice: each call has its own idempotency
     key, and existing gyms and users are used again.
@@ -97,9 +99,13 @@ class GymChain:
                 await self._add(member)
                 on_member()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENCY):
-                group.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONCURRENCY):
+                    group.create_task(worker())
+        except ExceptionGroup as failures:
+            # One error stops all workers. The command prints a ServiceError, but no group of them.
+            raise failures.exceptions[0] from None
 
     async def _add(self, member: PlannedMember) -> None:
         user_id = await self._user(member)
@@ -121,16 +127,19 @@ class GymChain:
         return created.gym.gym_id
 
     async def _gym_named(self, name: str) -> str:
-        token = ""
+        """Return the id of the gym with a name, ignoring case; raise GymNameTaken if it was renamed meanwhile."""
+        request = ListGymsRequest(page_size=100)
         while True:
-            page = await self._gyms.ListGyms(ListGymsRequest(page_size=100, page_token=token))
+            page = await self._gyms.ListGyms(request)
             for gym in page.gyms:
-                if gym.name == name:
+                if gym.name.casefold() == name.casefold():
                     return gym.gym_id
-            token = page.next_page_token
+            if not page.next_page_token:
+                raise GymNameTaken
+            request.page_token = page.next_page_token
 
     async def _user(self, member: PlannedMember) -> str:
-        request = CreateUserRequest(email=member.email, display_name=member.name, time_zone="Europe/London")
+        request = CreateUserRequest(email=member.email, display_name=member.name, time_zone=LONDON)
         try:
             answer = await self._call(lambda: self._users.CreateUser(request, metadata=self._key("user", member)))
         except EmailTaken:
@@ -162,7 +171,7 @@ class GymChain:
         key = self._key(f"{self._now.date()}/booking/{number}", member)
         try:
             booked = await self._call(lambda: self._sessions.BookSession(request, metadata=key))
-        except SlotTaken:
+        except (SlotTaken, SlotOffered):
             await self._wait_for(request, key)
         except (InsufficientCredits, GymClosed):
             self.counts["refused bookings"] += 1
@@ -182,11 +191,9 @@ class GymChain:
         if booking.guest:
             email = f"{booking.guest.lower()}@solo60.example"
             invite = InviteGuestRequest(session_id=session_id, email=email, name=booking.guest)
-            try:
+            with suppress(GuestAlreadyInvited):
                 await self._call(lambda: self._sessions.InviteGuest(invite, metadata=key))
-            except GuestAlreadyInvited:
-                return
-            self.counts["guests"] += 1
+                self.counts["guests"] += 1
         if booking.is_cancelled:
             cancel = CancelSessionRequest(session_id=session_id, reason="I cannot come.")
             await self._call(lambda: self._sessions.CancelSession(cancel))

@@ -79,7 +79,7 @@ class GuardedApp:
         if scope["type"] != "http":
             return
         began, answer = time.perf_counter(), _Answer(send)
-        with detached_work(correlation_id_in(_headers(scope)), self._timeout_s) as context:
+        with detached_work(correlation_id_in(Headers(scope=scope)), self._timeout_s) as context:
             answer.correlation_id = context.correlation_id
             try:
                 await self._run(scope, receive, answer)
@@ -124,7 +124,7 @@ class GuardedApp:
 
 
 class _Answer:
-    """Response under way. `status` is 0 until it has begun. It carries the correlation id and ends the connection."""
+    """Response with the correlation id, after which the connection ends. `status` is 0 until the response begins."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -163,10 +163,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-def _headers(scope: Scope) -> Mapping[str, str]:
-    return Headers(scope=scope)
 
 
 def _route(scope: Scope) -> str:

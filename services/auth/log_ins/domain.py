@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -25,8 +24,9 @@ REUSE_WINDOW = timedelta(seconds=10)
 
 
 class Use(Enum):
-    """Verdict on the use of a refresh token."""
+    """Verdict on the use of a refresh token. INVALID: unknown, expired or revoked."""
 
+    INVALID = auto()
     FIRST = auto()
     REPEATED = auto()
     STOLEN = auto()
@@ -49,7 +49,9 @@ class RefreshToken:
         return not self.is_revoked and now < self.expire_time
 
     def use(self, now: datetime) -> Use:
-        """Return the verdict on a use at `now` of a valid token."""
+        """Return the verdict on a use at `now`."""
+        if not self.is_valid(now):
+            return Use.INVALID
         if self.use_time is None:
             return Use.FIRST
         return Use.REPEATED if self.salt is not None and now <= self.use_time + REUSE_WINDOW else Use.STOLEN
@@ -85,7 +87,7 @@ def read_token(text: str) -> bytes | None:
     """
     try:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
     return token if len(token) == TOKEN_BYTES and text == _text_of(token) else None
 

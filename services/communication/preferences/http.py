@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PAGE = Environment(autoescape=True, trim_blocks=True).from_string(
     Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 )
-# The page runs nothing, loads nothing, and tells nobody its address, which contains the token.
+# The page runs and loads nothing, and the browser sends its address, which contains the token, to no other site.
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
