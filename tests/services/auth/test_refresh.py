@@ -35,7 +35,7 @@ async def reject(mesh: AuthMesh, tokens: Tokens) -> None:
 
 async def test_a_refresh_token_has_one_spelling(mesh: AuthMesh) -> None:
     """A refresh token with padding, or with characters that are not base64url, is invalid and uses nothing up."""
-    tokens = await log_in(mesh)
+    tokens = await mesh.first_log_in()
     text = tokens.refresh_token
 
     for spelling in (f"{text}=", f"{text[:9]}!{text[9:]}", f" {text}"):
