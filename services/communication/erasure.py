@@ -32,7 +32,6 @@ _ERASE = """
         last_error = $2
     where message_id = any($1) and status <> 'SENT'
 """
-_DELETE_PREFERENCES = "delete from notification_preferences where user_id = $1"
 _MESSAGES_OF_USER = "select message_id from messages where user_id = $1 or subject_user_id = $1"
 # `or` of the conditions of two indexes, so that sent messages are not read.
 _MESSAGES_TO = """

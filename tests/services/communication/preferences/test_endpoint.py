@@ -11,9 +11,7 @@ from local.mail_sink import read_mails
 from services.communication.app import SERVICE
 from services.communication.preferences.domain import Category
 from services.communication.preferences.links import UnsubscribeLinks
-from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
-from solo60.user.v1.events_pb2 import UserErased
 from tests.services.communication.preferences.conftest import serve_with_links
 from tests.services.communication.preferences.requests import REMINDER, USER, preferences_of, update
 from tests.services.communication.requests import email
@@ -129,21 +127,6 @@ async def test_a_hostile_token_changes_nothing(client: httpx.AsyncClient, mesh: 
         assert all("script" not in answer.text for answer in answers)
     async with mesh.database("communication").connection() as connection:
         assert await connection.fetchval("select count(*) from notification_preferences") == 0
-
-
-async def test_an_erasure_deletes_the_preferences(
-    stub: CommunicationServiceAsyncStub, client: httpx.AsyncClient, mesh: MeshForTests
-) -> None:
-    """Of an erased user, no preferences are stored, and those of other users remain."""
-    other = str(uuid4())
-    for user_id in (USER, other):
-        await client.post(link_for(mesh, user_id), data=ONE_CLICK)
-
-    await stub.OnUserErased(pb.OnUserErasedRequest(event=UserErased(user_id=USER)))
-
-    async with mesh.database("communication").connection() as connection:
-        rows = await connection.fetch("select user_id from notification_preferences")
-    assert [str(row["user_id"]) for row in rows] == [other]
 
 
 async def test_a_link_changes_only_its_own_user_and_category(
