@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import grpc.aio
 
 from cli.demos.evidence import spans_of, traced
+from cli.demos.payment_methods import WITH_CREDITS
 from cli.demos.waiting import refusal
-from cli.demos.wording import slot, status
+from cli.demos.wording import facts_of_error, slot, status
 from cli.gyms import FIELD_STREET
-from contracts.errors import ServiceError, SlotTaken, Unauthenticated
+from contracts.errors import SlotTaken, Unauthenticated
 from interceptors.errors.status import error_of_call
 from mesh.connection import connection_options
-from solo60.payment.v1.payment_pb2 import CreditsMethod, PaymentMethod
 from solo60.session.v1.session_pb2 import BookSessionRequest, GetSessionRequest, GetSessionResponse, SessionStatus
 
 if TYPE_CHECKING:
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
 CREDITS = 20
 TIMEOUT_S = 15.0
 GET_SESSION = "/solo60.session.v1.SessionService/GetSession"
-BY_CREDITS = PaymentMethod(credits=CreditsMethod())
 
 
 async def booking(stage: Stage) -> AsyncIterator[Step]:
     """Tell the story. Each run books a different free hour."""
     dana, gym = await stage.member("Dana Demo", CREDITS), await stage.gym(FIELD_STREET)
     with traced("booking") as trace_id:
-        session = await stage.book_free_hour(dana, gym, BY_CREDITS)
+        session = await stage.book(dana, gym, WITH_CREDITS)
     yield stage.step(
         "booked",
         f"Dana books {gym.name} for {slot(session.period)}, and pays {session.credits} credits.",
@@ -49,18 +48,13 @@ async def booking(stage: Stage) -> AsyncIterator[Step]:
     )
 
     again = BookSessionRequest(
-        user_id=dana.user_id, gym_id=gym.gym_id, period=session.period, payment_method=BY_CREDITS
+        user_id=dana.user_id, gym_id=gym.gym_id, period=session.period, payment_method=WITH_CREDITS
     )
     taken = await refusal(stage.sessions.BookSession(again), SlotTaken)
-    yield stage.step("slot taken", "A second booking of the same slot is rejected.", facts_of(taken))
+    yield stage.step("slot taken", "A second booking of the same slot is rejected.", facts_of_error(taken))
 
     locked = await refusal(_read_without_a_key(stage, session.session_id), Unauthenticated)
-    yield stage.step("no key", "Reading the session without an API key is rejected.", facts_of(locked))
-
-
-def facts_of(error: ServiceError) -> dict[str, str | int | bool]:
-    """Return the facts of an error."""
-    return {"error": error.reason_name(), "message": error.message}
+    yield stage.step("no key", "Reading the session without an API key is rejected.", facts_of_error(locked))
 
 
 async def _read_without_a_key(stage: Stage, session_id: str) -> None:

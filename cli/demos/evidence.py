@@ -40,8 +40,8 @@ class Inbox:
                 "SMTP_URL."
             )
 
-    async def wait_for(self, person: Person, number: int = 1) -> tuple[ReceivedMail, ...]:
-        """Wait until a person has at least `number` new mails, and return them, the newest last.
+    async def wait_for(self, person: Person, number: int = 1, *, about: str = "") -> tuple[ReceivedMail, ...]:
+        """Wait until a person has at least `number` new mails that contain `about`; return them, the newest last.
 
         Returns nothing if an external mail server gets the mails. Raises CommandError if they do not arrive.
         """
@@ -49,23 +49,18 @@ class Inbox:
             return ()
 
         async def unseen() -> list[ReceivedMail]:
-            return self._unseen(person)
+            return self._unseen(person, about)
 
         expected = f"{number} mail{'' if number == 1 else 's'} to {person.name}"
-        await until(unseen, lambda found: len(found) >= number, expected)
-        return self.new_mails(person)
-
-    def new_mails(self, person: Person) -> tuple[ReceivedMail, ...]:
-        """Return the new mails of a person, the newest last."""
-        found = self._unseen(person)
+        found = await until(unseen, lambda found: len(found) >= number, expected)
         self._shown |= {each.mail.message_id for each in found}
         return tuple(found)
 
-    def _unseen(self, person: Person) -> list[ReceivedMail]:
+    def _unseen(self, person: Person, about: str) -> list[ReceivedMail]:
         return [
             ReceivedMail(person, mail)
             for mail in read_mails(self._folder)
-            if mail.recipient == person.email and mail.message_id not in self._shown
+            if mail.recipient == person.email and mail.message_id not in self._shown and about in mail.body
         ]
 
 

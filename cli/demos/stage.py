@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from itertools import islice
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from email.utils import getaddresses
+from typing import TYPE_CHECKING, TypeVar
 
 from cli.demos.evidence import Inbox
 from cli.demos.hours import WINDOW, free_hours, window_after
@@ -12,22 +13,22 @@ from cli.demos.story import Person, Step
 from cli.demos.waiting import until
 from cli.gyms import LONDON, created_or_found
 from cli.terminal import CommandError
-from contracts.errors import EmailTaken, SlotTaken
+from contracts.errors import SlotOffered, SlotTaken
 from local.movable_clock import clock_of_mesh
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.mesh.v1.outbox_pb2 import GetScheduleRequest
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
-from solo60.payment.v1.payment_pb2 import GetBalanceRequest, GrantCreditsRequest, PaymentMethod
+from solo60.payment.v1.payment_pb2 import GetBalanceRequest, GrantCreditsRequest, ListSessionPaymentsRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1.session_pb2 import BookSessionRequest, CheckConflictsRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
-from solo60.user.v1.user_pb2 import CreateUserRequest, GetUserByEmailRequest, Role
+from solo60.user.v1.user_pb2 import CreateUserRequest
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from cli.demos.story import Fact, ReceivedMail
     from mesh.config import Settings
@@ -35,9 +36,10 @@ if TYPE_CHECKING:
     from mesh.telemetry.spans import StoredSpan
     from solo60.common.v1.period_pb2 import Period
     from solo60.gym.v1.gym_pb2 import CreateGymRequest, Gym
+    from solo60.payment.v1.payment_pb2 import Payment, PaymentMethod
     from solo60.session.v1.session_pb2 import Session
 
-ADMIN = Person("Asha Admin", "asha.admin@solo60.example")
+T = TypeVar("T")
 
 
 class Stage:
@@ -78,16 +80,11 @@ class Stage:
             await self.payments.GrantCredits(grant)
         return Person(name, person.email, user_id)
 
-    async def admin(self) -> Person:
-        """Return the admin of all demos. Mails of earlier demos to this admin are not part of the story."""
-        roles = [Role.ROLE_ADMIN]
-        request = CreateUserRequest(email=ADMIN.email, display_name=ADMIN.name, time_zone=LONDON, roles=roles)
-        try:
-            user = (await self.users.CreateUser(request)).user
-        except EmailTaken:
-            user = (await self.users.GetUserByEmail(GetUserByEmailRequest(email=ADMIN.email))).user
-        self.inbox.new_mails(ADMIN)
-        return Person(ADMIN.name, ADMIN.email, user.user_id)
+    @property
+    def admins(self) -> Person:
+        """The admins, as the recipient of their mails."""
+        ((_, address), *_others) = getaddresses([self.settings.admins_email])
+        return Person("the admins", address)
 
     async def balance(self, person: Person) -> int:
         """Return a member's credits."""
@@ -109,27 +106,42 @@ class Stage:
         """Return the number of events of gyms that are on their way, such as the mode of a waiting list."""
         return (await self._outbox_of_gyms.GetSchedule(GetScheduleRequest())).due_count
 
-    async def free_hours(self, gym: Gym, number: int) -> list[Period]:
-        """Return the first free full hours of a gym that start at least one hour from now."""
+    async def _first_free_hour(self, gym: Gym) -> Period:
         window = window_after(self.clock.now())
         request = CheckConflictsRequest(gym_id=gym.gym_id, period=window)
         taken = (await self.sessions.CheckConflicts(request)).conflicting_periods
-        found = list(islice(free_hours(gym, window, taken), number))
-        if len(found) < number:
+        found = next(free_hours(gym, window, taken), None)
+        if found is None:
             raise CommandError(
                 f"{gym.name} has no free hour in the next {WINDOW.days} days. `make reset` deletes the mesh's data."
             )
         return found
 
-    async def book_free_hour(self, person: Person, gym: Gym, method: PaymentMethod) -> Session:
-        """Book the first free hour of a gym. If another member books it first, book the next one."""
+    async def in_free_hour(self, gym: Gym, call: Callable[[Period], Awaitable[T]]) -> T:
+        """Return the result of `call` with the first free hour of a gym, or with a later one if others book that."""
         while True:
-            (free,) = await self.free_hours(gym, 1)
+            free = await self._first_free_hour(gym)
+            with suppress(SlotTaken, SlotOffered):
+                return await call(free)
+
+    async def book(self, person: Person, gym: Gym, method: PaymentMethod) -> Session:
+        """Book the first free hour of a gym that starts at least one hour from now."""
+
+        async def call(free: Period) -> Session:
             request = BookSessionRequest(user_id=person.user_id, gym_id=gym.gym_id, period=free, payment_method=method)
-            try:
-                return (await self.sessions.BookSession(request)).session
-            except SlotTaken:
-                continue
+            return (await self.sessions.BookSession(request)).session
+
+        return await self.in_free_hour(gym, call)
+
+    async def refunded_payment(self, session: Session) -> Payment:
+        """Wait until the only payment of a session is refunded, and return it."""
+        request = ListSessionPaymentsRequest(session_id=session.session_id)
+
+        async def payment() -> Payment:
+            (found,) = (await self.payments.ListSessionPayments(request)).payments
+            return found
+
+        return await until(payment, lambda found: found.HasField("refund"), "the refund")
 
 
 def person_of(name: str) -> Person:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from cli.terminal import CommandError
+
 if TYPE_CHECKING:
     from cli.demos.stage import Stage
     from local.mail_sink import Mail
@@ -47,17 +49,22 @@ class ReceivedMail:
 
     @property
     def gist(self) -> str:
-        """First paragraph after the salutation, with the next one if it ends with a colon."""
-        paragraphs = self.mail.body.strip().split("\n\n")[1:]
-        shown = paragraphs[: 2 if paragraphs and paragraphs[0].endswith(":") else 1]
-        return "\n".join(shown)
+        """First two paragraphs after the salutation."""
+        return "\n".join(self.mail.body.removesuffix("Solo60\n").strip().split("\n\n")[1:3])
 
     @property
     def code(self) -> str:
-        """The code that stands alone in a line; raises ValueError if there is none."""
-        found = re.search(r"(?m)^ {4}(\S+)$", self.mail.body)
+        """The code that stands alone in a line; raises CommandError if there is none."""
+        return self._first(r"(?m)^ {4}(\S+)$", "a code")
+
+    def value_of(self, label: str) -> str:
+        """Return the value after a label, as in "Offer:  0198..."; raise CommandError if there is none."""
+        return self._first(rf"(?m)^ +{label}: +(.+)$", label)
+
+    def _first(self, pattern: str, name: str) -> str:
+        found = re.search(pattern, self.mail.body)
         if found is None:
-            raise ValueError(f"the mail {self.mail.subject!r} contains no code")
+            raise CommandError(f"The mail {self.mail.subject!r} does not contain {name}.")
         return found[1]
 
 

@@ -11,6 +11,7 @@ from cli.gyms import LONDON
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from contracts.errors import ServiceError
     from solo60.common.v1.money_pb2 import Money
     from solo60.common.v1.period_pb2 import Period
 
@@ -44,3 +45,8 @@ def price(money: Money) -> str:
 def status(name: str) -> str:
     """Return the name of a status in a contract without the name of its type: "pending approval"."""
     return name.rpartition("STATUS_")[2].lower().replace("_", " ")
+
+
+def facts_of_error(error: ServiceError) -> dict[str, str]:
+    """Return the reason and the message of an error."""
+    return {"error": error.reason_name(), "message": error.message}
