@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.terminal import CommandError
 from contracts.errors import GymNameTaken
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import CreateGymRequest, Gym, ListGymsRequest, OpeningHours, WaitingListMode
@@ -79,6 +80,12 @@ async def created_or_found(gyms: GymServiceAsyncStub, plan: CreateGymRequest) ->
         return (await gyms.CreateGym(plan)).gym, True
     except GymNameTaken:  # another command has just created it
         return await created_or_found(gyms, plan)
+
+
+def require_rules(gym: Gym, plan: CreateGymRequest) -> None:
+    """Raise CommandError if a gym has other rules for its waiting list or its approval than `plan`."""
+    if (gym.waiting_list_mode, gym.requires_approval) != (plan.waiting_list_mode, plan.requires_approval):
+        raise CommandError(f"{gym.name} was created with other rules. `make reset` deletes the mesh's data.")
 
 
 async def _all_gyms(gyms: GymServiceAsyncStub) -> AsyncIterator[Gym]:

@@ -6,6 +6,7 @@ from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from cli.terminal import CommandError
 from solo60.common.v1.period_pb2 import Period
 
 if TYPE_CHECKING:
@@ -36,6 +37,16 @@ def free_hours(gym: Gym, window: Period, taken: Iterable[Period]) -> Iterator[Pe
         end = start + HOUR
         if _is_open(gym, start) and not any(begin < end and start < finish for begin, finish in booked):
             yield period(start, end)
+
+
+def first_free_hour(gym: Gym, window: Period, taken: Iterable[Period]) -> Period:
+    """Return the first of the free hours; raise CommandError if there is none."""
+    found = next(free_hours(gym, window, taken), None)
+    if found is None:
+        raise CommandError(
+            f"{gym.name} has no free hour in the next {WINDOW.days} days. `make reset` deletes the mesh's data."
+        )
+    return found
 
 
 def period(start: datetime, end: datetime) -> Period:

@@ -8,11 +8,10 @@ from email.utils import getaddresses
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.demos.evidence import Inbox
-from cli.demos.hours import WINDOW, free_hours, window_after
+from cli.demos.hours import first_free_hour, window_after
 from cli.demos.story import Person, Step
 from cli.demos.waiting import until
-from cli.gyms import LONDON, created_or_found
-from cli.terminal import CommandError
+from cli.gyms import LONDON, created_or_found, require_rules
 from contracts.errors import SlotOffered, SlotTaken
 from local.movable_clock import clock_of_mesh
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
@@ -96,8 +95,7 @@ class Stage:
         Raises CommandError if an existing gym has other rules for its waiting list or its approval.
         """
         gym, is_new = await created_or_found(self.gyms, plan)
-        if (gym.waiting_list_mode, gym.requires_approval) != (plan.waiting_list_mode, plan.requires_approval):
-            raise CommandError(f"{gym.name} was created with other rules. `make reset` deletes the mesh's data.")
+        require_rules(gym, plan)
         if is_new:
             await until(self._count_gym_events, lambda count: count == 0, f"the events of {gym.name}")
         return gym
@@ -110,12 +108,7 @@ class Stage:
         window = window_after(self.clock.now())
         request = CheckConflictsRequest(gym_id=gym.gym_id, period=window)
         taken = (await self.sessions.CheckConflicts(request)).conflicting_periods
-        found = next(free_hours(gym, window, taken), None)
-        if found is None:
-            raise CommandError(
-                f"{gym.name} has no free hour in the next {WINDOW.days} days. `make reset` deletes the mesh's data."
-            )
-        return found
+        return first_free_hour(gym, window, taken)
 
     async def in_free_hour(self, gym: Gym, call: Callable[[Period], Awaitable[T]]) -> T:
         """Return the result of `call` with the first free hour of a gym, or with a later one if others book that."""

@@ -19,12 +19,14 @@ T = TypeVar("T")
 E = TypeVar("E", bound=ServiceError)
 
 
-async def until(read: Callable[[], Awaitable[T]], is_complete: Callable[[T], bool], expected: str) -> T:
-    """Poll `read` and return the first complete result; raise CommandError after TIMEOUT_S seconds."""
-    give_up_at = time.monotonic() + TIMEOUT_S
+async def until(
+    read: Callable[[], Awaitable[T]], is_complete: Callable[[T], bool], expected: str, timeout_s: float = TIMEOUT_S
+) -> T:
+    """Poll `read` and return the first complete result; raise CommandError after `timeout_s` seconds."""
+    give_up_at = time.monotonic() + timeout_s
     while not is_complete(found := await read()):
         if time.monotonic() > give_up_at:
-            raise CommandError(f"Timed out after {TIMEOUT_S:.0f} s waiting for {expected}.")
+            raise CommandError(f"Timed out after {timeout_s:.0f} s waiting for {expected}.")
         await asyncio.sleep(POLL_INTERVAL_S)
     return found
 

@@ -46,6 +46,14 @@ def test_the_demo_prints_mail_trace_and_rejections_as_text(local_mesh: LocalMesh
     assert "UNAUTHENTICATED" in shown
 
 
+def test_the_demo_of_a_subscription_needs_a_movable_clock(local_mesh: LocalMesh) -> None:
+    """Without --clock, `demo subscription` fails before it creates anything, and names the command to start with."""
+    done = local_mesh.solo60("demo", "subscription", "--json")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.strip().endswith("stop the mesh, and start it with `solo60 up --clock`.")
+
+
 @pytest.mark.requirement("S5")
 def test_a_trace_and_a_mail_can_be_shown_later(local_mesh: LocalMesh) -> None:
     """After a demo, `solo60 trace` shows its trace, and `solo60 inbox` lists both of its mails."""
