@@ -41,7 +41,7 @@ async def open_auth(runtime: Runtime) -> AsyncIterator[AuthServicer]:
         await issuer.rotate(runtime.now())
 
     with open_hasher() as hasher:
-        async with repeating("tidying log-ins, codes and keys", tidy, TIDY_INTERVAL_S):
+        async with repeating("tidying log-ins, codes and keys", tidy, TIDY_INTERVAL_S, runtime.clock.sleep):
             yield AuthServicer(stores, hasher, issuer, users, communication, runtime.now)
 
 

@@ -10,7 +10,16 @@ import orjson
 from mesh.transaction import Transaction
 from services.payment.credits.store import Lots
 from services.payment.disputes.store import DISPUTES_OF_PAYMENT, Disputes, dispute_of
-from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
+from services.payment.domain import (
+    ChargeOrder,
+    Payment,
+    PaymentMethod,
+    PaymentState,
+    PaymentStatus,
+    Price,
+    Refund,
+    RefundStatus,
+)
 from services.payment.refunds.store import REFUNDS_OF_PAYMENT, Refunds, refund_of
 
 if TYPE_CHECKING:
@@ -193,15 +202,16 @@ def _payment(row: asyncpg.Record) -> Payment:
         status=PaymentStatus(row["status"]),
         create_time=row["create_time"],
         update_time=row["update_time"],
-        refunds=tuple(map(refund_of, orjson.loads(row.get("refunds") or "[]"))) or _only_refund(row, order),
+        refunds=_refunds(row, order),
         disputes=tuple(map(dispute_of, orjson.loads(row.get("disputes") or "[]"))),
     )
 
 
-def _only_refund(row: asyncpg.Record, order: ChargeOrder) -> tuple[Refund, ...]:
-    """Return the refund of a payment that an earlier version, without a table of refunds, has refunded."""
-    if row["refunded_in"] is None:
-        return ()
+def _refunds(row: asyncpg.Record, order: ChargeOrder) -> tuple[Refund, ...]:
+    """Return all refunds of a payment. An earlier version adds no row when it refunds a payment as a whole."""
+    refunds = tuple(map(refund_of, orjson.loads(row.get("refunds") or "[]")))
+    if row["refunded_in"] is None or any(refund.status is RefundStatus.DONE for refund in refunds):
+        return refunds
     method = PaymentMethod(row["refunded_in"])
     amount = order.amount if method is order.payment_method else order.price.credits
-    return (Refund(method, amount, row["refund_reason"], row["refund_time"]),)
+    return (*refunds, Refund(method, amount, row["refund_reason"], row["refund_time"]))

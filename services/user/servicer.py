@@ -8,8 +8,8 @@ from uuid import UUID
 
 from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
+from mesh.data.etags import require_etag
 from mesh.data.pages import page_of
-from mesh.serving.etags import require_etag
 from services.user.wire import (
     parse_changes,
     parse_filter,
@@ -134,7 +134,8 @@ class UserServicer(UserServiceServicer):
         async with self._store.transaction() as tx:
             user = _found(await self._store.lock(tx, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
-            if changed != user:  # an automatic retry of an applied update has an outdated etag, and succeeds
+            # An automatic retry of an applied update has an outdated etag, and succeeds.
+            if request.user.etag and changed != user:
                 require_etag(request.user.etag, render_user(user).etag)
             await self._store.save(tx, changed)
             if changed.has_left and not user.has_left:

@@ -22,18 +22,21 @@ Outcome: TypeAlias = tuple[str, str]
 
 SUCCESS = "success"
 HANDLED = "grpc_server_handled_total"
+SENT = "grpc_server_msg_sent_total"
 WORKER_OUTPUT = "outcomes of methods"
 
 
 def outcomes_of_this_process() -> set[Outcome]:
-    """Return the outcomes of all calls that servers in this process have answered."""
-    return {
-        (f"{sample.labels['grpc_service']}/{sample.labels['grpc_method']}", sample.labels["reason"] or SUCCESS)
-        for metric in REGISTRY.collect()
-        for sample in metric.samples
-        if sample.name == HANDLED
-        if sample.labels["reason"] or sample.labels["grpc_code"] == "OK"
-    }
+    """Return the outcomes of all calls that servers in this process have answered.
+
+    A method succeeds when it sends a response: the stream of a watch may have no other end than its deadline.
+    """
+    outcomes = set()
+    for sample in (sample for metric in REGISTRY.collect() for sample in metric.samples):
+        reason = sample.labels.get("reason") if sample.name == HANDLED else SUCCESS if sample.name == SENT else None
+        if reason and sample.value:
+            outcomes.add((f"{sample.labels['grpc_service']}/{sample.labels['grpc_method']}", reason))
+    return outcomes
 
 
 def declared_outcomes() -> set[Outcome]:

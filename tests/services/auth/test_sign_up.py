@@ -5,11 +5,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from contracts.errors import EmailTaken, IdempotencyKeyReused, InvalidRequest, PasswordTooCommon, Unavailable
+from contracts.errors import (
+    CircuitOpen,
+    EmailTaken,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    PasswordTooCommon,
+    Unavailable,
+)
 from services.auth.passwords.common import COMMON_PASSWORDS
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 from tests.services.auth.auth_mesh import EMAIL, PASSWORD
+from tests.support.eventually import eventually
 from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
@@ -110,7 +118,13 @@ async def test_sign_up_without_the_user_service_can_be_repeated(mesh: AuthMesh) 
 
     await mesh.restart("user")
 
-    assert (await mesh.auth.SignUp(request, metadata=key, wait_for_ready=True)).user_id
+    async def is_signed_up() -> bool:
+        try:
+            return bool((await mesh.auth.SignUp(request, metadata=key)).user_id)
+        except (Unavailable, CircuitOpen):  # the auth service is not connected again yet
+            return False
+
+    await eventually(is_signed_up)
 
 
 @pytest.mark.requirement("C3")

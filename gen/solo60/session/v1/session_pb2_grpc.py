@@ -125,6 +125,11 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.session.v1.SessionService/OnUserErased',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
         self.GetOffer = channel.unary_unary(
                 '/solo60.session.v1.SessionService/GetOffer',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.SerializeToString,
@@ -149,11 +154,6 @@ class SessionServiceStub:
                 '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
-                _registered_method=True)
-        self.OnUserErased = channel.unary_unary(
-                '/solo60.session.v1.SessionService/OnUserErased',
-                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
-                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
                 _registered_method=True)
         self.EraseAddress = channel.unary_unary(
                 '/solo60.session.v1.SessionService/EraseAddress',
@@ -317,6 +317,14 @@ class SessionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def OnUserErased(self, request, context):
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetOffer(self, request, context):
         """Returns an offer of a freed slot.
         """
@@ -351,14 +359,6 @@ class SessionServiceServicer:
 
     def OnWaitingListModeChanged(self, request, context):
         """Records how a gym announces free slots. Open offers stay open.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def OnUserErased(self, request, context):
-        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -464,6 +464,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListResponse.SerializeToString,
             ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
+            ),
             'GetOffer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOffer,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.FromString,
@@ -488,11 +493,6 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.OnWaitingListModeChanged,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.SerializeToString,
-            ),
-            'OnUserErased': grpc.unary_unary_rpc_method_handler(
-                    servicer.OnUserErased,
-                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
-                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
             ),
             'EraseAddress': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseAddress,
@@ -998,6 +998,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/OnUserErased',
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetOffer(request,
             target,
             options=(),
@@ -1122,33 +1149,6 @@ class SessionService:
             '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def OnUserErased(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/solo60.session.v1.SessionService/OnUserErased',
-            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
-            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -111,6 +111,10 @@ class SessionServiceStub:
     """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing."""
     ListWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
     GetOffer: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetOfferRequest, _session_pb2.GetOfferResponse]
     """Returns an offer of a freed slot."""
     ClaimOffer: _grpc.UnaryUnaryMultiCallable[_session_pb2.ClaimOfferRequest, _session_pb2.ClaimOfferResponse]
@@ -128,10 +132,6 @@ class SessionServiceStub:
     """
     OnWaitingListModeChanged: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]
     """Records how a gym announces free slots. Open offers stay open."""
-    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
-    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-    """
     EraseAddress: _grpc.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]
     """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
@@ -215,6 +215,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing."""
     ListWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]  # type: ignore[assignment]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
     GetOffer: _aio.UnaryUnaryMultiCallable[_session_pb2.GetOfferRequest, _session_pb2.GetOfferResponse]  # type: ignore[assignment]
     """Returns an offer of a freed slot."""
     ClaimOffer: _aio.UnaryUnaryMultiCallable[_session_pb2.ClaimOfferRequest, _session_pb2.ClaimOfferResponse]  # type: ignore[assignment]
@@ -232,10 +236,6 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     OnWaitingListModeChanged: _aio.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]  # type: ignore[assignment]
     """Records how a gym announces free slots. Open offers stay open."""
-    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
-    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-    """
     EraseAddress: _aio.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]  # type: ignore[assignment]
     """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
@@ -426,6 +426,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
 
     @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _session_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
+
+    @_abc_1.abstractmethod
     def GetOffer(
         self,
         request: _session_pb2.GetOfferRequest,
@@ -471,16 +481,6 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.OnWaitingListModeChangedResponse, _abc.Awaitable[_session_pb2.OnWaitingListModeChangedResponse]]:
         """Records how a gym announces free slots. Open offers stay open."""
-
-    @_abc_1.abstractmethod
-    def OnUserErased(
-        self,
-        request: _session_pb2.OnUserErasedRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
-        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-        """
 
     @_abc_1.abstractmethod
     def EraseAddress(

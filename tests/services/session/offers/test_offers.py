@@ -106,6 +106,7 @@ async def test_a_declined_or_expired_offer_passes_on_until_the_slot_is_free(book
     """The slot passes from a member who declines to one who lets the offer expire, and then is free for all."""
     members = [await booking_mesh.create_member(email=f"{name}@members.example") for name in ("ada", "grace")]
     (offer,) = await freed(booking_mesh, *members)
+    await mails_about_offers(booking_mesh, 1)
 
     for _ in range(2):
         await booking_mesh.sessions.DeclineOffer(DeclineOfferRequest(offer_id=offer.offer_id))
