@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from cli.demos.evidence import spans_of, traced
 from cli.demos.payment_methods import BY_CARD, WITH_CREDITS
-from cli.demos.wording import price, slot, status
+from cli.demos.wording import facts_of_session, price, slot, status
 from cli.gyms import HARBOUR_LOFTS
 from solo60.payment.v1.payment_pb2 import PaymentStatus
-from solo60.session.v1.session_pb2 import ApproveSessionRequest, RejectSessionRequest, SessionStatus
+from solo60.session.v1.session_pb2 import ApproveSessionRequest, RejectSessionRequest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cli.demos.stage import Stage
-    from cli.demos.story import Fact, Step
-    from solo60.session.v1.session_pb2 import Session
+    from cli.demos.story import Step
 
 CREDITS = 20
 REASON = "The lift is being repaired at that time."
@@ -32,20 +30,20 @@ async def approval(stage: Stage) -> AsyncIterator[Step]:
     yield stage.step(
         "requested",
         f"Dana asks for {gym.name} on {slot(first.period)}, and pays {first.credits} credits.",
-        _facts_of(first, credits=first.credits, balance=await stage.balance(dana)),
+        facts_of_session(first, credits=first.credits, balance=await stage.balance(dana)),
         mails=await stage.inbox.wait_for(stage.admins, about=first.session_id),
     )
 
     first = (await stage.sessions.ApproveSession(ApproveSessionRequest(session_id=first.session_id))).session
     yield stage.step(
-        "approved", "An admin approves the booking.", _facts_of(first), mails=await stage.inbox.wait_for(dana)
+        "approved", "An admin approves the booking.", facts_of_session(first), mails=await stage.inbox.wait_for(dana)
     )
 
     second = await stage.book(sam, gym, BY_CARD)
     yield stage.step(
         "requested by card",
         f"Sam asks for {slot(second.period)}, and pays {price(second.price)} by card.",
-        _facts_of(second, price=price(second.price)),
+        facts_of_session(second, price=price(second.price)),
         mails=await stage.inbox.wait_for(stage.admins, about=second.session_id),
     )
 
@@ -56,7 +54,7 @@ async def approval(stage: Stage) -> AsyncIterator[Step]:
     yield stage.step(
         "rejected",
         f"An admin rejects this one, with a reason. Sam's card gets {price(payment.refund.money)} back.",
-        _facts_of(
+        facts_of_session(
             second,
             reason=REASON,
             payment=status(PaymentStatus.Name(payment.status)),
@@ -65,12 +63,3 @@ async def approval(stage: Stage) -> AsyncIterator[Step]:
         mails=await stage.inbox.wait_for(sam),
         spans=await spans_of(stage.settings, trace_id, ["session", "user", "gym", "payment", "communication"]),
     )
-
-
-def _facts_of(session: Session, **facts: Fact) -> dict[str, Fact]:
-    return {
-        "status": status(SessionStatus.Name(session.status)),
-        "start_time": session.period.start_time.ToDatetime(UTC),
-        **facts,
-        "session_id": session.session_id,
-    }

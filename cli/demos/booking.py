@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 import grpc.aio
@@ -10,12 +9,12 @@ import grpc.aio
 from cli.demos.evidence import spans_of, traced
 from cli.demos.payment_methods import WITH_CREDITS
 from cli.demos.waiting import refusal
-from cli.demos.wording import facts_of_error, slot, status
+from cli.demos.wording import facts_of_error, facts_of_session, slot
 from cli.gyms import FIELD_STREET
 from contracts.errors import SlotTaken, Unauthenticated
 from interceptors.errors.status import error_of_call
 from mesh.connection import connection_options
-from solo60.session.v1.session_pb2 import BookSessionRequest, GetSessionRequest, GetSessionResponse, SessionStatus
+from solo60.session.v1.session_pb2 import BookSessionRequest, GetSessionRequest, GetSessionResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,13 +35,7 @@ async def booking(stage: Stage) -> AsyncIterator[Step]:
     yield stage.step(
         "booked",
         f"Dana books {gym.name} for {slot(session.period)}, and pays {session.credits} credits.",
-        {
-            "status": status(SessionStatus.Name(session.status)),
-            "start_time": session.period.start_time.ToDatetime(UTC),
-            "credits": session.credits,
-            "balance": await stage.balance(dana),
-            "session_id": session.session_id,
-        },
+        facts_of_session(session, credits=session.credits, balance=await stage.balance(dana)),
         mails=await stage.inbox.wait_for(dana, 2),
         spans=await spans_of(stage.settings, trace_id, ["session", "user", "gym", "payment", "communication"]),
     )

@@ -9,7 +9,7 @@ from cli.demos.evidence import spans_of, traced
 from cli.demos.payment_methods import BY_CARD, WITH_CREDITS
 from cli.demos.stage import person_of
 from cli.demos.waiting import refusal
-from cli.demos.wording import facts_of_error, moment, price, slot, status
+from cli.demos.wording import facts_of_error, facts_of_session, moment, price, slot, status
 from cli.gyms import OLD_MILL
 from contracts.errors import SlotOffered, SlotTaken
 from solo60.payment.v1.payment_pb2 import PaymentStatus
@@ -23,14 +23,13 @@ from solo60.session.v1.session_pb2 import (
     JoinWaitingListRequest,
     OfferStatus,
     RescheduleSessionRequest,
-    SessionStatus,
 )
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from cli.demos.stage import Stage
-    from cli.demos.story import Fact, Person, Step
+    from cli.demos.story import Person, Step
     from solo60.common.v1.period_pb2 import Period
     from solo60.gym.v1.gym_pb2 import Gym
     from solo60.session.v1.session_pb2 import Session
@@ -51,7 +50,7 @@ async def cancellation(stage: Stage) -> AsyncIterator[Step]:
     yield stage.step(
         "booked",
         f"Dana books {gym.name} for {slot(session.period)}, pays {price(session.price)} by card, and invites a guest.",
-        _facts_of(session, price=price(session.price)),
+        facts_of_session(session, price=price(session.price)),
         mails=[*await stage.inbox.wait_for(dana), *await stage.inbox.wait_for(guest)],
     )
 
@@ -59,7 +58,7 @@ async def cancellation(stage: Stage) -> AsyncIterator[Step]:
     yield stage.step(
         "moved",
         f"Dana moves the session to {slot(session.period)}. The price is the same, so nothing is charged.",
-        _facts_of(session),
+        facts_of_session(session),
         mails=[*await stage.inbox.wait_for(dana), *await stage.inbox.wait_for(guest)],
     )
 
@@ -86,7 +85,7 @@ async def _cancelled_and_claimed(
         "cancelled",
         f"Dana cancels. The card gets {price(payment.refund.money)} back, and the guest gets mail.",
         {
-            **_facts_of(session),
+            **facts_of_session(session),
             "payment": status(PaymentStatus.Name(payment.status)),
             "refund": price(payment.refund.money),
         },
@@ -114,7 +113,7 @@ async def _cancelled_and_claimed(
     yield stage.step(
         "claimed",
         f"Wren claims the hour and pays {claimed.credits} credits.",
-        _facts_of(claimed, credits=claimed.credits, balance=await stage.balance(wren)),
+        facts_of_session(claimed, credits=claimed.credits, balance=await stage.balance(wren)),
         mails=await stage.inbox.wait_for(wren),
     )
 
@@ -124,7 +123,7 @@ async def _cancelled_and_claimed(
     yield stage.step(
         "cancelled again",
         f"Wren cancels too, and gets {refunded.refund.credits} credits back. The hour is free for all.",
-        _facts_of(claimed, refund=refunded.refund.credits, balance=await stage.balance(wren)),
+        facts_of_session(claimed, refund=refunded.refund.credits, balance=await stage.balance(wren)),
         mails=await stage.inbox.wait_for(wren),
     )
 
@@ -142,12 +141,3 @@ async def _book(stage: Stage, person: Person, session: Session) -> None:
         user_id=person.user_id, gym_id=session.gym_id, period=session.period, payment_method=WITH_CREDITS
     )
     await stage.sessions.BookSession(request)
-
-
-def _facts_of(session: Session, **facts: Fact) -> dict[str, Fact]:
-    return {
-        "status": status(SessionStatus.Name(session.status)),
-        "start_time": session.period.start_time.ToDatetime(UTC),
-        **facts,
-        "session_id": session.session_id,
-    }

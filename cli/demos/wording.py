@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from cli.gyms import LONDON
+from solo60.session.v1.session_pb2 import SessionStatus
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from cli.demos.story import Fact
     from contracts.errors import ServiceError
     from solo60.common.v1.money_pb2 import Money
     from solo60.common.v1.period_pb2 import Period
+    from solo60.session.v1.session_pb2 import Session
 
 ZONE = ZoneInfo(LONDON)
 SYMBOLS = {"GBP": "£", "EUR": "€"}
@@ -50,3 +53,13 @@ def status(name: str) -> str:
 def facts_of_error(error: ServiceError) -> dict[str, str]:
     """Return the reason and the message of an error."""
     return {"error": error.reason_name(), "message": error.message}
+
+
+def facts_of_session(session: Session, **facts: Fact) -> dict[str, Fact]:
+    """Return the status, start and id of a session, with further facts."""
+    return {
+        "status": status(SessionStatus.Name(session.status)),
+        "start_time": session.period.start_time.ToDatetime(UTC),
+        **facts,
+        "session_id": session.session_id,
+    }
