@@ -8,7 +8,7 @@ import pytest
 
 from cli.demos.hours import period
 from cli.demos.printing import StoryPrinter, step_as_json
-from cli.demos.story import Person, ReceivedMail, Step
+from cli.demos.story import Fact, Person, ReceivedMail, Step
 from cli.demos.wording import price, slot, status
 from cli.terminal import CommandError, out
 from local.mail_sink import Mail
@@ -65,7 +65,7 @@ def test_times_are_in_london_and_amounts_have_their_symbol() -> None:
 
 def test_a_day_is_printed_once_above_its_steps() -> None:
     """Steps of one day share its heading. Facts and mails are printed as they are, also if they look like markup."""
-    facts = {"start_time": EVENING, "logged_in": True, "message": "[bold]"}
+    facts: dict[str, Fact] = {"start_time": EVENING, "logged_in": True, "message": "[bold]"}
     steps = [
         Step("first", "Grace [red] logs in.", EVENING, facts, (mail_with(BODY),)),
         Step("second", "Grace logs out.", EVENING.replace(minute=45), {}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
 from cli.demos.evidence import Inbox
 from cli.demos.story import Person
@@ -57,7 +58,7 @@ async def test_a_call_must_fail_with_the_expected_error() -> None:
 
 async def test_without_the_mail_sink_no_mail_is_waited_for(tmp_path: Path) -> None:
     """If an external server gets the mails, a story shows none, or fails at once if it needs them."""
-    settings = Settings(_env_file=None, data_dir=tmp_path, smtp_url="smtp://mail.solo60.example:25")  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, data_dir=tmp_path, smtp_url=SecretStr("smtp://mail.solo60.example:25"))  # type: ignore[call-arg]
     inbox = Inbox(settings)
 
     assert await inbox.wait_for(GRACE, 2) == ()
