@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cli.clock import advance_of
-from cli.terminal import CommandError
+from cli.terminal import CommandError, err
 from local.control import ControlError
 from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.clock import MovableClock
@@ -28,13 +28,11 @@ class Passage:
         self._advance = advance
 
     async def to(self, time: datetime) -> None:
-        """Move the clock to `time`; raise CommandError if due work is not done."""
+        """Move the clock to `time`."""
         await self._advance.run(max(time - self._clock.now(), timedelta()))
-        if open_work := self._advance.open.sentences():
-            raise CommandError("\n".join(open_work))
 
     async def settle(self) -> None:
-        """Wait until no work is due; raise CommandError if it is not done."""
+        """Wait until no work is due."""
         await self.to(self._clock.now())
 
 
@@ -42,7 +40,7 @@ class Passage:
 async def passage_of(stage: Stage) -> AsyncIterator[Passage]:
     """Yield the passage of time on a mesh with a movable clock, while no other process moves it.
 
-    Raises CommandError if the clock of the mesh cannot be moved.
+    Prints at the end which work of the mesh is still open. Raises CommandError if its clock cannot be moved.
     """
     try:
         found = require_movable_clock(stage.settings)
@@ -52,7 +50,12 @@ async def passage_of(stage: Stage) -> AsyncIterator[Passage]:
         ) from None
     with only_mover_of(found) as clock:
         async with advance_of(stage.settings, clock, lambda _step: None) as advance:
-            yield Passage(clock, advance)
+            try:
+                yield Passage(clock, advance)
+            finally:
+                # If the story failed, open work may be the reason.
+                for sentence in advance.open.sentences():
+                    err.print(sentence, style="yellow", markup=False)
 
 
 async def wait(stage: Stage, duration: timedelta) -> None:
