@@ -67,11 +67,19 @@ _ADD_TRANSACTION = """
     values ($1, $2, $3, $4, $5, $6, true) returning transaction_id
 """
 _FIND_CHARGE = "select transaction_id from transactions where payment_id = $1 and kind = 'charge'"
+# No index supports `is not distinct from`, so members and the house are looked up separately.
 _ADD_ENTRIES = """
     insert into entries (transaction_id, account_id, currency, amount)
     select $5, a.account_id, a.currency, line.amount
     from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as line (kind, currency, user_id, amount)
-    join accounts as a using (kind, currency) where a.user_id is not distinct from line.user_id
+    cross join lateral (
+        select account_id, currency from accounts as of_member
+        where of_member.kind = line.kind and of_member.user_id = line.user_id and of_member.currency = line.currency
+        union all
+        select account_id, currency from accounts as of_house
+        where line.user_id is null
+            and of_house.kind = line.kind and of_house.user_id is null and of_house.currency = line.currency
+    ) as a
 """
 
 

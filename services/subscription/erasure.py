@@ -41,7 +41,10 @@ _log = structlog.stdlib.get_logger("solo60.subscription.erasure")
 
 
 async def erase_user(tx: Transaction, user_id: UUID) -> None:
-    """Dismiss the held webhooks about a user or the user's subscriptions, and erase the user's idempotency keys."""
+    """Dismiss the held webhooks about a user or the user's subscriptions.
+
+    Also erases the user's idempotency keys and the outbox messages with personal data.
+    """
     subscription_ids = [row["subscription_id"] for row in await tx.connection.fetch(_SUBSCRIPTION_IDS, user_id)]
     rows = await tx.connection.fetch(_HELD_OF_USER, user_id, subscription_ids)
     await _dismiss(tx, [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows])

@@ -13,6 +13,7 @@ from uuid import uuid4
 import protovalidate
 import pytest
 import pytest_asyncio
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest, ScopeMissing, ServiceError, Unauthenticated
@@ -36,10 +37,16 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Fields that a request needs besides its ids.
-MORE_FIELDS = {
+MORE_FIELDS: dict[str, dict[str, Any]] = {
     "session.RejectSession": {"reason": "Too loud."},
-    "session.SendSessionMail": {"template_key": "SESSION_BOOKED", "invitation_id": "", "entry_id": "", "offer_id": ""},
+    "session.SendSessionMail": {
+        "template_key": "SESSION_BOOKED",
+        "invitation_id": None,
+        "entry_id": None,
+        "offer_id": None,
+    },
     "subscription.AllocateMonthlyCredits": {"month": "2026-11"},
+    "subscription.SendSubscriptionMail": {"mail": 1, "time": Timestamp(seconds=1)},
 }
 # A refund voids an unknown session, so that a late charge is rejected.
 FOR_ANY_ID = {"payment.RefundSession"}

@@ -41,14 +41,10 @@ def outcomes_of_this_process() -> set[Outcome]:
 
 def declared_outcomes() -> set[Outcome]:
     """Return success and every declared error of every method."""
-    prefix = "ERROR_REASON_"
     return {
         (name, outcome)
         for name, method in all_methods().items()
-        for outcome in (
-            SUCCESS,
-            *(ErrorReason.Name(each).removeprefix(prefix) for each in method.policy.errors - PLATFORM_REASONS),
-        )
+        for outcome in (SUCCESS, *map(_name_of, method.policy.errors - PLATFORM_REASONS))
     }
 
 

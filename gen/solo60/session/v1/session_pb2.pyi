@@ -667,7 +667,9 @@ class CheckConflictsResponse(_message.Message):
     CONFLICTING_PERIODS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conflicting_periods(self) -> _containers.RepeatedCompositeFieldContainer[_period_pb2.Period]:
-        """Booked and offered periods that overlap the requested period, in full, ordered by start. Empty if the period is free now."""
+        """Booked and offered periods that overlap the requested period, in full, ordered by start. Empty if the period is
+        free now.
+        """
 
     def __init__(
         self,
@@ -1443,7 +1445,7 @@ class OnUserErasedRequest(_message.Message):
     EVENT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _events_pb2.UserErased:
-        """Published event."""
+        """Event to handle."""
 
     def __init__(
         self,

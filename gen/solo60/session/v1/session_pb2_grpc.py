@@ -230,9 +230,10 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
-        and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
-        address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
+        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient,
+        template and move of the session. The session service calls it through its outbox. No email is sent if the
+        recipient has no address, has left the waiting list, waits for a period that has started, or has an offer that is no
+        longer open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,7 +305,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LeaveWaitingList(self, request, context):
-        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing.
+        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -350,7 +352,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExpireOffer(self, request, context):
-        """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+        """Ends an offer that the member has not claimed, and offers the slot to the next waiting member. The session service calls it
         through its outbox when the offer expires. Changes nothing if the offer is no longer open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -358,7 +360,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OnWaitingListModeChanged(self, request, context):
-        """Records how a gym announces free slots. Open offers stay open.
+        """Records the mode in which a gym announces free slots. Open offers stay open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -70,7 +70,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from tests.services.session.booking_mesh import BookingMesh
 
-# What the outbox does when the offer expires.
+# The call that expires an offer is due now.
 MAKE_DUE = "update outbox set due_time = now() where destination like '%ExpireOffer' and status = 'pending'"
 
 
