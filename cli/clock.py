@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,10 +23,11 @@ from mesh.serving.keyring_file import own_key
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
     from datetime import datetime
 
     from mesh.clock import MovableClock
+    from mesh.config import Settings
 
 clock = typer.Typer(help="Show or move the time of a mesh started with `solo60 up --clock`.", no_args_is_help=True)
 
@@ -75,17 +76,24 @@ def advance(
 
 
 async def _advance(moved: MovableClock, by: timedelta, on_step: Callable[[Step], None]) -> OpenWork:
-    # Many looks at the schedules would fill the folder of spans.
-    settings = operator_settings().model_copy(update={"trace_sample_ratio": 0.0})
-    async with operator_channels(settings), AsyncExitStack() as stack:
+    settings = operator_settings()
+    async with operator_channels(settings), advance_of(settings, moved, on_step) as run:
+        await run.run(by)
+        return run.open
+
+
+@asynccontextmanager
+async def advance_of(
+    settings: Settings, moved: MovableClock, on_step: Callable[[Step], None]
+) -> AsyncIterator[Advance]:
+    """Yield an advance of the mesh's clock, with channels of its own to the services."""
+    async with AsyncExitStack() as stack:
         outboxes = {}
         for name in SERVICE_NAMES:
             channels = Channels(settings, own_key(settings))
             stack.push_async_callback(channels.close)
             outboxes[name] = channels.stub(OutboxServiceStub, at=name)
-        run = Advance(moved, outboxes, on_step)
-        await run.run(by)
-        return run.open
+        yield Advance(moved, outboxes, on_step)
 
 
 def _moment(time: datetime) -> str:

@@ -1,4 +1,4 @@
-"""Plan of a believable gym chain: its gyms, members and bookings, drawn from a random number generator."""
+"""Plan of a believable gym chain: its members and bookings, drawn from a random number generator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from zoneinfo import ZoneInfo
 
 from zxcvbn.frequency_lists import FREQUENCY_LISTS
 
-from cli.booking_demo import GYM_NAME, NOISE_POLICY
-from solo60.common.v1.money_pb2 import Money
-from solo60.gym.v1.gym_pb2 import CreateGymRequest, OpeningHours
+from cli.gyms import GYMS
 
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterator
 
-LONDON = "Europe/London"
+    from solo60.gym.v1.gym_pb2 import CreateGymRequest
+
 # Bookings are for the days after today.
 DAYS = 28
 MAX_BOOKINGS = 4
@@ -52,27 +51,13 @@ class PlannedMember:
 
 @dataclass(frozen=True, slots=True)
 class PlannedBooking:
-    """Booking of a gym, by its index in `gyms()`. Another booking may have the same time."""
+    """Booking of a gym, by its index in GYMS. Another booking may have the same time."""
 
     gym: int
     start: datetime
     end: datetime
     guest: str
     is_cancelled: bool
-
-
-def gyms() -> list[CreateGymRequest]:
-    """Return the gyms of the chain."""
-    return [
-        _gym(GYM_NAME, 1250, 10, noise_policy=NOISE_POLICY),
-        _gym("Canal Wharf", 1800, 14, hours=(300, 1440)),
-        _gym("Station Arches", 1500, 12, hours=(360, 1380)),
-        _gym("Old Mill", 900, 7, hours=(420, 1320)),
-        _gym("Harbour Lofts", 2200, 18, hours=(360, 1320), requires_approval=True),
-        _gym("Rope Walk", 1100, 9, hours=(360, 1320), noise_policy="Neighbours sleep above. No music after 21:00."),
-        _gym("Dock Road", 1400, 11, hours=(300, 1320)),
-        _gym("Liffey Quay", 1600, 12, currency="EUR", time_zone="Europe/Dublin", hours=(360, 1380)),
-    ]
 
 
 def members(count: int, rng: random.Random) -> Iterator[PlannedMember]:
@@ -90,15 +75,14 @@ def members(count: int, rng: random.Random) -> Iterator[PlannedMember]:
 
 def bookings(rng: random.Random, now: datetime) -> Iterator[PlannedBooking]:
     """Yield the bookings of one member in the DAYS after the day of `now`."""
-    plans = gyms()
     # Nearly all members have one gym that they go to.
-    home = rng.choices(range(len(plans)), weights=(6, 3, 3, 2, 1, 2, 2, 2))[0]
+    home = rng.choices(range(len(GYMS)), weights=(6, 3, 3, 2, 1, 2, 2, 2))[0]
     for _ in range(rng.choices(range(MAX_BOOKINGS + 1), weights=(2, 3, 3, 2, 1))[0]):
-        gym = home if rng.random() < 0.9 else rng.randrange(len(plans))  # noqa: PLR2004 - nine of ten
+        gym = home if rng.random() < 0.9 else rng.randrange(len(GYMS))  # noqa: PLR2004 - nine of ten
         day = (now + timedelta(days=rng.randint(1, DAYS))).date()
-        zone = ZoneInfo(plans[gym].time_zone)
+        zone = ZoneInfo(GYMS[gym].time_zone)
         local = datetime(day.year, day.month, day.day, rng.choice(HOURS), rng.choice((0, 0, 0, 30)), tzinfo=zone)
-        start = max(local, _opening(plans[gym], local)).astimezone(UTC)
+        start = max(local, _opening(GYMS[gym], local)).astimezone(UTC)
         yield PlannedBooking(
             gym,
             start,
@@ -112,25 +96,3 @@ def _opening(gym: CreateGymRequest, local: datetime) -> datetime:
     """Return the opening time on the day of `local`."""
     hour, minute = divmod(gym.opening_hours.opens_minute, 60)
     return local.replace(hour=hour, minute=minute)
-
-
-def _gym(  # noqa: PLR0913 - the properties of a gym
-    name: str,
-    minor_units: int,
-    credits_per_hour: int,
-    *,
-    currency: str = "GBP",
-    time_zone: str = LONDON,
-    hours: tuple[int, int] = (0, 1440),
-    noise_policy: str = "",
-    requires_approval: bool = False,
-) -> CreateGymRequest:
-    return CreateGymRequest(
-        name=name,
-        time_zone=time_zone,
-        price_per_hour=Money(currency_code=currency, minor_units=minor_units),
-        credits_per_hour=credits_per_hour,
-        noise_policy=noise_policy,
-        opening_hours=OpeningHours(opens_minute=hours[0], closes_minute=hours[1]),
-        requires_approval=requires_approval,
-    )

@@ -36,7 +36,7 @@ VERBS = {
     "explain": "cli.explain:explain_method",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
-    "demo": "cli.demo:demo",
+    "demo": "cli.demos.commands:demo",
     "clock": "cli.clock:clock",
     "keys": "cli.keys:keys",
     "mail": "cli.mail:mail",

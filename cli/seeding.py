@@ -7,7 +7,8 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, TypeVar
 
-from cli.gym_chain import Payment, bookings, gyms, members
+from cli.gym_chain import Payment, bookings, members
+from cli.gyms import GYMS, gym_named
 from contracts.errors import (
     AlreadySubscribed,
     AlreadyWaiting,
@@ -26,7 +27,6 @@ from contracts.errors import (
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from solo60.common.v1.period_pb2 import Period
-from solo60.gym.v1.gym_pb2 import CreateGymRequest, ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.payment.v1 import payment_pb2
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from cli.gym_chain import PlannedBooking, PlannedMember
     from mesh.serving.channel import Channels
+    from solo60.gym.v1.gym_pb2 import CreateGymRequest
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class GymChain:
 
     async def open_gyms(self) -> None:
         """Create the gyms that do not exist yet, and read the subscription plans."""
-        for number, plan in enumerate(gyms()):
+        for number, plan in enumerate(GYMS):
             self._gym_ids.append(await self._gym(plan, ((IDEMPOTENCY_KEY, f"seed/gym/{number}"),)))
         plans = await self._subscriptions.ListPlans(subscription_pb2.ListPlansRequest())
         self._plan_ids = [plan.plan_id for plan in plans.plans]
@@ -116,18 +117,12 @@ class GymChain:
         try:
             created = await self._call(lambda: self._gyms.CreateGym(plan, metadata=key))
         except GymNameTaken:
-            return await self._gym_named(plan.name)
+            existing = await gym_named(self._gyms, plan.name)
+            if existing is None:  # it was renamed in between
+                raise
+            return existing.gym_id
         self.counts["gyms"] += 1
         return created.gym.gym_id
-
-    async def _gym_named(self, name: str) -> str:
-        token = ""
-        while True:
-            page = await self._gyms.ListGyms(ListGymsRequest(page_size=100, page_token=token))
-            for gym in page.gyms:
-                if gym.name == name:
-                    return gym.gym_id
-            token = page.next_page_token
 
     async def _user(self, member: PlannedMember) -> str:
         request = CreateUserRequest(email=member.email, display_name=member.name, time_zone="Europe/London")

@@ -12,10 +12,10 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cli.booking_demo import BookingDemo
-from cli.demo import print_booking
+from cli.demos.booking import booking
+from cli.demos.commands import tell
+from cli.demos.printing import StoryPrinter
 from cli.health import health_of_all, health_table
-from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, err, out, print_service_error
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
@@ -131,10 +131,8 @@ class _Run:
             await self._stop()
 
     async def _run_demo(self) -> int:
-        settings = operator_settings()
         try:
-            async with operator_channels(settings) as channels:
-                print_booking(await BookingDemo(settings, channels).run())
+            await tell(booking, StoryPrinter().print)
         except ServiceError as error:
             print_service_error(error)
             return 1

@@ -4,7 +4,8 @@ import random
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from cli.gym_chain import DAYS, Payment, PlannedBooking, bookings, gyms, members
+from cli.gym_chain import DAYS, Payment, PlannedBooking, bookings, members
+from cli.gyms import GYMS
 from services.gym.domain import Gym, Period
 from services.gym.wire import parse_properties
 
@@ -25,7 +26,7 @@ def test_members_are_distinct_and_the_same_for_one_random_seed() -> None:
 def test_bookings_are_possible() -> None:
     """Each booking is in the future, on quarter hours, at most 12 hours long, and within the opening hours."""
     for booking in bookings_of_many():
-        plan = gyms()[booking.gym]
+        plan = GYMS[booking.gym]
         gym = Gym(UUID(int=booking.gym), parse_properties(plan), NOW, NOW)
         assert NOW < booking.start < NOW + timedelta(days=DAYS + 1)
         assert booking.start.timestamp() % 900 == booking.end.timestamp() % 900 == 0

@@ -25,19 +25,21 @@ def test_the_demo_shows_a_booking_its_mails_its_trace_and_rejections(local_mesh:
     second = json.loads(done.stdout)
 
     assert done.returncode == 0
-    assert second["status"] == "SESSION_STATUS_CONFIRMED"
-    assert [mail["subject"].partition(":")[0] for mail in second["mails"]] == ["Booked", "Please mind the noise"]
-    assert {hop["service"] for hop in second["hops"]} == {"session", "user", "gym", "payment", "communication"}
-    assert second["same_slot_again"]["reason"] == "SLOT_TAKEN"
-    assert second["without_a_key"]["reason"] == "UNAUTHENTICATED"
-    assert second["start_time"] != first["start_time"]
+    booked, same_slot_again, without_a_key = second["steps"]
+    assert booked["facts"]["status"] == "confirmed"
+    assert [mail["subject"].partition(":")[0] for mail in booked["mails"]] == ["Booked", "Please mind the noise"]
+    assert {hop["service"] for hop in booked["hops"]} == {"session", "user", "gym", "payment", "communication"}
+    assert same_slot_again["facts"]["error"] == "SLOT_TAKEN"
+    assert without_a_key["facts"]["error"] == "UNAUTHENTICATED"
+    assert booked["facts"]["start_time"] != first["steps"][0]["facts"]["start_time"]
 
 
 def test_the_demo_prints_mail_trace_and_rejections_as_text(local_mesh: LocalMesh) -> None:
     """`demo booking` prints the mail's text, the trace with durations, and the reason of each rejection."""
     shown = local_mesh.solo60("demo", "booking").stdout
 
-    assert "Hello Dana Demo," in shown
+    assert "to Dana Demo: Booked: Field Street Gym, " in shown
+    assert "Price:  10 credits" in shown
     assert "session → payment  ChargeSession" in shown
     assert "ms inside)" in shown
     assert "SLOT_TAKEN" in shown
@@ -47,10 +49,10 @@ def test_the_demo_prints_mail_trace_and_rejections_as_text(local_mesh: LocalMesh
 @pytest.mark.requirement("S5")
 def test_a_trace_and_a_mail_can_be_shown_later(local_mesh: LocalMesh) -> None:
     """After a demo, `solo60 trace` shows its trace, and `solo60 inbox` lists both of its mails."""
-    demo = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)
+    booked = json.loads(local_mesh.solo60("demo", "booking", "--json").stdout)["steps"][0]
 
-    assert "BookSession" in local_mesh.solo60("trace", demo["trace_id"]).stdout
-    member = demo["mails"][0]["to"]
+    assert "BookSession" in local_mesh.solo60("trace", booked["trace_id"]).stdout
+    member = booked["mails"][0]["to"]
     mails = json.loads(local_mesh.solo60("inbox", "--to", member, "--json").stdout)
     assert [mail["recipient"] for mail in mails] == [member, member]
     assert len(json.loads(local_mesh.solo60("inbox", "--to", member, "-n", "1", "--json").stdout)) == 1

@@ -169,7 +169,7 @@ def test_a_dead_service_is_not_restarted_with_no_restart(mesh_without_restarts: 
     """
     before = {name: process_of(mesh_without_restarts, name).pid for name in SERVICE_NAMES}
     booked = json.loads(mesh_without_restarts.solo60("demo", "booking", "--json").stdout)
-    assert booked["status"] == "SESSION_STATUS_CONFIRMED"
+    assert booked["steps"][0]["facts"]["status"] == "confirmed"
     kill(process_of(mesh_without_restarts, "gym"))
     sentence = f"was killed by signal 9. Its log is {mesh_without_restarts.settings.log_path_of('gym')}."
     mesh_without_restarts.wait_for_output(f"gym {sentence} `solo60 restart gym` starts it again.")
