@@ -28,7 +28,7 @@ _IS_HOLD = f"status = 'pending_payment' and (offer_id is null or not {_IS_OPEN_O
 _SETTLES = "destination like '%/SettleSubscriptionOrder'"
 PENDING = {
     "outbox": f"status = 'pending' and (deliver_time <= now() or {_SETTLES})",
-    "messages": "status not in ('SENT', 'DEAD', 'EXPIRED')",
+    "messages": "status not in ('SENT', 'DEAD')",
     "payments": "status = 'pending'",
     "sessions": _IS_HOLD,
     "erased_users": "finish_time is null",
@@ -39,8 +39,8 @@ MAKE_DUE = {
     "sessions": ("expire_time = now()", _IS_HOLD),
     "erased_users": ("erase_time = erase_time - interval '1 minute'", "finish_time is null"),
 }
-# A mail about a free slot is not repeated if its first attempt was interrupted.
-DEAD = {"outbox": "status = 'dead'", "messages": "status = 'DEAD' and repeats_in_doubt"}
+# Mails to erased members are expired. A mail about a free slot is not repeated if its first attempt was interrupted.
+DEAD = {"outbox": "status = 'dead'", "messages": "status = 'DEAD' and repeats_in_doubt and not is_expired"}
 # In addition to the outbox.
 OWN_TABLES = {
     "session": ("sessions", "erased_users"),
