@@ -46,9 +46,7 @@ def _user_inconsistencies(outcome: Outcome, state: FinalState) -> Iterator[str]:
 
 
 def _log_in_inconsistencies(outcome: Outcome, state: FinalState) -> Iterator[str]:
-    """Yield a sign-up that got stuck, and a refresh that was taken for a theft within its grace period."""
-    if outcome.journey.signs_up and outcome.is_acknowledged(Step.JOIN) and Step.CONFIRM_EMAIL not in outcome.answers:
-        yield "got no code to confirm the address"
+    """Yield a refresh that was taken for a theft within its grace period."""
     is_refused = Step.REFRESH in outcome.refusals
     if is_refused and outcome.took_s[Step.REFRESH] < REFRESH_GRACE_S:
         yield f"was logged out after {outcome.took_s[Step.REFRESH]:.1f} s"

@@ -43,6 +43,7 @@ CREDITS_OF_PLAN = 40
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
 CODE = re.compile(r"\b(?:[0-9a-z]{5}-){4}[0-9a-z]{5}\b")
 OFFER = re.compile(r"Offer: +(\S+)")
+# Then the member goes on without confirming the address. The mail must still arrive in the end.
 MAIL_TIMEOUT_S = 120.0
 OFFER_TIMEOUT_S = 20.0
 SLOT_REFUSALS = ("SLOT_TAKEN", "SLOT_OFFERED")
