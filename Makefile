@@ -14,7 +14,7 @@ EXPORTED := $(addprefix proto/solo60/,mesh/v1/policy.proto common/v1/errors.prot
 IMPORTS := examples/acme/third_party
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-scale bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ bench-outbox: .venv-bench/.ready ## compare the outbox alone with Procrastinate,
 
 bench-quick: .venv-bench/.ready ## measure the same less exactly, in under 50 s; docs/performance.md is not changed
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench --quick
+
+bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about ten minutes
+	@GRPC_VERBOSITY=NONE python -m bench.scale
 
 bench-startup: setup ## measure start-up time and memory
 	@python -m bench.startup

@@ -11,6 +11,7 @@ from jinja2 import Environment
 from rich.table import Table
 
 from cli.terminal import CommandError, err, print_table
+from contracts.errors import TemplateNotFound
 from services.communication.mail_template import TEMPLATES, Templates
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ iframe { box-sizing: border-box; width: 100%; height: 520px; border: 1px solid #
 mail = typer.Typer(help="Preview the mails that members get.", no_args_is_help=True)
 
 
+# Without a callback, Typer would make the only command the group itself.
 @mail.callback()
 def _group() -> None:
     """Preview the mails that members get."""
@@ -65,7 +67,7 @@ def preview(
 ) -> None:
     """Show a mail with example values, or list all templates. No mesh needs to run."""
     templates = Templates(TEMPLATES)
-    chosen = list(templates) if key is None else [templates.find(key)]
+    chosen = list(templates) if key is None else [_find(templates, key)]
     mails = [(template, _example_of(template)) for template in chosen]
     if folder is not None or is_opened:
         page = _write(mails, folder or Path(mkdtemp(prefix="solo60-mail-")))
@@ -77,6 +79,13 @@ def preview(
     else:
         ((_, text),) = mails
         typer.echo(text.html if html else f"Subject: {text.subject}\n\n{text.body}", nl=False)
+
+
+def _find(templates: Templates, key: str) -> MailTemplate:
+    try:
+        return templates.find(key)
+    except TemplateNotFound:
+        raise CommandError(f'There is no template "{key}". `solo60 mail preview` lists all of them.') from None
 
 
 def _example_of(template: MailTemplate) -> Text:

@@ -15,6 +15,8 @@ from contracts.errors import ServiceError
 from mesh.failure import Failure
 
 EXIT_FAILED = 1
+# Errors that are reported without a traceback.
+FAILURES = (ServiceError, Failure, OSError)
 
 # Resolved only after a failed call, because the import is slow.
 ADVICE = "cli.advice:print_advice"
@@ -74,15 +76,35 @@ def main() -> NoReturn:
     atexit.register(gc.freeze)
     try:
         app_for(sys.argv[1:])()
-    except ServiceError as error:
+    except Exception as error:
+        # Verbs with a task group raise a group of errors, usually of the same cause.
+        exit_code = _report(_first_of(error))
+        if exit_code is None:
+            raise
+        raise SystemExit(exit_code) from None
+    raise SystemExit(EXIT_FAILED)
+
+
+def _first_of(error: Exception) -> Exception:
+    """Return the first error of a group that contains only failures, or else `error` itself."""
+    if isinstance(error, ExceptionGroup) and error.split(FAILURES)[1] is None:
+        return _first_of(error.exceptions[0])
+    return error
+
+
+def _report(error: Exception) -> int | None:
+    """Print a failure and return the exit code, or None if `error` is a fault of the program."""
+    if isinstance(error, ServiceError):
         print_service_error(error)
         resolve_name(ADVICE)(error)
-    except Failure as error:
+    elif isinstance(error, Failure):
         _print_error(error)
-        raise SystemExit(error.exit_code) from None
-    except OSError as error:
+        return error.exit_code
+    elif isinstance(error, OSError):
         _print_error(f"{error.filename or 'System error'}: {error.strerror}.")
-    raise SystemExit(EXIT_FAILED)
+    else:
+        return None
+    return EXIT_FAILED
 
 
 def _print_error(error: Exception | str) -> None:

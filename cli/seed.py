@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.operator import operator_channels, operator_settings
 from cli.seeding import GymChain
 from cli.terminal import JsonFlag, err, print_facts
+from local.movable_clock import clock_of_mesh
 
 MAX_MEMBERS = 100_000
 
@@ -32,7 +32,7 @@ def seed(
 async def _seed(count: int, random_seed: int) -> dict[str, int]:
     settings = operator_settings().model_copy(update={"trace_sample_ratio": 0.0})
     async with operator_channels(settings) as channels:
-        chain = GymChain(channels, random_seed, datetime.now(UTC))
+        chain = GymChain(channels, random_seed, clock_of_mesh(settings).now())
         await chain.open_gyms()
         columns = (TextColumn("members"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=err) as progress:

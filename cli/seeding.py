@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.gym_chain import Payment, bookings, members
-from cli.gyms import GYMS, gym_named
+from cli.gyms import GYMS, LONDON, gym_named
 from contracts.errors import (
     AlreadySubscribed,
     AlreadyWaiting,
@@ -21,6 +22,7 @@ from contracts.errors import (
     Overloaded,
     RateLimited,
     SlotFree,
+    SlotOffered,
     SlotTaken,
     TrialUsed,
     Unavailable,
@@ -54,14 +56,14 @@ T = TypeVar("T")
 
 CONCURRENCY = 12
 CARD = "tok_visa"
-# Temporary refusals of a busy mesh.
+# Temporary errors of a busy mesh.
 BUSY = (Unavailable, Overloaded, RateLimited, CircuitOpen)
 MAX_ATTEMPTS = 8
 PAUSE_S = 0.2
 
 
 class GymChain:
-    """Creator of a gym chain. `counts` has the number of its records by kind, including those of an earlier run.
+    """Creator of a gym chain. `counts` has the number of its records by kind, with those of an interrupted run.
 
     A repeated run with the same random seed on the same day creates nothing twice: each call has its own idempotency
     key, and existing gyms and users are used again.
@@ -98,9 +100,13 @@ class GymChain:
                 await self._add(member)
                 on_member()
 
-        async with asyncio.TaskGroup() as group:
-            for _ in range(CONCURRENCY):
-                group.create_task(worker())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(CONCURRENCY):
+                    group.create_task(worker())
+        except ExceptionGroup as failures:
+            # One error stops all workers. The command prints a ServiceError, but no group of them.
+            raise failures.exceptions[0] from None
 
     async def _add(self, member: PlannedMember) -> None:
         user_id = await self._user(member)
@@ -125,7 +131,7 @@ class GymChain:
         return created.gym.gym_id
 
     async def _user(self, member: PlannedMember) -> str:
-        request = CreateUserRequest(email=member.email, display_name=member.name, time_zone="Europe/London")
+        request = CreateUserRequest(email=member.email, display_name=member.name, time_zone=LONDON)
         try:
             answer = await self._call(lambda: self._users.CreateUser(request, metadata=self._key("user", member)))
         except EmailTaken:
@@ -157,7 +163,7 @@ class GymChain:
         key = self._key(f"{self._now.date()}/booking/{number}", member)
         try:
             booked = await self._call(lambda: self._sessions.BookSession(request, metadata=key))
-        except SlotTaken:
+        except (SlotTaken, SlotOffered):
             await self._wait_for(request, key)
         except (InsufficientCredits, GymClosed):
             self.counts["refused bookings"] += 1
@@ -177,11 +183,9 @@ class GymChain:
         if booking.guest:
             email = f"{booking.guest.lower()}@solo60.example"
             invite = InviteGuestRequest(session_id=session_id, email=email, name=booking.guest)
-            try:
+            with suppress(GuestAlreadyInvited):
                 await self._call(lambda: self._sessions.InviteGuest(invite, metadata=key))
-            except GuestAlreadyInvited:
-                return
-            self.counts["guests"] += 1
+                self.counts["guests"] += 1
         if booking.is_cancelled:
             cancel = CancelSessionRequest(session_id=session_id, reason="I cannot come.")
             await self._call(lambda: self._sessions.CancelSession(cancel))

@@ -17,7 +17,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext
 
-from contracts.errors import ServiceError
+from contracts.errors import DeadlineExceeded, ServiceError
 from mesh.outbox.retry import is_unavailable
 from solo60.mesh.v1.outbox_pb2 import GetScheduleRequest, GetScheduleResponse
 
@@ -143,12 +143,13 @@ class Advance:
         return {name: answer for name, answer in found.items() if answer is not None}
 
     async def _ask(self, name: str, request: GetScheduleRequest, give_up_at: float) -> GetScheduleResponse | None:
-        """Return the schedule of a service, or None if it is still unavailable at `give_up_at`."""
+        """Return the schedule of a service, or None if it still does not answer at `give_up_at`."""
         while True:
             try:
                 return await self._outboxes[name].GetSchedule(request)
             except ServiceError as error:
-                if not is_unavailable(error):
+                # The deadline also passes if the service's process does not run on, for example in a debugger.
+                if not is_unavailable(error) and not isinstance(error, DeadlineExceeded):
                     raise
                 if time.monotonic() > give_up_at:
                     return None

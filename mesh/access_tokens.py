@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ISSUER = "urn:solo60:auth"
 AUDIENCE = "urn:solo60:mesh"
-# RFC 9864 replaces the name "EdDSA", which does not say the curve.
+# RFC 9864 replaces the name "EdDSA", which does not name the curve.
 ALGORITHM = "Ed25519"
 TYPE = "at+jwt"
 LIFETIME = timedelta(minutes=10)

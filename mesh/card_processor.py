@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer")
 
-# The version of Stripe's API whose parameters and fields the services use. The SDK has the types of the newest one.
+# Version of Stripe's API that the services use. The SDK has the types of the newest version.
 API_VERSION = "2024-06-20"
-# Below the deadline of the contracts' methods that use cards, 5 s, so that a slow card processor is reported as such.
+# Below 5 s, the shortest deadline of a method that uses cards, so that a slow card processor is reported as such.
 MAX_WAIT_S = 4.0
 # Time that the caller of the processor has left to record an outcome, or to answer that it is unknown.
 RESERVED_S = 0.5
@@ -80,7 +80,9 @@ class CardProcessorClient:
             async with asyncio.timeout(_time_left_s()):
                 answer = await request
         except (TimeoutError, stripe.StripeError) as error:
-            self._show_key_trouble(is_rejected=getattr(error, "http_status", None) in _KEY_REJECTED)
+            status = getattr(error, "http_status", None)
+            if status is not None:  # without an answer, the key may still be wrong
+                self._show_key_trouble(is_rejected=status in _KEY_REJECTED)
             # Without the cause, because its text may repeat the request.
             raise _translated(error) from None
         self._show_key_trouble(is_rejected=False)
@@ -112,7 +114,7 @@ def _translated(error: TimeoutError | stripe.StripeError) -> Exception:
 
 
 class _Transport(stripe.HTTPClient):
-    """HTTP transport of the SDK. The SDK's own one follows proxy variables of the environment in any case."""
+    """HTTP transport for the SDK, because the SDK's own one always uses the proxy variables of the environment."""
 
     name = "httpx"
 

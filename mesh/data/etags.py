@@ -1,4 +1,4 @@
-"""Etags of resources: checksums that an update must repeat, so that it never overwrites an unseen change (AIP-154)."""
+"""Etags of resources: checksums that an update must repeat, so that it overwrites no concurrent change (AIP-154)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 -- migrate:up
--- The ids in the request and the response, if one of both contains personal data: an erasure finds the row by them.
+-- The ids in the request and the response, by which an erasure finds the row. Null if neither can contain personal data.
 alter table idempotency_keys add column subject_ids uuid[];
 
 -- migrate:down

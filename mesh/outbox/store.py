@@ -90,10 +90,15 @@ _RECEIVE = """
         as line (message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, age_s)
     on conflict do nothing
 """
+# Each status has an index of its own. One condition for both would read all delivered messages too.
 _BACKLOG = """
     select destination, status, count(*) as depth,
         greatest(extract(epoch from now() + $1::interval - min(deliver_time)), 0)::float8 as oldest_s
-    from outbox where status in ('pending', 'dead') group by destination, status
+    from (
+        select destination, status, deliver_time from outbox where status = 'pending'
+        union all
+        select destination, status, deliver_time from outbox where status = 'dead'
+    ) as backlog group by destination, status
 """
 
 

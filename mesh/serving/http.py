@@ -57,7 +57,7 @@ def _config(app: ASGIApp, grace_s: float) -> uvicorn.Config:
         log_config=None,
         log_level="warning",
         access_log=False,
-        # The address of the client is not used, so no header needs to be believed.
+        # No code uses the address of the client, so no header has to be trusted.
         proxy_headers=False,
         server_header=False,
         limit_concurrency=MAX_CONNECTIONS,

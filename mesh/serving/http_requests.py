@@ -10,8 +10,9 @@ import grpc
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
+from starlette.routing import Router
 
-from contracts.errors import DeadlineExceeded, Internal, MessageTooLarge, ServiceError
+from contracts.errors import Cancelled, DeadlineExceeded, Internal, MessageTooLarge, ServiceError
 from interceptors.access_log import LOGGER
 from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.context import correlation_id_in, detached_work
@@ -19,6 +20,7 @@ from interceptors.context import correlation_id_in, detached_work
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from starlette.routing import Route
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # The longest time from the complete header to the complete response, and the budget for calls of other services.
@@ -37,6 +39,7 @@ _HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.ALREADY_EXISTS: 409,
     grpc.StatusCode.ABORTED: 409,
     grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
@@ -47,6 +50,14 @@ _access_log = structlog.stdlib.get_logger(LOGGER)
 _log = structlog.stdlib.get_logger("solo60.http")
 
 
+def router_of(*routes: Route) -> Router:
+    """Return an application with these routes.
+
+    It never redirects, because the redirect of a path with a slash leads to the host that the client names.
+    """
+    return Router(routes, redirect_slashes=False)
+
+
 class GuardedApp:
     """ASGI application that runs `app` with a correlation id, a time limit and the complete body of the request.
 
@@ -54,7 +65,7 @@ class GuardedApp:
     status of its code. Any other exception is logged and answered with 500. The access log shows the route, never the
     path or the query, which may be personal.
 
-    `app` is a `starlette.routing.Router`, because the class `Starlette` answers every exception itself.
+    `app` is a router that `router_of` returns, because the class `Starlette` answers every exception itself.
     """
 
     def __init__(
@@ -68,7 +79,7 @@ class GuardedApp:
         if scope["type"] != "http":
             return
         began, answer = time.perf_counter(), _Answer(send)
-        with detached_work(correlation_id_in(_headers(scope)), self._timeout_s) as context:
+        with detached_work(correlation_id_in(Headers(scope=scope)), self._timeout_s) as context:
             answer.correlation_id = context.correlation_id
             try:
                 await self._run(scope, receive, answer)
@@ -92,13 +103,19 @@ class GuardedApp:
             await answer.send_error(_service_error(error), scope, receive)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the body; raise MessageTooLarge, before reading it if its announced length is too large."""
+        """Return the complete body.
+
+        Raises MessageTooLarge, before reading the body if its announced length is too large, or Cancelled if the client
+        has closed the connection before the end of the body.
+        """
         length = Headers(scope=scope).get("content-length", "0")
         if int(length) > self._max_body_bytes:
             raise MessageTooLarge
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise Cancelled
             body += message.get("body", b"")
             if len(body) > self._max_body_bytes:
                 raise MessageTooLarge
@@ -107,7 +124,7 @@ class GuardedApp:
 
 
 class _Answer:
-    """Response under way. `status` is 0 until it has begun. It carries the correlation id and ends the connection."""
+    """Response with the correlation id, after which the connection ends. `status` is 0 until the response begins."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -146,10 +163,6 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return messages.pop() if messages else await receive()
 
     return replay
-
-
-def _headers(scope: Scope) -> Mapping[str, str]:
-    return Headers(scope=scope)
 
 
 def _route(scope: Scope) -> str:

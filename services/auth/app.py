@@ -1,4 +1,4 @@
-"""Definition of the auth service, with a background task that deletes what has expired."""
+"""Definition of the auth service, with a background task that deletes expired data."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from mesh.serving.service import Runtime
 
-# Salts of used refresh tokens should not be stored for long, and private keys that no longer sign.
+# Longest time that the salt of a used refresh token, or a private key that no longer signs, stays stored for nothing.
 TIDY_INTERVAL_S = 600.0
 
 
@@ -41,7 +41,7 @@ async def open_auth(runtime: Runtime) -> AsyncIterator[AuthServicer]:
         await issuer.rotate(runtime.now())
 
     with open_hasher() as hasher:
-        async with repeating("tidying log-ins, codes and keys", tidy, TIDY_INTERVAL_S):
+        async with repeating("tidying log-ins, codes and keys", tidy, TIDY_INTERVAL_S, runtime.clock.sleep):
             yield AuthServicer(stores, hasher, issuer, users, communication, runtime.now)
 
 

@@ -6,14 +6,14 @@ import asyncio
 import math
 from time import monotonic
 
-# Longer than the differences between the paths, and longer than a hash takes on an idle machine.
+# Longer than the difference to hide, and longer than a hash takes on an idle machine.
 SLOT_S = 0.1
 
 
 async def pad(started_s: float) -> None:
     """Wait until a multiple of SLOT_S has passed since `started_s`, in seconds of `time.monotonic`.
 
-    Both paths do the same work already, so their times differ by microseconds. The wait hides this rest.
+    Known and unknown addresses cause the same work, so their times differ by microseconds. The wait hides the rest.
     """
     elapsed_s = monotonic() - started_s
     await asyncio.sleep(math.ceil(elapsed_s / SLOT_S) * SLOT_S - elapsed_s)

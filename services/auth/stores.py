@@ -48,7 +48,7 @@ class Stores:
         return Transaction.begin(self.database)
 
     async def tidy(self, now: datetime) -> None:
-        """Delete whatever has expired at `now`."""
+        """Delete the log-ins, tokens, codes and failed attempts that have expired at `now`."""
         await self.log_ins.delete_old(now)
         await self.codes.delete_expired(now)
         await self.attempts.delete_old(now)

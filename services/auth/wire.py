@@ -36,9 +36,9 @@ def render_revoked(log_in_id: UUID, revoke_time: datetime) -> RevokedLogIn:
 
 
 def request_of_reset(email: str) -> RequestPasswordResetRequest:
-    """Return the request whose hash is stored with the key, the same for all spellings of an address.
+    """Return a request for a password reset that is equal for all spellings of an address.
 
-    An erasure finds the hash by the address, because the request contains no user id. Raises ValueError for an invalid
-    address.
+    The idempotency key stores a hash of this request. The request contains no user id, so an erasure computes the hash
+    from the address. Raises ValueError for an invalid address.
     """
     return RequestPasswordResetRequest(email=canonical(email).casefold())

@@ -37,6 +37,7 @@ class MessageStatus(StrEnum):
     SUPPRESSED = "SUPPRESSED"
 
 
+# Errors of messages that are given up without an attempt, by status.
 NOT_SENT = {
     MessageStatus.EXPIRED: EXPIRED,
     MessageStatus.SUPPRESSED: "The user has switched off mail of this category.",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Drafts:
-    """Writer of messages from `templates`, sent by `mail_from`, with an unsubscribe link where there is one."""
+    """Writer of messages from `templates`, sent by `mail_from`, with unsubscribe links."""
 
     def __init__(self, templates: Templates, links: UnsubscribeLinks, mail_from: Mailbox) -> None:
         self._templates = templates
@@ -39,9 +39,8 @@ class Drafts:
     ) -> NewMessage:
         """Return a new message to all recipients, with the id `message_id`.
 
-        `user_id` is the only recipient's id, if it has an account.
-
-        Raises TemplateNotFound, or TemplateVariableMissing with the names of all missing variables.
+        `user_id` is the id of the only recipient, if the recipient has an account. Raises TemplateNotFound, or
+        TemplateVariableMissing with the names of all missing variables.
         """
         template = self._templates.find(template_key)
         text = template.fill(variables, self._links.link_for(user_id, template.settings.category))

@@ -1,4 +1,4 @@
-"""Erasure of persons from the messages: those to a user, about a user, or to an address.
+"""Erasure of persons: messages to a user, about a user or to an address, and the preferences of a user.
 
 An erased message is stored like an expired one: without recipient and text, and deleted by age. A sent message has
 neither anyway.
@@ -26,11 +26,13 @@ _LOCK_SHARED = "select pg_advisory_xact_lock_shared(hashtextextended(id::text, 0
 _LOCK = "select pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0))"
 _IS_ERASED = "select exists (select from erased_users where user_id = any($1::uuid[]))"
 _RECORD = "insert into erased_users (user_id, erase_time) values ($1, $2) on conflict do nothing"
+_DELETE_PREFERENCES = "delete from notification_preferences where user_id = $1"
 _ERASE = """
     update messages set status = 'DEAD', is_expired = true, recipients = '{}', mail = '', due_time = null,
         last_error = $2
     where message_id = any($1) and status <> 'SENT'
 """
+_DELETE_PREFERENCES = "delete from notification_preferences where user_id = $1"
 _MESSAGES_OF_USER = "select message_id from messages where user_id = $1 or subject_user_id = $1"
 # `or` of the conditions of two indexes, so that sent messages are not read.
 _MESSAGES_TO = """
@@ -56,9 +58,10 @@ async def erase_if_user_is_erased(tx: Transaction, new: NewMessage) -> None:
 
 
 async def erase_user(tx: Transaction, user_id: UUID, now: datetime) -> None:
-    """Record that a user is erased, and erase the user's messages, idempotency keys and outbox messages."""
+    """Record that a user is erased, and erase the user's messages, preferences, idempotency keys and outbox."""
     await tx.connection.execute(_LOCK, user_id)
     await tx.connection.execute(_RECORD, user_id, now)
+    await tx.connection.execute(_DELETE_PREFERENCES, user_id)
     rows = await tx.connection.fetch(_MESSAGES_OF_USER, user_id)
     message_ids = [row["message_id"] for row in rows]
     await _erase(tx.connection, message_ids)

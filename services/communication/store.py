@@ -37,7 +37,8 @@ _REQUEUE = """
 _FAILED = """
     select * from messages
     where status in ('FAILED', 'DEAD') and not is_suppressed
-        and ($2::timestamptz is null or (create_time, message_id) < ($2, $3::uuid))
+        and (create_time, message_id)
+            < (coalesce($2, 'infinity'::timestamptz), coalesce($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff'::uuid))
     order by create_time desc, message_id desc limit $1
 """
 # A message is due again when its lease expires. No new attempt begins for a message that must not be sent twice, has

@@ -147,8 +147,9 @@ class Cashier:
             if payment.is_disputed:
                 await ledger.void(session_id, reason, self._now())
                 return payment
-            # A captured payment of a void session is being refunded to the card. Credits as well would refund it twice.
-            if payment.status is PaymentStatus.CAPTURED and not session.is_void:
+            # A captured payment of a void session, or without a rest, is being refunded to the card. Credits would
+            # refund it a second time.
+            if payment.status is PaymentStatus.CAPTURED and not session.is_void and payment.rest:
                 return await self._refund_ledger.refund_rest(
                     ledger, payment, PaymentMethod.CREDITS, reason, self._now()
                 )

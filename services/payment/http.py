@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from starlette.responses import Response
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
-from contracts.errors import InvalidRequest
+from mesh.serving.http_requests import router_of
 from solo60.payment.v1.payment_pb2 import ProcessWebhookRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.routing import Router
 
     from mesh.serving.service import Runtime
 
@@ -27,9 +28,7 @@ def http_app(runtime: Runtime) -> Router:
 
     async def process(request: Request) -> Response:
         signature = request.headers.get("stripe-signature", "")
-        if not signature.isascii():
-            raise InvalidRequest
         await payments.ProcessWebhook(ProcessWebhookRequest(payload=await request.body(), signature=signature))
         return Response()
 
-    return Router([Route("/webhooks/stripe", process, methods=["POST"])])
+    return router_of(Route("/webhooks/stripe", process, methods=["POST"]))

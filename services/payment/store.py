@@ -10,7 +10,16 @@ import orjson
 from mesh.transaction import Transaction
 from services.payment.credits.store import Lots
 from services.payment.disputes.store import DISPUTES_OF_PAYMENT, Disputes, dispute_of
-from services.payment.domain import ChargeOrder, Payment, PaymentMethod, PaymentState, PaymentStatus, Price, Refund
+from services.payment.domain import (
+    ChargeOrder,
+    Payment,
+    PaymentMethod,
+    PaymentState,
+    PaymentStatus,
+    Price,
+    Refund,
+    RefundStatus,
+)
 from services.payment.refunds.store import REFUNDS_OF_PAYMENT, Refunds, refund_of
 
 if TYPE_CHECKING:
@@ -58,11 +67,19 @@ _ADD_TRANSACTION = """
     values ($1, $2, $3, $4, $5, $6, true) returning transaction_id
 """
 _FIND_CHARGE = "select transaction_id from transactions where payment_id = $1 and kind = 'charge'"
+# No index supports `is not distinct from`, so members and the house are looked up separately.
 _ADD_ENTRIES = """
     insert into entries (transaction_id, account_id, currency, amount)
     select $5, a.account_id, a.currency, line.amount
     from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[]) as line (kind, currency, user_id, amount)
-    join accounts as a using (kind, currency) where a.user_id is not distinct from line.user_id
+    cross join lateral (
+        select account_id, currency from accounts as of_member
+        where of_member.kind = line.kind and of_member.user_id = line.user_id and of_member.currency = line.currency
+        union all
+        select account_id, currency from accounts as of_house
+        where line.user_id is null
+            and of_house.kind = line.kind and of_house.user_id is null and of_house.currency = line.currency
+    ) as a
 """
 
 
@@ -193,15 +210,16 @@ def _payment(row: asyncpg.Record) -> Payment:
         status=PaymentStatus(row["status"]),
         create_time=row["create_time"],
         update_time=row["update_time"],
-        refunds=tuple(map(refund_of, orjson.loads(row.get("refunds") or "[]"))) or _only_refund(row, order),
+        refunds=_refunds(row, order),
         disputes=tuple(map(dispute_of, orjson.loads(row.get("disputes") or "[]"))),
     )
 
 
-def _only_refund(row: asyncpg.Record, order: ChargeOrder) -> tuple[Refund, ...]:
-    """Return the refund of a payment that an earlier version, without a table of refunds, has refunded."""
-    if row["refunded_in"] is None:
-        return ()
+def _refunds(row: asyncpg.Record, order: ChargeOrder) -> tuple[Refund, ...]:
+    """Return all refunds of a payment. An earlier version adds no row when it refunds a payment as a whole."""
+    refunds = tuple(map(refund_of, orjson.loads(row.get("refunds") or "[]")))
+    if row["refunded_in"] is None or any(refund.status is RefundStatus.DONE for refund in refunds):
+        return refunds
     method = PaymentMethod(row["refunded_in"])
     amount = order.amount if method is order.payment_method else order.price.credits
-    return (Refund(method, amount, row["refund_reason"], row["refund_time"]),)
+    return (*refunds, Refund(method, amount, row["refund_reason"], row["refund_time"]))

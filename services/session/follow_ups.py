@@ -109,5 +109,5 @@ class FollowUps:
     async def _announce(
         self, tx: Transaction, session: Session, period: Period, *, since: datetime | None = None
     ) -> None:
-        now, member = session.update_time, session.order.user_id
-        await self._free_slots.announce(tx, session, period, now=now, but_for=member, since=since)
+        now, member_id = session.update_time, session.order.user_id
+        await self._free_slots.announce(tx, session, period, now=now, except_user_id=member_id, since=since)

@@ -1,4 +1,4 @@
-"""Slots that become free: announced to all waiting members, or offered to one at a time, as the gym has chosen."""
+"""Announcement of free slots: to all waiting members, or as an offer to one at a time, depending on the gym's mode."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ class FreeSlots:
         period: Period,
         *,
         now: datetime,
-        but_for: UUID | None = None,
+        except_user_id: UUID | None = None,
         since: datetime | None = None,
     ) -> None:
-        """Announce `period`, which `session` has released, to the members who wait for it, except the user `but_for`.
+        """Announce `period`, which `session` has released, to the members who wait for it.
 
-        `since` restricts mails about a free slot, but not offers, to entries made at or after that time. A period that
-        has started is not announced.
+        One user may be excepted. `since` restricts mails about a free slot, but not offers, to entries made at or after
+        that time. A period that has started is not announced.
         """
         if period.start <= now:
             return
-        waiting = await entries_waiting_for(tx, session.order.gym_id, period, but_for=but_for)
+        waiting = await entries_waiting_for(tx, session.order.gym_id, period, except_user_id=except_user_id)
         if await mode_of(tx, session.order.gym_id) is WaitingListMode.OFFER_ONE:
             await self._offer(tx, session, period, waiting, now)
             return

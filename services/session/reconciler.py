@@ -1,9 +1,8 @@
 """Reconciler: periodic changes of sessions that depend on time only.
 
 The reconciler releases expired holds, rejects sessions that start without approval, completes ended sessions, and
-continues erasures. If a
-process dies while booking, the slot is therefore freed when the hold expires, and any charge is refunded.
-Several reconcilers can run concurrently, because each one skips rows locked by another.
+continues erasures. If a process dies while booking, the slot is therefore freed when the hold expires, and any charge
+is refunded. Several reconcilers can run concurrently, because each one skips rows locked by another.
 """
 
 from __future__ import annotations

@@ -12,13 +12,11 @@ import orjson
 import structlog
 
 from mesh.data.erasure import delete_messages_about, erase_keys
-from services.subscription.webhook_inbox import DISMISSED, Event
+from services.subscription.webhook_inbox import DISMISSED, Event, Scheme, WebhookRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
-
-    import asyncpg
 
     from mesh.transaction import Transaction
 
@@ -45,9 +43,13 @@ _log = structlog.stdlib.get_logger("solo60.subscription.erasure")
 
 
 async def erase_user(tx: Transaction, user_id: UUID) -> None:
-    """Dismiss the held webhooks about a user or the user's subscriptions, and erase the user's idempotency keys."""
+    """Dismiss the held webhooks about a user or the user's subscriptions.
+
+    Also erases the user's idempotency keys and the outbox messages with personal data.
+    """
     subscription_ids = [row["subscription_id"] for row in await tx.connection.fetch(_SUBSCRIPTION_IDS, user_id)]
-    await _dismiss(tx, await tx.connection.fetch(_HELD_OF_USER, user_id, subscription_ids))
+    rows = await tx.connection.fetch(_HELD_OF_USER, user_id, subscription_ids)
+    await _dismiss(tx, [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows])
     await erase_keys(tx.connection, [user_id, *subscription_ids])
     await delete_messages_about(tx.connection, user_id, but_pending_to=[_GRANT])
 
@@ -55,7 +57,8 @@ async def erase_user(tx: Transaction, user_id: UUID) -> None:
 async def erase_address(tx: Transaction, email: str) -> None:
     """Dismiss the held webhooks whose payload contains an address, ignoring case."""
     rows = await tx.connection.fetch(_HELD)
-    await _dismiss(tx, [row for row in rows if contains_text(row["payload"], email)])
+    found = [row for row in rows if contains_text(row["payload"], email)]
+    await _dismiss(tx, [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in found])
 
 
 def contains_text(payload: bytes, text: str) -> bool:
@@ -82,7 +85,7 @@ def _strings_in(value: object) -> Iterable[str]:
             yield from _strings_in(each)
 
 
-async def _dismiss(tx: Transaction, rows: Iterable[asyncpg.Record]) -> None:
-    for row in rows:
-        await tx.connection.execute(_DISMISS, row["scheme"], row["webhook_id"], Event.IGNORED, DISMISSED)
-        _log.warning("held webhook dismissed: its person is erased", scheme=row["scheme"], webhook_id=row["webhook_id"])
+async def _dismiss(tx: Transaction, refs: Iterable[WebhookRef]) -> None:
+    for ref in refs:
+        await tx.connection.execute(_DISMISS, ref.scheme, ref.webhook_id, Event.IGNORED, DISMISSED)
+        _log.warning("held webhook dismissed: its person is erased", scheme=ref.scheme, webhook_id=ref.webhook_id)

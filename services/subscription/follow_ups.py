@@ -37,7 +37,7 @@ class FollowUps:
         payments: PaymentServiceAsyncStub,
         subscriptions: SubscriptionServiceAsyncStub,
         *,
-        in_test_mode: bool = True,
+        in_test_mode: bool,
     ) -> None:
         self._payments = payments
         self._subscriptions = subscriptions
@@ -74,7 +74,7 @@ class FollowUps:
             await tx.call_later(method, render_mail_request(after, mail), at=each.send_time, cancel_key=key)
 
     async def bill(self, tx: Transaction, before: Subscription | None, after: Subscription) -> None:
-        """Schedule the call by which the card processor follows a change, if it has to."""
+        """Schedule the call that passes a change on to the card processor, if the change affects charges."""
         if self._in_test_mode:
             await self._schedule_attempt(tx, before, after)
         elif before is not None and (after.end_time, after.cancel_time) != (before.end_time, before.cancel_time):

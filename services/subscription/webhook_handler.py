@@ -88,9 +88,14 @@ class WebhookHandler:
         """Store and process a webhook that this service has made itself, in the format of Standard Webhooks."""
         return await self._store_and_process(WebhookRef(Scheme.STANDARD, webhook_id), payload)
 
-    async def process_fetched(self, payload: bytes) -> Event:
-        """Store and process an event that this service has fetched from the card processor."""
-        return await self._store_and_process(WebhookRef(Scheme.PROCESSOR, parse_event_id(payload)), payload)
+    async def process_fetched(self, payload: bytes) -> None:
+        """Store and process an event that this service has fetched from the card processor.
+
+        An event that cannot be parsed is held, so that it does not stop the caller from processing the others.
+        """
+        # `_hold` logs the error.
+        with suppress(InvalidRequest):
+            await self._store_and_process(WebhookRef(Scheme.PROCESSOR, parse_event_id(payload)), payload)
 
     async def release(self, processor_id: str) -> None:
         """Process the webhooks that are held for a subscription at the card processor."""

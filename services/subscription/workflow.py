@@ -14,7 +14,7 @@ from uuid import UUID
 
 import structlog
 
-from contracts.errors import AlreadySubscribed, ServiceError, SubscriptionNotActive, Unavailable
+from contracts.errors import AlreadySubscribed, SubscriptionNotActive, TrialUsed, Unavailable, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
 from mesh.data.idempotency import KeyedRequest
 from services.subscription.wire import render_subscription
@@ -88,9 +88,7 @@ class SubscriptionWorkflow:
             try:
                 await self._complete(order, processor_id)
                 await self._release(processor_id)
-            except ServiceError as error:
-                if isinstance(error, Unavailable):
-                    raise
+            except (AlreadySubscribed, TrialUsed, UserNotActive) as error:
                 _log.error("paid order rejected", subscription_id=str(subscription_id), reason=error.reason_name())
                 await self._processor.discard(order)
         await self._drop(order)

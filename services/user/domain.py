@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from contracts.errors import UserErased
+from contracts.errors import UserErased, UserNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,3 +133,10 @@ class User:
     def has_all(self, roles: Iterable[Role]) -> bool:
         """Return whether the user is active and has all of the roles."""
         return self.is_active and self.profile.roles.issuperset(roles)
+
+
+def found(user: User | None) -> User:
+    """Return the user; raise UserNotFound if there is none."""
+    if user is None:
+        raise UserNotFound
+    return user

@@ -1,7 +1,7 @@
 """Erasure of a person: the user leaves at once, and personal data is erased in a later call.
 
 Other services store the address of a person who is a guest of somebody else, without the user id. So the user service
-first has them erase the address, and then its own copy. No event, outbox message or log contains the address.
+first makes them erase the address, and then erases its own copy. No event, outbox message or log contains the address.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import UserNotFound
 from mesh.data.erasure import delete_messages_about, erase_keys
+from services.user.domain import found
 from solo60.auth.v1.auth_pb2 import EraseAddressRequest as EraseFromAuth
 from solo60.communication.v1.communication_pb2 import EraseAddressRequest as EraseFromCommunication
 from solo60.session.v1.session_pb2 import EraseAddressRequest as EraseFromSession
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from services.user.domain import User
     from services.user.store import UserStore
     from solo60.auth.v1.auth_pb2_grpc import AuthServiceAsyncStub
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
@@ -49,7 +49,7 @@ class Erasure:
         """Make a user leave, schedule the erasure, and return the time of the first request; raise UserNotFound."""
         now = self.now()
         async with self.store.transaction() as tx:
-            user = _found(await self.store.lock(tx, user_id))
+            user = found(await self.store.lock(tx, user_id))
             leaving = user.leaving_to_be_erased(now)
             if leaving != user:
                 await self.store.save(tx, leaving)
@@ -63,14 +63,14 @@ class Erasure:
 
         Raises UserNotFound, and the error of a service that does not answer: the outbox then tries again.
         """
-        user = _found(await self.store.find(user_id))
+        user = found(await self.store.find(user_id))
         if user.erase_time is None:
             raise UserNotFound("No erasure of this user was requested.")
         if not user.has_personal_data:
             return
         await self._erase_address(user.profile.email)
         async with self.store.transaction() as tx:
-            locked = _found(await self.store.lock(tx, user_id))
+            locked = found(await self.store.lock(tx, user_id))
             if locked.has_personal_data:
                 await self.store.save(tx, locked.erased(self.now()))
                 await erase_keys(tx.connection, [user_id])
@@ -85,9 +85,3 @@ class Erasure:
             self.subscriptions.EraseAddress(EraseFromSubscription(email=email)),
             self.communication.EraseAddress(EraseFromCommunication(email=email)),
         )
-
-
-def _found(user: User | None) -> User:
-    if user is None:
-        raise UserNotFound
-    return user

@@ -15,9 +15,9 @@ from services.user.domain import Role, State
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Trigrams of one or two characters exist only at the beginning of a word. A shorter text inside a word has no index.
+# The index of trigrams finds one or two characters only at the beginning of a word, and longer texts anywhere.
 MIN_INNER_LENGTH = 3
-# PostgreSQL would reuse one plan for all patterns, but a rare and a frequent text need different ones.
+# PostgreSQL would reuse one plan for all patterns, but a rare and a frequent text need different plans.
 FORCE_CUSTOM_PLAN = "set local plan_cache_mode = force_custom_plan"
 
 # The condition of the partial index `users_exceptions` (migration 0029).

@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import UserNotFound
 from contracts.mail_address import canonical
+from mesh.data.etags import require_etag
 from mesh.data.pages import page_of
-from mesh.serving.etags import require_etag
+from services.user.domain import found
 from services.user.wire import (
     parse_changes,
     parse_filter,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from mesh.transaction import Transaction
-    from services.user.domain import Profile, User
+    from services.user.domain import Profile
     from services.user.erasure import Erasure
     from services.user.store import UserStore
     from solo60.user.v1.user_pb2 import (
@@ -70,7 +70,7 @@ class UserServicer(UserServiceServicer):
     async def GetUser(
         self, request: GetUserRequest, context: grpc.aio.ServicerContext[GetUserRequest, GetUserResponse]
     ) -> GetUserResponse:
-        return GetUserResponse(user=render_user(_found(await self._store.find(UUID(request.user_id)))))
+        return GetUserResponse(user=render_user(found(await self._store.find(UUID(request.user_id)))))
 
     async def GetUserByEmail(
         self,
@@ -78,7 +78,7 @@ class UserServicer(UserServiceServicer):
         context: grpc.aio.ServicerContext[GetUserByEmailRequest, GetUserByEmailResponse],
     ) -> GetUserByEmailResponse:
         return GetUserByEmailResponse(
-            user=render_user(_found(await self._store.find_by_email(canonical(request.email))))
+            user=render_user(found(await self._store.find_by_email(canonical(request.email))))
         )
 
     async def BatchGetUsers(
@@ -107,7 +107,7 @@ class UserServicer(UserServiceServicer):
     async def CheckRoles(
         self, request: CheckRolesRequest, context: grpc.aio.ServicerContext[CheckRolesRequest, CheckRolesResponse]
     ) -> CheckRolesResponse:
-        user = _found(await self._store.find(UUID(request.user_id)))
+        user = found(await self._store.find(UUID(request.user_id)))
         roles = parse_roles(request.roles)
         allowed = user.has_any(roles) if request.match == ROLE_MATCH_ANY else user.has_all(roles)
         return CheckRolesResponse(allowed=allowed, missing_roles=render_roles(user.missing_roles(roles)))
@@ -116,8 +116,8 @@ class UserServicer(UserServiceServicer):
         self, request: SearchUsersRequest, context: grpc.aio.ServicerContext[SearchUsersRequest, SearchUsersResponse]
     ) -> SearchUsersResponse:
         page = page_of(request)
-        found = await self._store.search(parse_filter(request), page.limit, after=page.after(UUID))
-        users, next_page_token = page.cut(found, lambda last: last.user_id)
+        matches = await self._store.search(parse_filter(request), page.limit, after=page.after(UUID))
+        users, next_page_token = page.cut(matches, lambda last: last.user_id)
         return SearchUsersResponse(users=map(render_user, users), next_page_token=next_page_token)
 
     async def CreateUser(
@@ -132,9 +132,10 @@ class UserServicer(UserServiceServicer):
     ) -> UpdateUserResponse:
         changes = parse_changes(request)
         async with self._store.transaction() as tx:
-            user = _found(await self._store.lock(tx, UUID(request.user.user_id)))
+            user = found(await self._store.lock(tx, UUID(request.user.user_id)))
             changed = user.with_changes(changes, self._now())
-            if changed != user:  # an automatic retry of an applied update has an outdated etag, and succeeds
+            # An automatic retry of an applied update has an outdated etag, and succeeds.
+            if request.user.etag and changed != user:
                 require_etag(request.user.etag, render_user(user).etag)
             await self._store.save(tx, changed)
             if changed.has_left and not user.has_left:
@@ -159,9 +160,3 @@ class UserServicer(UserServiceServicer):
     async def _create_user(self, tx: Transaction, profile: Profile) -> CreateUserResponse:
         user = await self._store.add(tx, profile, self._now())
         return CreateUserResponse(user=render_user(user))
-
-
-def _found(user: User | None) -> User:
-    if user is None:
-        raise UserNotFound
-    return user

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.mail_address import canonical, readable
-from mesh.serving.etags import etag_of
+from mesh.data.etags import etag_of
 from mesh.serving.request_rules import require, time_zone_known
 from services.user import domain
 from services.user.search import UserFilter

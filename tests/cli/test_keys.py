@@ -62,7 +62,7 @@ def test_an_unknown_scope_is_rejected(solo60: Solo60, tmp_path: Path) -> None:
     assert done.exit_code == 1
     assert (
         done.err
-        == '--scope: no method requires "payment.raed". Use one of payment.read, payment.refund, payment.grant.\n'
+        == '--scope: no method requires "payment.raed". Use one of payment.read, payment.erase, payment.refund.\n'
     )
     assert not (tmp_path / "keyring.json").exists()
 

@@ -45,11 +45,11 @@ def test_a_mail_that_can_be_switched_off_has_an_example_of_its_link(solo60: Solo
 
 
 def test_an_unknown_template_is_an_error(solo60: Solo60) -> None:
-    """An unknown key ends the command with exit code 1 and a message that names the key."""
+    """An unknown key ends the command with exit code 1 and a message that names the key and the remedy."""
     result = solo60("mail", "preview", "SESSION_BOKED")
 
     assert (result.exit_code, result.out) == (1, "")
-    assert "Template SESSION_BOKED does not exist." in result.err
+    assert result.err == 'There is no template "SESSION_BOKED". `solo60 mail preview` lists all of them.\n'
 
 
 def test_all_mails_are_written_with_an_index(solo60: Solo60, tmp_path: Path) -> None:

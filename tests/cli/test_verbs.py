@@ -9,7 +9,8 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from cli import health
-from cli.main import VERBS, app_for
+from cli.main import VERBS, app_for, main
+from contracts.errors import PeriodPast
 from contracts.services import SERVICE_NAMES
 from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
 from mesh.config import load_settings
@@ -246,3 +247,32 @@ def test_an_unknown_verb_is_rejected_with_similar_ones(solo60: Solo60) -> None:
 
     assert done.exit_code == 2
     assert "Did you mean 'keys'" in done.err
+
+
+def fail_in_a_task_group() -> None:
+    """Raise a group as a task group does, with an error of a service in an inner group."""
+    raise ExceptionGroup("tasks", [ExceptionGroup("tasks", [PeriodPast()])])
+
+
+def fail_by_a_fault() -> None:
+    """Raise a group with a failure and a fault of the program."""
+    raise ExceptionGroup("tasks", [PeriodPast(), ZeroDivisionError()])
+
+
+def test_an_error_in_a_task_group_is_reported_like_any_other(solo60: Solo60, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service's error in a task group ends the command with exit code 1, its reason and no traceback."""
+    monkeypatch.setitem(VERBS, "seed", f"{__name__}:fail_in_a_task_group")
+    done = solo60("seed")
+
+    assert done.exit_code == 1
+    assert "PERIOD_PAST" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_a_fault_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of the program ends the command with its traceback, even beside an error of a service."""
+    monkeypatch.setitem(VERBS, "seed", f"{__name__}:fail_by_a_fault")
+    monkeypatch.setattr("sys.argv", ["solo60", "seed"])
+
+    with pytest.raises(ExceptionGroup, match="tasks"):
+        main()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import closing
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -52,10 +54,13 @@ class MailMesh:
                 )
                 await tx.call_later(send, request, at=self.clock.now() + timedelta(days=day))
 
-    async def advance(self, days: int) -> OpenWork:
+    async def advance(self, days: int, **settings_of_communication: object) -> OpenWork:
         """Advance the clock, and return the work that is left open."""
-        names = ("user", "communication")
-        channels = {name: Channels(self.mesh.settings, lambda: self.mesh.keys[OPERATOR]) for name in names}
+        settings = {
+            "user": self.mesh.settings,
+            "communication": self.mesh.settings.model_copy(update=settings_of_communication),
+        }
+        channels = {name: Channels(each, lambda: self.mesh.keys[OPERATOR]) for name, each in settings.items()}
         outboxes = {name: each.stub(OutboxServiceStub, at=name) for name, each in channels.items()}
         run = Advance(self.clock, outboxes, self.steps.append)
         await run.run(days * DAY)
@@ -126,6 +131,19 @@ async def test_a_dead_receiver_does_not_block_the_advance(mails: MailMesh, monke
         "user: 1 message could not be delivered yet (see: solo60 outbox list user --status pending).",
     ]
     assert mails.steps == []
+
+
+async def test_a_frozen_service_does_not_block_the_advance(mails: MailMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If a service accepts calls and never answers, the advance continues to its end, and reports the service."""
+    monkeypatch.setattr("local.advance.PATIENCE_S", 0.5)
+    began = mails.clock.now()
+    with closing(socket.create_server(("127.0.0.1", 0))) as frozen:
+        address = f"127.0.0.1:{frozen.getsockname()[1]}"
+
+        left = await mails.advance(2, communication_service_url=address, deadline_factor=0.05)
+
+    assert left.sentences() == ["communication did not answer, so its work was not waited for."]
+    assert mails.clock.now() >= began + 2 * DAY
 
 
 async def test_work_without_progress_does_not_block_the_advance(

@@ -66,7 +66,7 @@ async def test_an_invalid_request_is_rejected_with_its_status(stripe_server: Str
 
 
 async def test_a_rejected_key_is_a_trouble_until_it_is_accepted() -> None:
-    """A wrong STRIPE_API_KEY raises Unavailable, is reported once without the key, and ends with the next answer."""
+    """A wrong STRIPE_API_KEY is Unavailable, and one trouble without the key itself until an answer accepts the key."""
     troubles: set[str] = set()
     async with HttpAnswers() as server, opened(troubles, **server.stripe_settings("sk_test_hunter2")) as processor:
         server.status = 401
@@ -74,6 +74,9 @@ async def test_a_rejected_key_is_a_trouble_until_it_is_accepted() -> None:
             for _ in range(2):
                 with pytest.raises(Unavailable):
                     await processor.ask(processor.v1.payment_intents.retrieve_async("pi_1"))
+        assert troubles == {KEY_TROUBLE}
+        with detached_work(budget_s=RESERVED_S), pytest.raises(Unavailable):
+            await processor.ask(processor.v1.payment_intents.retrieve_async("pi_1"))
         assert troubles == {KEY_TROUBLE}
         server.status = 200
         await processor.ask(processor.v1.payment_intents.retrieve_async("pi_1"))

@@ -8,16 +8,21 @@ from functools import cache
 from importlib import import_module
 from random import Random
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import protovalidate
 import pytest
 import pytest_asyncio
+from google.protobuf.timestamp_pb2 import Timestamp
 
+from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest, ScopeMissing, ServiceError, Unauthenticated
 from contracts.scopes import scopes_of_caller
+from contracts.service_error import PLATFORM_REASONS
 from contracts.services import SERVICE_NAMES, SERVICES, all_methods, short_service_name
 from contracts.violations import violations_of
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from solo60.common.v1.errors_pb2 import ErrorReason
 from tests.foreign.boundaries import messages_around
 
 if TYPE_CHECKING:
@@ -31,11 +36,50 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+# Fields that a request needs besides its ids.
+MORE_FIELDS: dict[str, dict[str, Any]] = {
+    "session.RejectSession": {"reason": "Too loud."},
+    "session.SendSessionMail": {
+        "template_key": "SESSION_BOOKED",
+        "invitation_id": None,
+        "entry_id": None,
+        "offer_id": None,
+    },
+    "subscription.AllocateMonthlyCredits": {"month": "2026-11"},
+    "subscription.SendSubscriptionMail": {"mail": 1, "time": Timestamp(seconds=1)},
+}
+# A refund voids an unknown session, so that a late charge is rejected.
+FOR_ANY_ID = {"payment.RefundSession"}
 KEY = ((IDEMPOTENCY_KEY, "every-method"),)
-METHODS = pytest.mark.parametrize(
-    "method", all_methods().values(), ids=lambda method: f"{short_service_name(method.service)}.{method.name}"
-)
-# Owner of a valid API key without scopes.
+
+
+def name_of(method: Method) -> str:
+    """Return the name of a method as commands take it: "gym.GetGym"."""
+    return f"{short_service_name(method.service)}.{method.name}"
+
+
+def methods_of_records() -> list[Method]:
+    """Return the methods that reject an unknown record, and need no more than its id."""
+    return [
+        method
+        for method in all_methods().values()
+        if any(ErrorReason.Name(reason).endswith("_NOT_FOUND") for reason in method.policy.errors)
+        if not violations_of(request_with_unknown_ids(method)) and name_of(method) not in FOR_ANY_ID
+    ]
+
+
+def request_with_unknown_ids(method: Method) -> Message:
+    """Return a request with a random id in each field for one."""
+    ids = {
+        field.name: str(uuid4())
+        for field in method.request_type.DESCRIPTOR.fields
+        if field.GetOptions().Extensions[validate_pb2.field].string.uuid
+    }
+    return method.request_type(**{**ids, **MORE_FIELDS.get(name_of(method), {})})
+
+
+METHODS = pytest.mark.parametrize("method", all_methods().values(), ids=name_of)
+# Caller without an API key.
 STRANGER = "stranger"
 
 
@@ -57,10 +101,10 @@ async def test_a_method_is_open_to_its_callers_only(mesh: MeshForTests, method: 
         assert await is_admitted(mesh, method, request, caller) == may_call, caller
 
 
-@METHODS
+@pytest.mark.parametrize("method", {each.service: each for each in all_methods().values()}.values(), ids=name_of)
 async def test_a_method_needs_a_key(mesh: MeshForTests, method: Method) -> None:
-    """A call with an unknown key is UNAUTHENTICATED."""
-    mesh.keys[STRANGER] = "solo60_test_unknown"
+    """A call without a key is UNAUTHENTICATED."""
+    mesh.keys[STRANGER] = ""
 
     with pytest.raises(Unauthenticated):
         await call(mesh, method, method.request_type(), STRANGER)
@@ -78,6 +122,15 @@ async def test_each_rule_rejects_a_bad_request(mesh: MeshForTests, method: Metho
         assert rule in set(map(rule_of, rejection.value.violations))
 
     assert await content_of(mesh, service) == before
+
+
+@pytest.mark.parametrize("method", methods_of_records(), ids=name_of)
+async def test_an_unknown_record_is_not_found(mesh: MeshForTests, method: Method) -> None:
+    """A request that names unknown records fails with an error that the method lists."""
+    with pytest.raises(ServiceError) as rejection:
+        await call(mesh, method, request_with_unknown_ids(method))
+
+    assert rejection.value.reason in method.policy.errors - PLATFORM_REASONS
 
 
 @METHODS

@@ -22,30 +22,29 @@ Outcome: TypeAlias = tuple[str, str]
 
 SUCCESS = "success"
 HANDLED = "grpc_server_handled_total"
+SENT = "grpc_server_msg_sent_total"
 WORKER_OUTPUT = "outcomes of methods"
 
 
 def outcomes_of_this_process() -> set[Outcome]:
-    """Return the outcomes of all calls that servers in this process have answered."""
-    return {
-        (f"{sample.labels['grpc_service']}/{sample.labels['grpc_method']}", sample.labels["reason"] or SUCCESS)
-        for metric in REGISTRY.collect()
-        for sample in metric.samples
-        if sample.name == HANDLED
-        if sample.labels["reason"] or sample.labels["grpc_code"] == "OK"
-    }
+    """Return the outcomes of all calls that servers in this process have answered.
+
+    A method succeeds when it sends a response: the stream of a watch may have no other end than its deadline.
+    """
+    outcomes = set()
+    for sample in (sample for metric in REGISTRY.collect() for sample in metric.samples):
+        reason = sample.labels.get("reason") if sample.name == HANDLED else SUCCESS if sample.name == SENT else None
+        if reason and sample.value:
+            outcomes.add((f"{sample.labels['grpc_service']}/{sample.labels['grpc_method']}", reason))
+    return outcomes
 
 
 def declared_outcomes() -> set[Outcome]:
     """Return success and every declared error of every method."""
-    prefix = "ERROR_REASON_"
     return {
         (name, outcome)
         for name, method in all_methods().items()
-        for outcome in (
-            SUCCESS,
-            *(ErrorReason.Name(each).removeprefix(prefix) for each in method.policy.errors - PLATFORM_REASONS),
-        )
+        for outcome in (SUCCESS, *map(_name_of, method.policy.errors - PLATFORM_REASONS))
     }
 
 

@@ -22,6 +22,7 @@ GROUPS = {
     "tests/attack/test_fuzz.py": SHARE_THE_ATTACKED_MESH,
     "tests/system/test_booking.py": SHARE_THE_MESH,
     "tests/system/test_command_line.py": SHARE_THE_MESH,
+    "tests/system/test_seed.py": SHARE_THE_MESH,
 }
 # Sorted by duration, measured on two processors.
 SLOWEST = (

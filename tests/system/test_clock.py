@@ -140,6 +140,19 @@ async def test_a_repeated_call_gets_its_first_answer_after_an_advance(mesh: Loca
         assert await send(request, metadata=key) == first
 
 
+def test_seed_books_in_the_future_of_the_mesh(mesh: LocalMesh) -> None:
+    """After an advance, `seed` books sessions after the time of the mesh."""
+    advance(mesh, "40d")
+
+    done = mesh.solo60("seed", "--members", "5", "--json")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["bookings"] > 0
+    query = "select extract(epoch from min(lower(period))) from sessions where idempotency_key like 'seed/%'"
+    first = mesh.solo60("psql", "session", "--", "-At", "-c", query)
+    assert float(first.stdout) > now_of(mesh).timestamp()
+
+
 def test_the_time_of_a_mesh_survives_its_end(mesh: LocalMesh) -> None:
     """A mesh that starts again with --clock continues with its time. Without --clock, `up` warns of the moved clock."""
     advance(mesh, "12h")

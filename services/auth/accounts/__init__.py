@@ -1,1 +1,1 @@
-"""Sign-up, confirmation of email addresses, and departure of users."""
+"""Sign-up and confirmation of email addresses."""

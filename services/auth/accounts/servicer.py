@@ -1,4 +1,4 @@
-"""RPC handlers for sign-up, confirmation of email addresses, and departure of users."""
+"""RPC handlers for sign-up and confirmation of email addresses."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from uuid import UUID
 from contracts.errors import CodeInvalid
 from mesh.data.idempotency import keyed_call
 from services.auth.codes.domain import Purpose
-from services.auth.passwords.common import require_uncommon
+from services.auth.passwords.blocklist import require_uncommon
 from solo60.auth.v1.auth_pb2 import (
     AUTH_MAIL_EMAIL_CONFIRMATION,
     ConfirmEmailResponse,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 class AccountServicer(AuthServiceServicer):
-    """RPC handlers for the life of an account. `_now` returns the current time in UTC."""
+    """RPC handlers for sign-up and confirmation. `_now` returns the current time in UTC."""
 
     _stores: Stores
     _hasher: Hasher

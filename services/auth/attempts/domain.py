@@ -10,7 +10,7 @@ from contracts.canonical import canonical_address
 from contracts.mail_address import canonical
 
 FIRST_PAUSE = timedelta(seconds=1)
-# Failures count until there was none for this long.
+# Failures stop counting after this long without another one.
 FORGET_AFTER = timedelta(hours=1)
 # A source that has logged in to an account counts as known for this long.
 KNOWN_FOR = timedelta(days=90)

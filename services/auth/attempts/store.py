@@ -62,7 +62,7 @@ class AttemptStore:
 
     async def forgive(self, tx: Transaction, subjects: Subjects) -> None:
         """Take an attempt with the right password out of the count, and forget the failures of its address."""
-        await tx.connection.execute(_FORGIVE_ALL, subjects.address)
+        await self.forget_address(tx, subjects)
         if subjects.source is not None:
             await tx.connection.execute(_FORGIVE_ONE, subjects.source)
 

@@ -24,7 +24,7 @@ class Purpose(StrEnum):
     PASSWORD_RESET = "PASSWORD_RESET"  # noqa: S105 - a purpose, not a password
 
 
-# Longer than the lifetime of the mails (lifetime.txt of their templates), so that a late mail has a valid code.
+# Longer than the lifetime of the mails (template.toml of their templates), so that a late mail has a valid code.
 LIFETIMES = {Purpose.EMAIL_CONFIRMATION: timedelta(days=1), Purpose.PASSWORD_RESET: timedelta(hours=1)}
 
 

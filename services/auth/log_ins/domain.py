@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import hmac
 import secrets
@@ -25,8 +24,9 @@ REUSE_WINDOW = timedelta(seconds=10)
 
 
 class Use(Enum):
-    """Verdict on the use of a refresh token."""
+    """Verdict on the use of a refresh token. INVALID: unknown, expired or revoked."""
 
+    INVALID = auto()
     FIRST = auto()
     REPEATED = auto()
     STOLEN = auto()
@@ -49,7 +49,9 @@ class RefreshToken:
         return not self.is_revoked and now < self.expire_time
 
     def use(self, now: datetime) -> Use:
-        """Return the verdict on a use at `now` of a valid token."""
+        """Return the verdict on a use at `now`."""
+        if not self.is_valid(now):
+            return Use.INVALID
         if self.use_time is None:
             return Use.FIRST
         return Use.REPEATED if self.salt is not None and now <= self.use_time + REUSE_WINDOW else Use.STOLEN
@@ -70,7 +72,7 @@ class IssuedToken:
     @property
     def text(self) -> str:
         """The token as its user gets it: base64url without padding."""
-        return urlsafe_b64encode(self.token).rstrip(b"=").decode()
+        return _text_of(self.token)
 
 
 def new_token() -> bytes:
@@ -79,12 +81,15 @@ def new_token() -> bytes:
 
 
 def read_token(text: str) -> bytes | None:
-    """Return the bytes of a token; None if the text cannot be a token."""
+    """Return the bytes of a token; None if the text cannot be a token.
+
+    The decoder skips characters that are not base64url, so only the exact text of the decoded bytes is a token.
+    """
     try:
         token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    except (binascii.Error, ValueError):
+    except ValueError:
         return None
-    return token if len(token) == TOKEN_BYTES else None
+    return token if len(token) == TOKEN_BYTES and text == _text_of(token) else None
 
 
 def token_sha256(token: bytes) -> bytes:
@@ -95,3 +100,7 @@ def token_sha256(token: bytes) -> bytes:
 def successor_of(token: bytes, salt: bytes) -> bytes:
     """Return the successor of a token: neither the token nor the stored salt alone is enough to compute it."""
     return hmac.digest(token, salt, "sha256")
+
+
+def _text_of(token: bytes) -> str:
+    return urlsafe_b64encode(token).rstrip(b"=").decode()

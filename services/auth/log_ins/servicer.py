@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from contracts.errors import CredentialsInvalid, EmailNotConfirmed, TokenInvalid, UserNotActive
+from contracts.errors import CredentialsInvalid, EmailNotConfirmed, TokenInvalid, TooManyAttempts, UserNotActive
 from mesh.data.conflicts import retried_on_conflict
 from services.auth.attempts.domain import Subjects
 from services.auth.constant_time import pad
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from solo60.auth.v1.auth_pb2 import LogInRequest, LogOutEverywhereRequest, LogOutRequest, RefreshTokensRequest
     from solo60.user.v1.user_pb2 import User
 
-# Stands for the id of an unknown address, so that the same statements run.
+# User id for an unknown address, so that the same statements run as for a known one.
 NOBODY = UUID(int=0)
 
 
@@ -56,7 +56,7 @@ class LogInServicer(AuthServiceServicer):
         started_s = monotonic()
         user = await self._users.find_by_email(request.email)
         subjects = Subjects.of(request.email, request.source_ip)
-        await self._stores.attempts.begin(subjects, self._now())
+        await self._begin_attempt(subjects, started_s)
         password = await self._stores.passwords.find(id_of(user) if user else NOBODY)
         is_right = await self._hasher.verify(password.password_hash if password else None, request.password)
         if not is_right or password is None or user is None:
@@ -103,6 +103,13 @@ class LogInServicer(AuthServiceServicer):
             await self._stores.log_ins.revoke_all(tx, UUID(request.user_id), self._now())
         return LogOutEverywhereResponse()
 
+    async def _begin_attempt(self, subjects: Subjects, started_s: float) -> None:
+        try:
+            await self._stores.attempts.begin(subjects, self._now())
+        except TooManyAttempts:
+            await pad(started_s)  # the user was looked up already
+            raise
+
     async def _require_usable(self, user: User, subjects: Subjects) -> None:
         """Raise the reason why a user with the right password cannot log in."""
         if is_active(user) and user.email_confirmed:
@@ -131,12 +138,12 @@ class LogInServicer(AuthServiceServicer):
 
     async def _rotate(self, token: bytes, user_id: UUID) -> IssuedToken:
         async with self._stores.transaction() as tx:
-            rotated = await self._stores.log_ins.rotate(tx, token, self._now())
-            if rotated is not None and rotated[0] is Use.STOLEN:
+            use, successor = await self._stores.log_ins.rotate(tx, token, self._now())
+            if use is Use.STOLEN:
                 await self._stores.mails.add(tx, user_id, AUTH_MAIL_TOKEN_REUSED)
-        if rotated is None or rotated[0] is Use.STOLEN:
+        if successor is None:
             raise TokenInvalid
-        return rotated[1]
+        return successor
 
     async def _tokens(self, user: User, refresh: IssuedToken) -> Tokens:
         access_token, access_expire_time = await self._issuer.issue(

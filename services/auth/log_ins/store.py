@@ -88,18 +88,18 @@ class LogInStore:
         async with self._database.connection() as connection:
             return _refresh_token(await connection.fetchrow(_FIND, token_sha256(token)))
 
-    async def rotate(self, tx: Transaction, token: bytes, now: datetime) -> tuple[Use, IssuedToken] | None:
-        """Use a token, and return the verdict with its successor; None if the token is unknown, revoked or expired.
+    async def rotate(self, tx: Transaction, token: bytes, now: datetime) -> tuple[Use, IssuedToken | None]:
+        """Use a token; return the verdict, and the successor of an accepted token.
 
-        The second use of a token after REUSE_WINDOW revokes the log-in. Nobody knows the successor then.
+        The second use of a token after REUSE_WINDOW revokes the log-in.
         """
         found = _refresh_token(await tx.connection.fetchrow(_LOCK, token_sha256(token)))
-        if found is None or not found.is_valid(now):
-            return None
-        use = found.use(now)
+        use = found.use(now) if found else Use.INVALID
+        if found is None or use is Use.INVALID:
+            return use, None
         if use is Use.STOLEN:
-            await self.revoke(tx, found.log_in_id, now)
-            return use, IssuedToken(b"", now, found.log_in_id)
+            await tx.connection.execute(_REVOKE, found.log_in_id, now)
+            return use, None
         use_time, salt = found.use_time or now, found.salt or secrets.token_bytes(TOKEN_BYTES)
         successor = IssuedToken(successor_of(token, salt), found.successor_expire_time(use_time), found.log_in_id)
         if use is Use.FIRST:
@@ -109,10 +109,6 @@ class LogInStore:
             )
             await tx.connection.execute(_EXTEND, found.log_in_id, successor.expire_time)
         return use, successor
-
-    async def revoke(self, tx: Transaction, log_in_id: UUID, now: datetime) -> None:
-        """Revoke a log-in unless it is revoked already."""
-        await tx.connection.execute(_REVOKE, log_in_id, now)
 
     async def revoke_by_token(self, tx: Transaction, token: bytes, now: datetime) -> None:
         """Revoke the log-in of a refresh token, used or not; do nothing if it is unknown or revoked."""

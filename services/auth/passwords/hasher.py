@@ -37,7 +37,7 @@ class Hasher:
         return await self._run(partial(self._argon2.hash, password))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Return whether the password has this hash. None stands for no account: takes the same time and is False."""
+        """Return whether the password has this hash; always False without a hash, after the same time."""
         matches = await self._run(partial(self._matches, password_hash or self._hash_of_nobody, password))
         return matches and password_hash is not None
 

@@ -12,7 +12,7 @@ from mesh.data.conflicts import retried_on_conflict
 from services.auth.attempts.domain import Subjects
 from services.auth.codes.domain import Purpose
 from services.auth.constant_time import pad
-from services.auth.passwords.common import require_uncommon
+from services.auth.passwords.blocklist import require_uncommon
 from services.auth.user_directory import id_of
 from services.auth.wire import request_of_reset
 from solo60.auth.v1.auth_pb2 import (
@@ -105,6 +105,6 @@ class PasswordServicer(AuthServiceServicer):
         user_id = reset.code.user_id
         await self._stores.passwords.set(tx, user_id, reset.password_hash, self._now())
         await self._stores.log_ins.revoke_all(tx, user_id, self._now())
-        await self._stores.attempts.forgive(tx, reset.subjects)
+        await self._stores.attempts.forget_address(tx, reset.subjects)
         await self._stores.mails.add(tx, user_id, AUTH_MAIL_PASSWORD_CHANGED)
         return ConfirmPasswordResetResponse()

@@ -54,7 +54,7 @@ class TokenIssuer:
         return published_keys(await self._current_keys(now), now)
 
     async def rotate(self, now: datetime) -> None:
-        """Add a key if one is due, and delete what is no longer used."""
+        """Add a key if one is due, and delete unused keys and private halves."""
         self._keys = await self._store.rotate(now)
 
     async def _current_keys(self, now: datetime) -> Sequence[SigningKey]:

@@ -45,7 +45,7 @@ class SigningKeyStore:
             return await _load(connection)
 
     async def rotate(self, now: datetime) -> list[SigningKey]:
-        """Add a key if one is due, delete what is no longer used, and return all keys, oldest first.
+        """Add a key if one is due, delete unused keys and private halves, and return the keys, oldest first.
 
         Replicas rotate one after another, so that they agree on every key.
         """

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Self
-
-from contracts.errors import EtagMismatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,16 +42,6 @@ class Preferences:
     user_id: UUID
     switched_off: frozenset[Category] = frozenset()
     update_time: datetime | None = None
-
-    @property
-    def etag(self) -> str:
-        """Version of the preferences (AIP-154): equal for equal preferences."""
-        return hashlib.sha256(",".join(sorted(self.switched_off)).encode()).hexdigest()[:16]
-
-    def require_etag(self, etag: str) -> None:
-        """Raise EtagMismatch if `etag` is the etag of other preferences. An empty one is always accepted."""
-        if etag and etag != self.etag:
-            raise EtagMismatch
 
     def with_changes(self, changes: Mapping[Category, bool], now: datetime) -> Self:
         """Return the preferences after switching categories on (True) and off (False)."""

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from jinja2 import Environment
 from starlette.responses import HTMLResponse
-from starlette.routing import Route, Router
+from starlette.routing import Route
 
 from contracts.errors import InvalidRequest, UnsubscribeTokenInvalid
+from mesh.serving.http_requests import router_of
 from services.communication.preferences.links import UnsubscribeLinks
 from solo60.communication.v1.communication_pb2 import UnsubscribeRequest
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
@@ -17,6 +18,7 @@ from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceS
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Router
 
     from mesh.serving.service import Runtime
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 PAGE = Environment(autoescape=True, trim_blocks=True).from_string(
     Path(__file__).with_name("page.html").read_text(encoding="utf-8")
 )
-# The page runs nothing, loads nothing, and tells nobody its address, which contains the token.
+# The page runs and loads nothing, and the browser sends its address, which contains the token, to no other site.
 HEADERS = {
     "cache-control": "no-store",
     "content-security-policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; "
@@ -41,11 +43,9 @@ def http_app(runtime: Runtime) -> Router:
     """Return the application with the unsubscribe endpoint."""
     stub = runtime.channels.stub(CommunicationServiceStub)
     endpoint = UnsubscribeEndpoint(stub, UnsubscribeLinks.of(runtime.settings))
-    return Router(
-        [
-            Route("/unsubscribe/{token}", endpoint.ask, methods=["GET"]),
-            Route("/unsubscribe/{token}", endpoint.unsubscribe, methods=["POST"]),
-        ]
+    return router_of(
+        Route("/unsubscribe/{token}", endpoint.ask, methods=["GET"]),
+        Route("/unsubscribe/{token}", endpoint.unsubscribe, methods=["POST"]),
     )
 
 

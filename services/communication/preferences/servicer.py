@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from mesh.data.etags import require_etag
 from services.communication.preferences.wire import parse_changes, render_preferences
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceServicer
@@ -69,7 +70,8 @@ class PreferenceServicer(CommunicationServiceServicer):
         self, tx: Transaction, user_id: UUID, changes: dict[Category, bool], etag: str = ""
     ) -> Preferences:
         preferences = await self._preferences.lock(tx, user_id, self._now())
-        preferences.require_etag(etag)
+        if etag:
+            require_etag(etag, render_preferences(preferences).etag)
         changed = preferences.with_changes(changes, self._now())
         await self._preferences.save(tx, changed)
         return changed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mesh.data.etags import etag_of
 from services.communication.preferences.domain import Category
 from solo60.communication.v1 import communication_pb2 as pb
 
@@ -26,8 +27,9 @@ def render_preferences(preferences: Preferences) -> pb.NotificationPreferences:
         user_id=str(preferences.user_id),
         reminders=Category.REMINDERS not in preferences.switched_off,
         waiting_list=Category.WAITING_LIST not in preferences.switched_off,
-        etag=preferences.etag,
     )
+    # Without the time: preferences that were changed and changed back are the ones that the caller has read.
+    rendered.etag = etag_of(rendered)
     if preferences.update_time is not None:
         rendered.update_time.FromDatetime(preferences.update_time)
     return rendered

@@ -135,7 +135,12 @@ class StripeProcessor:
         return await self._client.ask(self._intents.create_async(params, {"idempotency_key": f"{key}/create/{digest}"}))
 
     async def _retrieve(self, intent_id: str) -> stripe.PaymentIntent:
-        return await self._client.ask(self._intents.retrieve_async(intent_id, {"expand": ["latest_charge"]}))
+        try:
+            return await self._client.ask(self._intents.retrieve_async(intent_id, {"expand": ["latest_charge"]}))
+        except RequestRejected as error:
+            # The key belongs to another account of Stripe, so nobody knows whether the intent has taken money.
+            _log.error("stored intent unknown to Stripe", intent_id=intent_id)
+            raise Unavailable("The card processor does not know the payment intent.") from error
 
     async def _confirm(self, key: str, intent_id: str) -> stripe.PaymentIntent:
         """Confirm an intent, and return its state afterwards."""

@@ -35,7 +35,7 @@ _ADD_LOTS = f"""
     select ({_ACCOUNT}), credits, credits, expire_time, replaces, $2
     from unnest($3::bigint[], $4::timestamptz[], $5::bigint[]) as line (credits, expire_time, replaces)
 """  # noqa: S608 - a constant
-# Each kind of condition has an index of its own.
+# One select for each partial index of `transactions`.
 _TAKEN_BY = """
     with own as (
         select transaction_id from transactions where payment_id = $1 and kind = 'charge'

@@ -1,4 +1,4 @@
-"""Notifications of disputes for the staff."""
+"""Notifications of disputes for operators."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def notification_of(
 ) -> SendSystemNotificationRequest:
     """Return the notification about the new status of a dispute."""
     outcome, sentence = _EVENTS[status]
-    is_waiting = status in (DisputeStatus.INQUIRY, DisputeStatus.OPEN) and report.answer_time is not None
+    is_over = status in (DisputeStatus.WON, DisputeStatus.LOST)
+    answer_time = None if is_over else report.answer_time
     variables = {
         "outcome": outcome,
         "sentence": sentence,
@@ -34,6 +35,6 @@ def notification_of(
         "payment_id": str(payment.payment_id) if payment else "not a payment of a session",
         "amount": format_money(report.currency, report.minor_units),
         "reason": report.reason or "none",
-        "answer_time": format_time(report.answer_time, "UTC") if is_waiting and report.answer_time else "none",
+        "answer_time": format_time(answer_time, "UTC") if answer_time else "none",
     }
     return SendSystemNotificationRequest(audience=AUDIENCE_OPERATORS, template_key=TEMPLATE, variables=variables)

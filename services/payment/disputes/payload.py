@@ -14,7 +14,7 @@ from services.payment.disputes.domain import DisputeReport, DisputeStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# All events with this beginning hold the dispute as it is then, so its status counts, and not the type of the event.
+# Each event with this prefix contains the whole dispute, so its status counts, and not the type of the event.
 DISPUTE_EVENTS = "charge.dispute."
 _STATUSES = {
     # The bank asks, and may open a dispute later.

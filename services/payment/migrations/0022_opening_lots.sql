@@ -1,5 +1,5 @@
 -- migrate:up transaction:false
--- Today's balances become lots that never expire, a hundred accounts at a time, so that no charge waits for long. A
+-- Existing balances become lots that never expire, a hundred accounts at a time, so that no charge waits for long. A
 -- version without lots that charges meanwhile settles the account itself, by the trigger of the previous file.
 do $$
 declare

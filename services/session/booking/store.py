@@ -12,8 +12,9 @@ from mesh.data.database import DatabaseTooSlow
 from mesh.transaction import Transaction
 from services.session.booking.domain import Booking
 from services.session.sessions.domain import SessionStatus
-from services.session.sessions.rows import range_of, require_row, session_of
+from services.session.sessions.rows import columns_of, range_of, require_row, session_of
 from services.session.sessions.slots import lock_calendar, make_calendar, require_free
+from services.session.sessions.store import release_hold
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,24 +40,20 @@ _HOLD = """
 """
 _CONFIRM = "update sessions set status = $2, update_time = $3, expire_time = null where session_id = $1 returning *"
 _STORE_RESPONSE = "update sessions set booking_response = $2 where session_id = $1 returning *"
-# A failed booking clears its idempotency key, so that the caller can retry with the same key.
-_RELEASE = """
-    update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
-    where session_id = $1 and status = 'pending_payment' returning *
-"""
-# An open offer is ended by ExpireOffer.
+# ExpireOffer ends an open offer, so the reconciler does not.
 _NEXT_EXPIRE_TIME = """
     select min(expire_time) from sessions
     where status = 'pending_payment'
         and not exists (select from offers where offers.session_id = sessions.session_id and offers.status = 'open')
 """
+# `= any(array(...))`, because PostgreSQL joins `in (...)` with a scan of the whole table.
 _RELEASE_EXPIRED = """
     update sessions set status = 'cancelled', idempotency_key = null, update_time = $1, expire_time = null
-    where session_id in (
+    where session_id = any (array(
         select session_id from sessions where status = 'pending_payment' and expire_time <= $1
             and not exists (select from offers where offers.session_id = sessions.session_id and offers.status = 'open')
         for update skip locked
-    )
+    ))
     returning *
 """
 
@@ -115,10 +112,10 @@ class BookingStore:
     async def release(self, session_id: UUID, *, now: datetime) -> bool:
         """Release a held slot; return False if it is no longer held."""
         async with Transaction.begin(self._database) as tx:
-            row = await tx.connection.fetchrow(_RELEASE, session_id, now)
-            if row is not None:
-                await self._follow_ups.of_release(tx, session_of(row))
-        return row is not None
+            released = await release_hold(tx, session_id, now)
+            if released is not None:
+                await self._follow_ups.of_release(tx, released)
+        return released is not None
 
     async def next_expire_time(self) -> datetime | None:
         """Return the time when the next hold expires; None if there is no hold."""
@@ -140,7 +137,7 @@ async def _insert(
     row = await tx.connection.fetchrow(
         _HOLD,
         *(order.user_id, order.gym_id, range_of(order.period), order.payment_method),
-        *(quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval),
+        *columns_of(quote),
         *(call.caller, call.key, call.request_sha256, call.correlation_id),
         *(now, expire_time),
     )

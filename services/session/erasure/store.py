@@ -1,8 +1,8 @@
 """Erasure in PostgreSQL.
 
-The erasure of a member has rounds, until no session of the member is open and no guest has an address. A guest whom the
-cancellation still has to tell has a pending mail in the outbox, and is erased after it. A booking that was under way
-when the member left is cancelled in a later round.
+The erasure of a member is repeated in rounds until no session of the member is open and no guest has an address. A
+guest with a pending mail in the outbox is erased in the round after the mail. A booking that was in progress when the
+member left is cancelled in a later round.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from services.session.cancellation.store import CancellationStore
     from services.session.waiting_list.store import WaitingListStore
 
-# A booking that passed its check of the member has stored its hold long before.
+# Shortest duration of an erasure. A booking that has checked the member before the erasure stores its hold much sooner.
 MIN_DURATION = timedelta(minutes=1)
 
 _RECORD = "insert into erased_users (user_id, erase_time) values ($1, $2) on conflict do nothing"

@@ -97,10 +97,10 @@ class SessionMail:
         return self.kind is MailKind.APPROVAL_REQUESTED
 
     def is_outdated(self, now: datetime) -> bool:
-        """Return whether the mail is no longer true.
+        """Return whether the mail is outdated.
 
-        That is a mail about a free slot to a former entry or for a past start time, about an offer that is not open, or
-        about a move that another move followed.
+        A mail about a free slot is outdated when the entry is closed or the slot has started. A mail about an offer is
+        outdated when the offer is not open, and a mail about a move when another move has followed.
         """
         if self.offer is not None:
             return not self.offer.is_open(now)

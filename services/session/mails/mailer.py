@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from solo60.user.v1.user_pb2 import User
     from solo60.user.v1.user_pb2_grpc import UserServiceAsyncStub
 
-# The name of a member whose own name is erased.
+# Shown in mails instead of an erased name.
 FORMER_MEMBER = "a former member"
 
 _log = structlog.stdlib.get_logger("solo60.session.mails")

@@ -1,25 +1,25 @@
 -- migrate:up
 
--- Announcement of free slots, by gym. A gym without a row, or from before, notifies all waiting members.
+-- Mode of announcing free slots, by gym. A gym without a row notifies all waiting members.
 alter table calendars add column waiting_list_mode text not null default 'notify_all';
 alter table calendars add constraint calendars_waiting_list_mode
     check (waiting_list_mode in ('notify_all', 'offer_one')) not valid;
 
 -- Number of times that a session was moved to another period.
 alter table sessions add column moves integer not null default 0;
--- The offer from which a session results. Such a session holds the slot before the member has claimed it.
+-- Id of the offer for this session's slot, before and after a claim. Null in other sessions.
 alter table sessions add column offer_id uuid;
 
--- Price and rules at the time of joining. Null in entries from before, which get no offer.
+-- Price and rules at the time of joining. Null in entries from before this migration, which get no offer.
 alter table waiting_list add column currency text, add column minor_units bigint, add column credits bigint,
     add column noise_policy text, add column requires_approval boolean;
 
 create table offers (
     offer_id uuid primary key default uuidv7(),
-    -- Each entry is offered one slot at most, so a slot is never offered in a circle.
+    -- Each entry gets at most one offer, so no slot is offered twice to the same entry.
     entry_id uuid not null unique references waiting_list,
-    -- The session that holds the slot. It takes part in `sessions_never_overlap`, so no two offers overlap either. After
-    -- a failed payment, another session takes its place, because a released session cannot be charged.
+    -- The session that holds the slot, so `sessions_never_overlap` also prevents overlapping offers. After a failed
+    -- payment, another session replaces it, because a released session cannot be charged.
     session_id uuid not null unique references sessions,
     status text not null check (status in ('open', 'claimed', 'declined', 'expired', 'withdrawn')),
     expire_time timestamptz not null,
@@ -27,11 +27,11 @@ create table offers (
     update_time timestamptz not null
 );
 
--- Watchers hear of a moved session too.
+-- WatchAvailability also reports moved sessions.
 create or replace trigger sessions_announce_availability after insert or update of status, period on sessions
     for each row execute function announce_availability();
 
--- The constraint ensures this as long as it exists.
+-- Empty as long as `sessions_never_overlap` exists.
 create view violation_slot_offered_twice as
     select a.offer_id, b.offer_id as other_offer_id
     from offers as a
@@ -40,18 +40,18 @@ create view violation_slot_offered_twice as
         join offers as b on b.session_id = other.session_id and b.offer_id > a.offer_id
     where a.status = 'open' and b.status = 'open';
 
--- The slot of an open offer is held.
+-- The session of an open offer must hold the slot.
 create view violation_offer_without_hold as
     select offers.offer_id from offers join sessions using (session_id)
     where offers.status = 'open' and sessions.status <> 'pending_payment';
 
--- An ended offer holds no slot, and a claimed one has a session that is being paid or was booked.
+-- An ended offer must hold no slot. The session of a claimed offer must be waiting for payment or have been booked.
 create view violation_hold_outlives_offer as
     select offers.offer_id, offers.status as offer_status, sessions.status from offers join sessions using (session_id)
     where (offers.status in ('declined', 'expired', 'withdrawn') and sessions.status <> 'cancelled')
         or (offers.status = 'claimed' and sessions.status <> 'pending_payment' and booking_response is null);
 
--- Nobody waits any longer after an offer was ended or booked.
+-- The entry of an ended or booked offer must be closed.
 create view violation_waiting_after_offer as
     select offers.offer_id, offers.status from offers join waiting_list using (entry_id) join sessions using (session_id)
     where leave_time is null

@@ -1,5 +1,5 @@
 -- migrate:up
--- Members whose sessions are erased in rounds. `finish_time` is null until the last round.
+-- Erased members. Their sessions are erased in rounds; `finish_time` is null until the last round.
 create table erased_users (
     user_id uuid primary key,
     erase_time timestamptz not null,

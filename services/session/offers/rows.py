@@ -12,8 +12,15 @@ if TYPE_CHECKING:
     import asyncpg
 
 
+# Offers with the columns of their waiting list entries. Complete the statement with a condition.
+OFFERS = """
+    select offers.*, user_id, gym_id, period, currency, minor_units, credits, noise_policy, requires_approval
+    from offers join waiting_list using (entry_id)
+"""
+
+
 def offer_of(row: asyncpg.Record) -> Offer:
-    """Return the offer in a row that also has the columns of its waiting list entry."""
+    """Return the offer in a row of OFFERS."""
     return Offer(
         offer_id=row["offer_id"],
         entry_id=row["entry_id"],

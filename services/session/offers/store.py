@@ -11,7 +11,7 @@ from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.booking.store import booking_of, find_booking
 from services.session.offers.domain import OfferStatus
-from services.session.offers.rows import offer_of
+from services.session.offers.rows import OFFERS, offer_of
 from services.session.sessions.slots import set_mode
 
 if TYPE_CHECKING:
@@ -24,10 +24,7 @@ if TYPE_CHECKING:
     from services.session.offers.domain import Offer, WaitingListMode
     from services.session.sessions.domain import PaymentMethod
 
-_FIND = """
-    select offers.*, user_id, gym_id, period, currency, minor_units, credits, noise_policy, requires_approval
-    from offers join waiting_list using (entry_id) where offer_id = $1
-"""
+_FIND = f"{OFFERS} where offer_id = $1"
 _LOCK = f"{_FIND} for update of offers"
 _CLAIM = "update offers set status = 'claimed', update_time = $2 where offer_id = $1"
 _CLAIM_SESSION = """
@@ -38,7 +35,10 @@ _CLAIM_SESSION = """
 
 
 class OfferStore:
-    """The offers of one database. `free_slots` passes a slot to the next member in the transaction of the change."""
+    """The offers of one database.
+
+    When an offer ends, `free_slots` offers the slot to the next member in the same transaction.
+    """
 
     def __init__(self, database: Database, free_slots: FreeSlots) -> None:
         self._database = database

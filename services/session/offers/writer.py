@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from services.session.offers.domain import OfferStatus
-from services.session.offers.rows import offer_of
-from services.session.sessions.rows import require_row, session_of
+from services.session.offers.rows import OFFERS, offer_of
+from services.session.sessions.rows import require_row
+from services.session.sessions.store import lock_session, release_hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,18 +34,9 @@ _ADD = """
     values ($1, $2, $3, 'open', $4, $5, $5)
 """
 _NEW_ID = "select uuidv7()"
-_SESSION = "select * from sessions where session_id = $1"
-_LOCK_OPEN = """
-    select offers.*, user_id, gym_id, period, currency, minor_units, credits, noise_policy, requires_approval
-    from offers join waiting_list using (entry_id)
-    where entry_id = any($1) and status = 'open' order by offer_id for update of offers
-"""
+_LOCK_OPEN = f"{OFFERS} where entry_id = any($1) and status = 'open' order by offer_id for update of offers"
 _END = "update offers set status = $2, update_time = $3 where offer_id = $1"
 _LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1"
-_RELEASE = """
-    update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
-    where session_id = $1 and status = 'pending_payment' returning *
-"""
 _LOCK_CLAIMED = """
     select offers.*, leave_time is not null as has_left from offers join waiting_list using (entry_id)
     where offer_id = $1 for update
@@ -80,9 +72,8 @@ async def close_offer(tx: Transaction, offer: Offer, status: OfferStatus, now: d
     """End an open offer, remove the member from the waiting list, and return the session with the released slot."""
     await tx.connection.execute(_END, offer.offer_id, status, now)
     await tx.connection.execute(_LEAVE, offer.entry_id, now)
-    row = await tx.connection.fetchrow(_RELEASE, offer.session_id, now)
     # A replica of the previous release may have released the slot, because it knows no offers.
-    return session_of(require_row(row or await tx.connection.fetchrow(_SESSION, offer.session_id)))
+    return await release_hold(tx, offer.session_id, now) or await lock_session(tx, offer.session_id)
 
 
 async def reopen_offer(tx: Transaction, released: Session, now: datetime) -> bool:

@@ -10,7 +10,7 @@ from contracts.errors import SlotTaken, Unavailable
 from mesh.data.database import DatabaseTooSlow
 from mesh.transaction import Transaction
 from services.session.sessions.domain import SessionStatus
-from services.session.sessions.rows import range_of, require_row, session_of
+from services.session.sessions.rows import columns_of, range_of, require_row, session_of
 from services.session.sessions.slots import lock_calendar, require_free
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class RescheduleStore:
             return session
         try:
             await lock_calendar(tx, session.order.gym_id)
-            await require_free(tx, session.order.gym_id, period, but_for=session.session_id)
+            await require_free(tx, session.order.gym_id, period, except_session_id=session.session_id)
             moved = await _update(tx, session, period, quote, now)
         except asyncpg.ExclusionViolationError as error:
             raise SlotTaken from error
@@ -62,6 +62,5 @@ class RescheduleStore:
 
 async def _update(tx: Transaction, session: Session, period: Period, quote: Quote, now: datetime) -> Session:
     status = SessionStatus.PENDING_APPROVAL if quote.requires_approval else SessionStatus.CONFIRMED
-    price = (quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval)
-    row = await tx.connection.fetchrow(_MOVE, session.session_id, range_of(period), status, *price, now)
+    row = await tx.connection.fetchrow(_MOVE, session.session_id, range_of(period), status, *columns_of(quote), now)
     return session_of(require_row(row))

@@ -47,6 +47,11 @@ def quote_of(row: asyncpg.Record) -> Quote:
     )
 
 
+def columns_of(quote: Quote) -> tuple[object, ...]:
+    """Return the columns currency, minor_units, credits, noise_policy and requires_approval of a quote."""
+    return quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval
+
+
 def range_of(period: Period) -> asyncpg.Range[datetime]:
     """Return a period as a PostgreSQL range."""
     return asyncpg.Range(period.start, period.end)

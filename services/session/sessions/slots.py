@@ -25,7 +25,7 @@ _SET_MODE = """
     insert into calendars (gym_id, waiting_list_mode) values ($1, $2)
     on conflict (gym_id) do update set waiting_list_mode = excluded.waiting_list_mode
 """
-# No row if the period is free, because of the grouping.
+# The grouping returns no row if the period is free.
 _BLOCKED = """
     select bool_or(offers.offer_id is null) as by_booking
     from sessions left join offers on offers.session_id = sessions.session_id and offers.status = 'open'
@@ -55,9 +55,12 @@ async def set_mode(tx: Transaction, gym_id: UUID, mode: WaitingListMode) -> None
     await tx.connection.execute(_SET_MODE, gym_id, mode)
 
 
-async def require_free(tx: Transaction, gym_id: UUID, period: Period, *, but_for: UUID | None = None) -> None:
-    """Raise SlotTaken if another session than `but_for` holds a part of the period, SlotOffered if only offers do."""
-    by_booking = await tx.connection.fetchval(_BLOCKED, gym_id, range_of(period), but_for)
+async def require_free(tx: Transaction, gym_id: UUID, period: Period, *, except_session_id: UUID | None = None) -> None:
+    """Raise SlotTaken if a session holds a part of the period, or SlotOffered if only offers do.
+
+    The session with the id `except_session_id` is ignored.
+    """
+    by_booking = await tx.connection.fetchval(_BLOCKED, gym_id, range_of(period), except_session_id)
     if by_booking is not None:
         raise SlotTaken if by_booking else SlotOffered
 

@@ -45,6 +45,11 @@ _OF_GYM = """
             > (coalesce($6, '-infinity'::timestamptz), coalesce($7, '00000000-0000-0000-0000-000000000000'::uuid))
     order by lower(period), session_id limit $5
 """
+# A failed booking clears its idempotency key, so that the caller can retry with the same key.
+_RELEASE = """
+    update sessions set status = 'cancelled', idempotency_key = null, update_time = $2, expire_time = null
+    where session_id = $1 and status = 'pending_payment' returning *
+"""
 _BUSY = """
     select period from sessions where gym_id = $1 and period && $2
         and status in ('pending_payment', 'pending_approval', 'confirmed')
@@ -54,11 +59,12 @@ _SET_STATUS = """
     update sessions set status = $2, cancel_reason = $3, refunded_in_credits = $4, update_time = $5
     where session_id = $1 returning *
 """
+# `= any(array(...))`, because PostgreSQL joins `in (...)` with a scan of the whole table.
 _COMPLETE_PAST = """
     update sessions set status = 'completed', update_time = upper(period)
-    where session_id in (
+    where session_id = any (array(
         select session_id from sessions where status = 'confirmed' and upper(period) <= $1 for update skip locked
-    )
+    ))
 """
 
 
@@ -119,6 +125,12 @@ async def lock_session(tx: Transaction, session_id: UUID) -> Session:
     if row is None:
         raise SessionNotFound
     return session_of(row)
+
+
+async def release_hold(tx: Transaction, session_id: UUID, now: datetime) -> Session | None:
+    """Release a held slot and return its session; return None if the slot is no longer held."""
+    row = await tx.connection.fetchrow(_RELEASE, session_id, now)
+    return session_of(row) if row else None
 
 
 async def set_status(

@@ -13,7 +13,7 @@ from contracts.errors import AlreadyWaiting, SlotFree, WaitingListEntryNotFound
 from mesh.data.conflicts import retried_on_conflict
 from mesh.transaction import Transaction
 from services.session.offers.writer import lock_open_offers
-from services.session.sessions.rows import period_of, quote_of, range_of
+from services.session.sessions.rows import columns_of, period_of, quote_of, range_of
 from services.session.waiting_list.domain import WaitingListEntry, WaitRequest
 
 if TYPE_CHECKING:
@@ -43,9 +43,10 @@ _ADD = """
 _OPEN_OF_USER = "select entry_id from waiting_list where user_id = $1 and leave_time is null"
 _LEAVE = "update waiting_list set leave_time = coalesce(leave_time, $2) where entry_id = $1 returning entry_id"
 _LEAVE_ALL = "update waiting_list set leave_time = $2 where user_id = $1 and leave_time is null returning entry_id"
+# Entries for past periods stay in the table. Only a condition with `&&` lets the index skip them.
 _LIST = """
-    select * from waiting_list where gym_id = $1 and leave_time is null and upper(period) > $2
-        and ($3::tstzrange is null or period && $3)
+    select * from waiting_list where gym_id = $1 and leave_time is null
+        and period && tstzrange($2, null) and period && coalesce($3, '(,)'::tstzrange)
         and ($5::uuid is null
             or (create_time, entry_id) > (select create_time, entry_id from waiting_list where entry_id = $5))
     order by create_time, entry_id limit $4
@@ -58,7 +59,7 @@ _WAITING_FOR = """
 
 
 class WaitingListStore:
-    """The waiting lists of one database. `free_slots` passes the offers of leaving members on."""
+    """The waiting lists of one database. When a member leaves, `free_slots` offers the slot to the next member."""
 
     def __init__(self, database: Database, free_slots: FreeSlots) -> None:
         self._database = database
@@ -98,8 +99,7 @@ class WaitingListStore:
             raise SlotFree
         # Never before the blocking sessions, even if this clock is slow: a released hold mails only later entries.
         create_time = max(now, *[row["create_time"] for row in busy])
-        price = (quote.currency, quote.minor_units, quote.credits, quote.noise_policy, quote.requires_approval)
-        row = await tx.connection.fetchrow(_ADD, request.user_id, *slot, create_time, *price)
+        row = await tx.connection.fetchrow(_ADD, request.user_id, *slot, create_time, *columns_of(quote))
         if row is None:
             raise AlreadyWaiting
         return _entry(row)
@@ -123,10 +123,10 @@ class WaitingListStore:
 
 
 async def entries_waiting_for(
-    tx: Transaction, gym_id: UUID, period: Period, *, but_for: UUID | None
+    tx: Transaction, gym_id: UUID, period: Period, *, except_user_id: UUID | None
 ) -> list[WaitingListEntry]:
-    """Return the open entries that overlap a period of a gym, oldest first, without those of the user `but_for`."""
-    rows = await tx.connection.fetch(_WAITING_FOR, gym_id, range_of(period), but_for)
+    """Return the open entries that overlap a period of a gym, oldest first, except those of one user."""
+    rows = await tx.connection.fetch(_WAITING_FOR, gym_id, range_of(period), except_user_id)
     return [_entry(row) for row in rows]
 
 

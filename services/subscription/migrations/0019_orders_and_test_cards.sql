@@ -28,7 +28,7 @@ create table test_cards (
     is_declined boolean not null
 );
 
--- Each order is settled within minutes, or somebody has to look at it.
+-- An order is settled within minutes. An older one needs an operator.
 create view violation_order_not_settled as
     select subscription_id, user_id, create_time from subscription_orders
     where create_time < now() - interval '1 hour';

@@ -1,4 +1,4 @@
-"""Ids at the card processor in PostgreSQL: of users, and of subscriptions."""
+"""Ids of users and subscriptions at the card processor, in PostgreSQL."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Customers:
         self._database = database
 
     async def find(self, user_id: UUID) -> str | None:
-        """Return the processor's id of a user, or None."""
+        """Return the id of a user at the processor, or None."""
         return await self._fetch(_FIND, user_id)
 
     async def add(self, user_id: UUID, customer_id: str, now: datetime) -> str:
-        """Store the processor's id of a user, and return it, or the one that was stored before."""
+        """Store the id of a user at the processor, unless the user has one, and return the stored id."""
         stored = await self._fetch(_ADD, user_id, customer_id, now)
         return stored or customer_id
 
     async def processor_id_of(self, subscription_id: UUID) -> str | None:
-        """Return the processor's id of a subscription, or None if it has none."""
+        """Return the id of a subscription at the processor, or None."""
         return await self._fetch(_PROCESSOR_ID_OF, subscription_id)
 
     async def _fetch(self, query: str, *values: object) -> str | None:

@@ -17,7 +17,7 @@ class CardProcessor(Protocol):
     """
 
     async def start(self, order: Order, card_token: str) -> str:
-        """Start the subscription of an order, and return the processor's id of it, or "" if it has none.
+        """Start the subscription of an order, and return its id at the processor, or "" if it has none.
 
         Charges the card immediately if there is no trial. Raises CardDeclined.
         """

@@ -6,6 +6,7 @@ our id, and `find` looks for the result by the metadata, which works after Strip
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 import orjson
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
     from services.subscription.webhook_handler import WebhookHandler
 
 USER_ID_KEY = "solo60_user_id"
-NOT_FOUND = 404
-# A renewal a month: enough for more than eight years of downtime.
-MAX_INVOICES = 100
+# Stripe's longest page. With one invoice a month, it covers more than eight years of downtime.
+MAX_LISTED = 100
 # Statuses at Stripe of a subscription whose first charge has failed, and of one that charges nothing any more.
 UNPAID = ("incomplete", "incomplete_expired")
 OVER = ("canceled", "incomplete_expired")
@@ -85,7 +85,7 @@ class StripeProcessor:
         if customer_id is None:
             return None
         found = await self._client.ask(
-            self._client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": MAX_INVOICES})
+            self._client.v1.subscriptions.list_async({"customer": customer_id, "status": "all", "limit": MAX_LISTED})
         )
         named = (each for each in found.data if _our_id(each) == str(order.subscription_id))
         return next((each.id for each in named if _has_begun(each, order)), None)
@@ -94,7 +94,7 @@ class StripeProcessor:
         """Cancel the subscription at Stripe now or at the end of its period, or withdraw its planned end.
 
         Sets a state, so that a repeated or late call has the same result. A subscription that has ended at Stripe stays
-        as it is; the webhook about its end tells the same.
+        as it is, and a webhook reports its end.
         """
         processor_id = await self._customers.processor_id_of(subscription.subscription_id)
         if processor_id is None or subscription.processor_end_time is not None:
@@ -105,7 +105,7 @@ class StripeProcessor:
             else:
                 await self._plan_end(processor_id, is_planned=subscription.end_time is not None)
         except RequestRejected as error:
-            if error.status != NOT_FOUND and not await self._has_ended(processor_id):
+            if error.status != HTTPStatus.NOT_FOUND and not await self._has_ended(processor_id):
                 raise
 
     async def discard(self, order: Order) -> None:
@@ -159,7 +159,7 @@ class StripeProcessor:
             try:
                 await self._client.ask(self._client.v1.plans.retrieve_async(plan_id))
             except RequestRejected as error:
-                if error.status != NOT_FOUND:
+                if error.status != HTTPStatus.NOT_FOUND:
                     raise
                 await self._create_plan(plan_id, plan)
             self._known_plans.add(plan_id)
@@ -226,12 +226,12 @@ class StripeProcessor:
         try:
             found = await self._client.ask(self._client.v1.subscriptions.retrieve_async(processor_id))
         except RequestRejected as error:
-            return error.status == NOT_FOUND
+            return error.status == HTTPStatus.NOT_FOUND
         return found.status in OVER
 
     async def _invoices(self, processor_id: str) -> list[stripe.Invoice]:
         found = await self._client.ask(
-            self._client.v1.invoices.list_async({"subscription": processor_id, "limit": MAX_INVOICES})
+            self._client.v1.invoices.list_async({"subscription": processor_id, "limit": MAX_LISTED})
         )
         return list(found.data)
 

@@ -1,6 +1,6 @@
 """Test mode: a card processor inside the service, which moves no money and follows the clock of the service.
 
-Its reports take the way of a real processor's: they are webhooks, stored first and applied once.
+It reports by webhook, as a real processor does. Each webhook is stored first and applied once.
 """
 
 from __future__ import annotations

@@ -39,14 +39,25 @@ NUMBERS = (NUMBER, -NUMBER, 0)
 
 
 def planted_messages(message_type: type[Message]) -> Iterator[Message]:
-    """Yield messages of a type, each with one field set to a planted value."""
+    """Yield messages of a type, each with one field set to a planted value, and one with its times in reverse order."""
     yield message_type()
+    yield _with_times_in_reverse(message_type)
     field: Any
     for field in message_type.DESCRIPTOR.fields:
         for value in _values_of(field):
             message: Any = message_type()
             _put(message, field, value)
             yield message
+
+
+def _with_times_in_reverse(message_type: type[Message]) -> Message:
+    message: Any = message_type()
+    field: Any
+    for number, field in enumerate(message_type.DESCRIPTOR.fields):
+        kind = field.message_type.full_name if field.message_type is not None else ""
+        if kind == "google.protobuf.Timestamp" and not field.is_repeated:
+            getattr(message, field.name).seconds = NUMBER - number
+    return cast("Message", message)
 
 
 def _values_of(field: Any) -> Iterator[Any]:
@@ -82,7 +93,7 @@ def _messages_of(descriptor: Any) -> Iterator[Message]:
     """Yield messages with planted values, for rules that compare two fields and for field masks."""
     message_type = descriptor._concrete_class
     if descriptor.full_name == "google.protobuf.FieldMask":
-        yield from (message_type(paths=paths) for paths in ([CANARY], [f"{CANARY}.{CANARY}"], ["email"], []))
+        yield from (message_type(paths=paths) for paths in ([CANARY], [f"{CANARY}.{CANARY}"], ["email"], ["name"], []))
     elif descriptor.full_name == "solo60.common.v1.Period":
         for start_s, end_s in ((NUMBER, NUMBER - 1), (NUMBER, NUMBER + 7), (NUMBER, NUMBER + 10_000_000)):
             yield message_type(start_time={"seconds": start_s}, end_time={"seconds": end_s})

@@ -120,6 +120,11 @@ class AuthMesh:
         """Log in."""
         return await self.auth.LogIn(LogInRequest(email=email, password=password, source_ip=source_ip))
 
+    async def first_log_in(self) -> Tokens:
+        """Sign up, confirm the address and log in."""
+        await self.join()
+        return (await self.log_in()).tokens
+
     async def refresh(self, tokens: Tokens) -> Tokens:
         """Exchange a refresh token."""
         request = RefreshTokensRequest(refresh_token=tokens.refresh_token)
@@ -149,7 +154,7 @@ class AuthMesh:
         return [CODE.findall(mail.body)[0] for mail in await self.mails(subject)]
 
     async def tidy(self) -> None:
-        """Delete everything that has expired, as the background task of the service does."""
+        """Delete expired data, as the background task of the service does."""
         await Stores.on(self.services.database("auth"), self.auth).tidy(self.clock.now())
 
     async def fetch(self, query: str, *values: object, service: str = "auth") -> list[Any]:

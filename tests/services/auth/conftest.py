@@ -8,6 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from local.mail_sink import MailSink
+from services.auth import constant_time
+from services.auth.passwords import hasher
 from tests.services.auth.auth_mesh import OTHERS, AuthClock, AuthMesh, auth_with
 
 if TYPE_CHECKING:
@@ -19,8 +21,13 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def mesh(serve: Serve, database_url: DatabaseFactory, tmp_path: Path) -> AsyncIterator[AuthMesh]:
+async def mesh(
+    serve: Serve, database_url: DatabaseFactory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[AuthMesh]:
     """Serve the auth service and those that it calls, with a mail server that stores its mails."""
+    # Full hashes and full slots take most of the time of a test, and few tests are about them.
+    monkeypatch.setattr(hasher, "MEMORY_KIB", 64)
+    monkeypatch.setattr(constant_time, "SLOT_S", 0.001)
     folder, clock = tmp_path / "inbox", AuthClock()
     served = {service.name: service for service in (*OTHERS, auth_with(clock))}
     urls = {name: await database_url(name) for name in served}

@@ -28,9 +28,7 @@ COUNTS = """
 
 async def counts(mesh: AuthMesh) -> tuple[int, ...]:
     """Return the numbers of passwords, codes, failed attempts and requests with a hash."""
-    async with mesh.services.database("auth").connection() as connection:
-        row = await connection.fetchrow(COUNTS)
-    assert row is not None
+    [row] = await mesh.fetch(COUNTS)
     return tuple(row)
 
 

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from contracts.errors import EmailTaken, IdempotencyKeyReused, InvalidRequest, PasswordTooCommon, Unavailable
-from services.auth.passwords.common import COMMON_PASSWORDS
+from contracts.errors import (
+    CircuitOpen,
+    EmailTaken,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    PasswordTooCommon,
+    Unavailable,
+)
+from services.auth.passwords.blocklist import COMMON_PASSWORDS
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 from tests.services.auth.auth_mesh import EMAIL, PASSWORD
+from tests.support.eventually import eventually
 from tests.support.violations import fields_of
 
 if TYPE_CHECKING:
@@ -44,7 +52,7 @@ async def test_secrets_of_a_sign_up_are_stored_only_as_slow_hashes(mesh: AuthMes
     for secret in (PASSWORD, code, code.replace("-", ""), code.encode().hex(), PASSWORD.encode().hex()):
         assert secret not in dump
     [(password_hash,)] = await mesh.fetch("select password_hash from passwords")
-    assert password_hash.startswith("$argon2id$v=19$m=19456,t=2,p=1$")
+    assert password_hash.startswith("$argon2id$v=19$")
 
 
 async def test_a_repeated_sign_up_creates_one_user_and_sends_one_mail(mesh: AuthMesh) -> None:
@@ -77,11 +85,11 @@ async def test_a_key_cannot_sign_up_two_users(mesh: AuthMesh) -> None:
             await mesh.auth.SignUp(SignUpRequest(**{**fields, **other}), metadata=key)
 
 
-@pytest.mark.parametrize("password", ["password", "PassWord", "1q2w3e4r", "trustno1"])
-async def test_a_common_password_is_rejected_before_a_user_is_created(mesh: AuthMesh, password: str) -> None:
+async def test_a_common_password_is_rejected_before_a_user_is_created(mesh: AuthMesh) -> None:
     """A common password in any case fails with PASSWORD_TOO_COMMON, and the address stays free."""
-    with pytest.raises(PasswordTooCommon):
-        await mesh.sign_up(password=password)
+    for password in ("password", "PassWord", "1q2w3e4r", "trustno1"):
+        with pytest.raises(PasswordTooCommon):
+            await mesh.sign_up(password=password)
 
     assert (await mesh.sign_up()).user_id
 
@@ -91,12 +99,13 @@ def test_the_list_of_common_passwords_is_long_enough() -> None:
     assert len(COMMON_PASSWORDS) > 10_000
 
 
-@pytest.mark.parametrize("password", ["x" * 1024, "        ", "ünï cödé 😀", "\u00a0" * 8])
-async def test_any_characters_make_a_password(mesh: AuthMesh, password: str) -> None:
-    """A password of 8 to 1024 characters of any kind works, and only with exactly these characters."""
-    await mesh.join(password=password)
+async def test_any_characters_make_a_password(mesh: AuthMesh) -> None:
+    """A password of 8 to 1024 characters of any kind works."""
+    for number, password in enumerate(("x" * 1024, "        ", "ünï cödé 😀", "\u00a0" * 8)):
+        email = f"ada-{number}@example.org"
+        await mesh.join(email, password)
 
-    assert (await mesh.log_in(password=password)).user_id
+        assert (await mesh.log_in(email, password)).user_id
 
 
 async def test_sign_up_without_the_user_service_can_be_repeated(mesh: AuthMesh) -> None:
@@ -110,27 +119,29 @@ async def test_sign_up_without_the_user_service_can_be_repeated(mesh: AuthMesh) 
 
     await mesh.restart("user")
 
-    assert (await mesh.auth.SignUp(request, metadata=key, wait_for_ready=True)).user_id
+    async def is_signed_up() -> bool:
+        try:
+            return bool((await mesh.auth.SignUp(request, metadata=key)).user_id)
+        except (Unavailable, CircuitOpen):  # the auth service is not connected again yet
+            return False
+
+    await eventually(is_signed_up)
 
 
 @pytest.mark.requirement("C3")
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"email": "ada"}, "email"),
-        ({"email": f"ada@{'x' * 250}.org"}, "email"),
-        ({"password": "1234567"}, "password"),
-        ({"password": "x" * 1025}, "password"),
-        ({"password": "line\nbreak"}, "password"),
-        ({"display_name": " "}, "display_name"),
-        ({"display_name": "x" * 101}, "display_name"),
-    ],
-)
-async def test_an_invalid_sign_up_names_its_field(mesh: AuthMesh, fields: dict[str, Any], field: str) -> None:
+async def test_an_invalid_sign_up_names_its_field(mesh: AuthMesh) -> None:
     """SignUp rejects an invalid request with violations that name only the bad field."""
     valid = {"email": EMAIL, "password": PASSWORD, "display_name": "Ada"}
-
-    with pytest.raises(InvalidRequest) as refusal:
-        await mesh.auth.SignUp(SignUpRequest(**{**valid, **fields}))
-
-    assert set(fields_of(refusal.value)) == {field}
+    bad = [
+        ("email", "ada"),
+        ("email", f"ada@{'x' * 250}.org"),
+        ("password", "1234567"),
+        ("password", "x" * 1025),
+        ("password", "line\nbreak"),
+        ("display_name", " "),
+        ("display_name", "x" * 101),
+    ]
+    for field, value in bad:
+        with pytest.raises(InvalidRequest) as refusal:
+            await mesh.auth.SignUp(SignUpRequest(**{**valid, field: value}))
+        assert set(fields_of(refusal.value)) == {field}, value

@@ -31,12 +31,6 @@ if TYPE_CHECKING:
 MINUTE = timedelta(minutes=1)
 
 
-async def log_in(mesh: AuthMesh) -> Tokens:
-    """Sign up, confirm and log in."""
-    await mesh.join()
-    return (await mesh.log_in()).tokens
-
-
 async def key_ids(mesh: AuthMesh) -> list[str]:
     """Return the ids of the published keys."""
     return [key.kid for key in (await mesh.auth.GetSigningKeys(pb.GetSigningKeysRequest())).keys]
@@ -56,7 +50,7 @@ def jwt_part(text: str) -> bytes:
 @pytest.mark.requirement("J5")
 async def test_any_jwt_library_verifies_a_token_with_the_published_keys(mesh: AuthMesh) -> None:
     """The JSON form of GetSigningKeys is a JSON Web Key Set, and contains no private key."""
-    tokens = await log_in(mesh)
+    tokens = await mesh.first_log_in()
 
     answer = await mesh.auth.GetSigningKeys(pb.GetSigningKeysRequest())
     document = json_format.MessageToDict(answer)
@@ -68,7 +62,7 @@ async def test_any_jwt_library_verifies_a_token_with_the_published_keys(mesh: Au
 
 async def test_invalid_tokens_are_rejected(mesh: AuthMesh) -> None:
     """VerifyToken rejects malformed, changed and expired tokens with TOKEN_INVALID, and empty ones as invalid."""
-    tokens = await log_in(mesh)
+    tokens = await mesh.first_log_in()
     for bad in ("x", "a.b.c", tokens.access_token + "x", tokens.access_token[:-1], tokens.refresh_token):
         with pytest.raises(TokenInvalid):
             await mesh.verify(pb.Tokens(access_token=bad))
@@ -125,7 +119,7 @@ async def test_a_key_that_no_longer_signs_has_no_private_half(mesh: AuthMesh) ->
 async def test_replicas_agree_on_their_keys(mesh: AuthMesh) -> None:
     """Eight replicas that rotate at once create one key, and each verifies the tokens of each other."""
     database = mesh.services.database("auth")
-    tokens = await log_in(mesh)
+    tokens = await mesh.first_log_in()
     claims = await mesh.verify(tokens)
     replicas = [TokenIssuer(SigningKeyStore(database)) for _ in range(8)]
     mesh.clock.advance(timedelta(days=30))  # all keys are long overdue
@@ -144,7 +138,7 @@ async def test_replicas_agree_on_their_keys(mesh: AuthMesh) -> None:
 
 async def test_a_replica_finds_a_key_that_another_one_has_just_created(mesh: AuthMesh) -> None:
     """A token of an unknown key is verified after the keys were read again."""
-    await log_in(mesh)
+    await mesh.first_log_in()
     database = mesh.services.database("auth")
     ahead, behind = (TokenIssuer(SigningKeyStore(database)) for _ in range(2))
     now = mesh.clock.now()
@@ -191,7 +185,7 @@ async def test_revoked_log_ins_are_listed_for_ten_minutes(mesh: AuthMesh) -> Non
 async def test_another_service_verifies_tokens_itself(mesh: AuthMesh) -> None:
     """A verifier with a key of its own accepts valid tokens, and rejects them within 5 s of their revocation."""
     stub = mesh.services.stub(AuthServiceStub, caller="session")
-    tokens, other = await log_in(mesh), (await mesh.log_in()).tokens
+    tokens, other = await mesh.first_log_in(), (await mesh.log_in()).tokens
     async with verifying_user_tokens(stub, mesh.clock.now) as verifier:
         await eventually(lambda: accepts(verifier, tokens))
         claims = verifier.verify(tokens.access_token)
@@ -217,7 +211,7 @@ def accepts(verifier: UserTokens, tokens: Tokens) -> bool:
 
 async def test_a_verifier_without_news_accepts_nothing(mesh: AuthMesh) -> None:
     """Before the first poll, and 5 s after the last one, `verify` raises UNAVAILABLE; a poll ends this."""
-    tokens, clock = await log_in(mesh), ManualClock()
+    tokens, clock = await mesh.first_log_in(), ManualClock()
     verifier = UserTokens(mesh.services.stub(AuthServiceStub, caller="session"), mesh.clock.now, clock)
     with pytest.raises(Unavailable):
         verifier.verify(tokens.access_token)

@@ -13,6 +13,7 @@ from services.communication.erasure import ERASED
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.user.v1.events_pb2 import UserErased
 from tests.services.communication.faulty_mail_server import BUSY, UNKNOWN
+from tests.services.communication.preferences.requests import preferences_of, update
 from tests.services.communication.requests import email, in_background, notification, wait_for_status, with_key
 from tests.support.eventually import eventually
 
@@ -47,7 +48,7 @@ async def test_failed_mails_to_and_about_an_erased_user_expire(
     status: pb.MessageStatus.ValueType,
 ) -> None:
     """Failed and dead mails to or about an erased user lose recipient and text, and can never be sent again."""
-    faulty.answers.extend([answer] * 3)
+    faulty.answers.extend([answer] * 100)  # also for retries that begin before the erasure
     ids = [
         (await faulty_stub.SendEmailAsync(in_background(recipient=TO_ADA))).message_id,
         (await faulty_stub.SendEmailAsync(in_background(recipient=TO_GUEST, subject_user_id=ADA))).message_id,
@@ -64,6 +65,16 @@ async def test_failed_mails_to_and_about_an_erased_user_expire(
         assert (message.status, message.last_error) == (pb.MESSAGE_STATUS_EXPIRED, ERASED)
         with pytest.raises(MessageNotRetryable):
             await faulty_stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id))
+
+
+async def test_the_preferences_of_an_erased_user_are_deleted(faulty_stub: CommunicationServiceAsyncStub) -> None:
+    """OnUserErased deletes the notification preferences of the user, and of no other user."""
+    for user_id in (ADA, HOST):
+        await faulty_stub.UpdateNotificationPreferences(update(user_id=user_id, reminders=False))
+
+    await erase(faulty_stub, ADA)
+
+    assert [(await preferences_of(faulty_stub, user_id)).reminders for user_id in (ADA, HOST)] == [True, False]
 
 
 async def test_mail_of_other_users_is_sent(

@@ -23,7 +23,7 @@ async def mesh(serve: Serve) -> MeshForTests:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def shared_gyms(serve_module: Serve) -> GymServiceAsyncStub:
-    """Serve once for all calls that are rejected and change nothing."""
+    """Serve once for all tests of a module that accept the gyms of other tests."""
     return (await serve_module(SERVICE)).stub(GymServiceStub)
 
 

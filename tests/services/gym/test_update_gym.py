@@ -56,13 +56,14 @@ async def published_modes(mesh: MeshForTests) -> list[WaitingListModeChanged]:
 
 @pytest.mark.requirement("C1")
 @pytest.mark.parametrize("field", NEW)
-async def test_an_update_changes_the_named_field_alone(gyms: GymServiceAsyncStub, field: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_update_changes_the_named_field_alone(shared_gyms: GymServiceAsyncStub, field: str) -> None:
     """UpdateGym changes the field in the mask, the update time and the etag, and GetGym returns the same gym."""
-    created = await add_gym(gyms)
+    created = await add_gym(shared_gyms, f"Gym with another {field}")
 
-    updated = (await gyms.UpdateGym(update_request(created, **{field: NEW[field]}))).gym
+    updated = (await shared_gyms.UpdateGym(update_request(created, **{field: NEW[field]}))).gym
 
-    assert (await gyms.GetGym(GetGymRequest(gym_id=created.gym_id))).gym == updated
+    assert (await shared_gyms.GetGym(GetGymRequest(gym_id=created.gym_id))).gym == updated
     assert getattr(updated, field) == NEW[field]
     assert updated.etag != created.etag
     expected = Gym()
@@ -127,7 +128,7 @@ async def test_a_taken_name_is_rejected(gyms: GymServiceAsyncStub) -> None:
     assert (await gyms.UpdateGym(update_request(created, name="FIELD street gym"))).gym.name == "FIELD street gym"
 
 
-async def test_one_of_two_concurrent_gyms_gets_a_name(gyms: GymServiceAsyncStub) -> None:
+async def test_one_of_ten_concurrent_gyms_gets_a_name(gyms: GymServiceAsyncStub) -> None:
     """Of ten gyms that take one name concurrently, one gets it and nine fail with GYM_NAME_TAKEN."""
     created = [await add_gym(gyms, f"gym {number}") for number in range(10)]
 
@@ -167,7 +168,7 @@ async def test_an_invalid_update_names_its_field(
     shared_gyms: GymServiceAsyncStub, paths: list[str], values: dict[str, Any], field: str
 ) -> None:
     """UpdateGym rejects an invalid request and names the bad field, or none for a rule of the whole request."""
-    (gym,) = (await shared_gyms.ListGyms(ListGymsRequest())).gyms or [await add_gym(shared_gyms)]
+    gym, *_ = (await shared_gyms.ListGyms(ListGymsRequest())).gyms or [await add_gym(shared_gyms)]
     given = Gym(**{"gym_id": gym.gym_id, "etag": gym.etag, **values})
 
     with pytest.raises(InvalidRequest) as refusal:

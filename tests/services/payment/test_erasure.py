@@ -26,6 +26,15 @@ REASONS = """
     select reason from transactions union all select refund_reason from payments where refund_reason is not null
     union all select void_reason from sessions where void_reason is not null
 """
+OTHER_CHANGES = [
+    "update transactions set reason = 'another'",
+    "update transactions set reason = '', create_time = now()",
+    "update transactions set kind = 'refund', reason = ''",
+    "delete from transactions",
+    "update payments set refund_reason = 'another'",
+    "update payments set refund_reason = '', minor_units = 1",
+    "update payments set refund_reason = '', status = 'captured'",
+]
 AMOUNTS = "select account_id, sum(amount) from entries group by account_id order by account_id"
 
 
@@ -88,24 +97,11 @@ async def test_reasons_of_other_users_stay(mesh: MeshForTests, payments: Payment
     assert await rows(mesh, REASONS) == before
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
-        "update transactions set reason = 'another'",
-        "update transactions set reason = '', create_time = now()",
-        "update transactions set kind = 'refund', reason = ''",
-        "delete from transactions",
-        "update payments set refund_reason = 'another'",
-        "update payments set refund_reason = '', minor_units = 1",
-        "update payments set refund_reason = '', status = 'captured'",
-    ],
-)
-async def test_the_ledger_allows_no_other_change(
-    mesh: MeshForTests, payments: PaymentServiceAsyncStub, statement: str
-) -> None:
+async def test_the_ledger_allows_no_other_change(mesh: MeshForTests, payments: PaymentServiceAsyncStub) -> None:
     """Erasing a reason is the only change that the database allows to a ledger transaction or a refunded payment."""
     ids = await live(payments, some_id())
-    where = f" where payment_id = '{UUID(ids[0])}'" if " payments " in statement else ""
+    where = f" where payment_id = '{UUID(ids[0])}'"
 
-    with pytest.raises((asyncpg.RestrictViolationError, asyncpg.InsufficientPrivilegeError)):
-        await rows(mesh, statement + where)
+    for statement in OTHER_CHANGES:
+        with pytest.raises((asyncpg.RestrictViolationError, asyncpg.InsufficientPrivilegeError)):
+            await rows(mesh, statement + where)

@@ -209,6 +209,20 @@ async def test_a_card_processor_that_is_down_takes_nothing(serve: Serve, stripe_
         await payments.ChargeSession(request)
 
 
+async def test_an_intent_of_another_account_is_not_declined(
+    payments: PaymentServiceAsyncStub, mesh: MeshForTests
+) -> None:
+    """A stored intent that Stripe does not know leaves the payment pending, because it may have taken money."""
+    request = charge(by_stripe())
+    async with mesh.database("payment").connection() as connection:
+        await connection.execute("insert into card_intents values ($1, 'pi_unknown', now())", request.session_id)
+
+    with pytest.raises(Unavailable):
+        await payments.ChargeSession(request)
+
+    assert (await stored(payments, request)).status == PAYMENT_STATUS_PENDING
+
+
 async def test_a_wrong_key_is_a_trouble_in_the_health_of_payment(serve: Serve) -> None:
     """With a wrong STRIPE_API_KEY a charge is UNAVAILABLE, and the health of payment lists the trouble."""
     async with HttpAnswers() as server:

@@ -16,7 +16,7 @@ from solo60.payment.v1.payment_pb2 import (
 )
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from tests.services.payment.ledger_queries import company_account_sum
-from tests.services.payment.requests import BY_CARD, PENCE, charge, refund, refund_part
+from tests.services.payment.requests import BY_CARD, PENCE, balance, charge, credit_back, refund, refund_part
 from tests.services.payment.stripe_mesh import by_stripe, captured, mesh, proxy, refunded
 from tests.support.stripe_proxy import Fault
 
@@ -105,6 +105,22 @@ async def test_a_whole_refund_finishes_an_interrupted_part(
     assert answer.outcome == REFUND_OUTCOME_REFUNDED
     assert sorted(refunded(stripe_server)) == [250, PENCE - 250]
     assert await company_account_sum(mesh.database("payment"), "income", "GBP") == 0
+
+
+async def test_a_credit_back_finishes_an_interrupted_refund_of_all(
+    payments: PaymentServiceAsyncStub, request_: ChargeSessionRequest, proxy: StripeProxy, stripe_server: StripeServer
+) -> None:
+    """A credit-back while the whole price is in a partial refund with an unknown outcome gives no credits as well."""
+    for _ in range(3):  # the gRPC client repeats the call twice
+        proxy.add_fault(*REFUND, Fault.LOSE_REQUEST)
+    with pytest.raises(Unavailable):
+        await payments.RefundSession(refund_part(request_, PENCE))
+
+    answer = await payments.CreditBackSession(credit_back(request_))
+
+    assert [each.money.minor_units for each in answer.payment.refunds] == [PENCE]
+    assert refunded(stripe_server) == [PENCE]
+    assert await balance(payments, request_.user_id) == 0
 
 
 async def test_several_parts_and_the_rest_return_the_price(

@@ -35,7 +35,8 @@ class SubscriptionFixture:
         self.now = datetime.now(UTC)
         self.database = database
         self.store = SubscriptionStore(database)
-        follow_ups = FollowUps(offline_stub(PaymentServiceStub), offline_stub(SubscriptionServiceStub))
+        stubs = offline_stub(PaymentServiceStub), offline_stub(SubscriptionServiceStub)
+        follow_ups = FollowUps(*stubs, in_test_mode=True)
         self.commands = SubscriptionCommands(follow_ups, lambda: self.now)
         inbox, keys = WebhookInbox(database), WebhookKeys(standard=(STANDARD_KEY,))
         self.metrics = CollectorRegistry()

@@ -69,6 +69,15 @@ async def test_an_unattributable_renewal_is_held_and_listed(mesh: SubscriptionMe
     assert await mesh.balance(new.user_id) == 40
 
 
+async def test_a_fetched_event_that_cannot_be_parsed_is_held(fixture: SubscriptionFixture) -> None:
+    """An unreadable event that the service has fetched is held, and the caller continues with the other events."""
+    without_lines = processor_event("invoice.paid", invoice(), event_id="fetched_in_1")
+
+    await fixture.webhook_handler.process_fetched(without_lines)
+
+    assert await fixture.stored_events() == {"fetched_in_1": None}
+
+
 async def test_an_operator_attributes_held_webhooks(mesh: SubscriptionMesh) -> None:
     """Resolving one held webhook applies all that wait for the same subscription, and later ones apply at once."""
     new = await mesh.subscribe()
@@ -164,16 +173,18 @@ async def test_held_webhooks_are_listed_in_pages(mesh: SubscriptionMesh) -> None
 
 async def test_each_paid_period_is_granted_once_in_any_order(mesh: SubscriptionMesh) -> None:
     """Two renewals, one of them repeated, are granted once each, whenever the processor links their subscription."""
-    balances = []
-    for order in permutations(range(4)):
+    users = []
+    # The last two events report the same invoice, so their order does not matter.
+    orders = [order for order in permutations(range(4)) if order.index(2) < order.index(3)]
+    for order in orders:
         await mesh.fetch("subscription", "delete from processor_subscriptions")
         new = await mesh.subscribe()
         payloads = [link_event(new), processor_invoice(new, 1), processor_invoice(new, 2), processor_invoice(new, 2)]
         for number in (*order, order[0]):
             await mesh.deliver(processor_webhook(payloads[number]))
-        balances.append(await mesh.balance(new.user_id))
+        users.append(new.user_id)
 
-    assert balances == [120] * 24
+    assert [await mesh.balance(user_id) for user_id in users] == [120] * 12
     assert await list_held(mesh) == []
 
 

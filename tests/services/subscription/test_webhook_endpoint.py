@@ -68,17 +68,19 @@ async def test_a_rejected_webhook_gets_its_status(mesh: SubscriptionMesh, client
     wrong.signature = "v1,AAAA"
     large = processor_webhook(b"x" * (MAX_BODY_BYTES + 1))
     early = webhook(event("trial_ending", UNKNOWN_ID))
-    unsigned = await client.post(f"{mesh.http_url}/webhooks/stripe", content=b"{}")
+    url, not_ascii = f"{mesh.http_url}/webhooks/stripe", [(b"stripe-signature", b"t=1,v1=\xff")]
+    unsigned = [await client.post(url, content=b"{}", headers=headers) for headers in ([], not_ascii)]
 
-    answers = [unsigned, *[await post(client, mesh.http_url, each) for each in (wrong, large, early)]]
+    answers = [*unsigned, *[await post(client, mesh.http_url, each) for each in (wrong, large, early)]]
 
     assert [(answer.status_code, answer.json()["reason"]) for answer in answers] == [
         (400, "INVALID_REQUEST"),
         (400, "WEBHOOK_SIGNATURE_INVALID"),
+        (400, "WEBHOOK_SIGNATURE_INVALID"),
         (413, "MESSAGE_TOO_LARGE"),
         (404, "SUBSCRIPTION_NOT_FOUND"),
     ]
-    assert (await client.get(f"{mesh.http_url}/webhooks/stripe")).status_code == 405
+    assert (await client.get(url)).status_code == 405
 
 
 async def test_an_unavailable_service_is_reported(serve: Serve, client: httpx.AsyncClient) -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import base64
 import time
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -225,5 +224,3 @@ async def test_no_search_scans_the_table(open_database: DatabaseOpener, count: i
 def test_statements_differ_by_role_and_state() -> None:
     """There is one statement for each combination of role and state, and of none."""
     assert len(set(SEARCH.values())) == (len(Role) + 1) * (len(State) + 1)
-    assert all("users" in statement for statement in SEARCH.values())
-    assert all(first != second for first, second in pairwise(SEARCH.values()))

@@ -804,7 +804,7 @@ Global___SendAccountVerificationResponse: _TypeAlias = SendAccountVerificationRe
 
 @_typing.final
 class SendAuthMailRequest(_message.Message):
-    """Request for SendAuthMail. It contains no code, because requests rest in the outbox."""
+    """Request for SendAuthMail. It contains no code, because the outbox stores requests."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -160,9 +160,9 @@ class AuthServiceServicer:
     def RefreshTokens(self, request, context):
         """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
         Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
-        are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
-        (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
-        tokens.
+        are safe within that time. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is
+        notified by email (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a
+        stored pair of tokens.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -56,9 +56,9 @@ class AuthServiceStub:
     RefreshTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]
     """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
     Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
-    are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
-    (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
-    tokens.
+    are safe within that time. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is
+    notified by email (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a
+    stored pair of tokens.
     """
     LogOut: _grpc.UnaryUnaryMultiCallable[_auth_pb2.LogOutRequest, _auth_pb2.LogOutResponse]
     """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009)."""
@@ -140,9 +140,9 @@ class AuthServiceAsyncStub(AuthServiceStub):
     RefreshTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]  # type: ignore[assignment]
     """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
     Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
-    are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
-    (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
-    tokens.
+    are safe within that time. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is
+    notified by email (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a
+    stored pair of tokens.
     """
     LogOut: _aio.UnaryUnaryMultiCallable[_auth_pb2.LogOutRequest, _auth_pb2.LogOutResponse]  # type: ignore[assignment]
     """Revokes all tokens of one log-in. An unknown or already revoked token is not an error (RFC 7009)."""
@@ -239,9 +239,9 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_auth_pb2.RefreshTokensResponse, _abc.Awaitable[_auth_pb2.RefreshTokensResponse]]:
         """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
         Calls with the same token within 10 seconds of its first use all get that successor, so retries and parallel calls
-        are safe. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is notified by email
-        (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a stored pair of
-        tokens.
+        are safe within that time. Later reuse counts as theft: all tokens of the log-in are revoked, and the user is
+        notified by email (template TOKEN_REUSED). The call takes no idempotency key, because a stored response would be a
+        stored pair of tokens.
         """
 
     @_abc_1.abstractmethod

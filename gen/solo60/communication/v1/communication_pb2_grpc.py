@@ -174,8 +174,8 @@ class CommunicationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OnUserErased(self, request, context):
-        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
-        on, new ones are stored as expired, without recipient and text.
+        """Erases the recipient and the text of each unsent message to or about an erased user, and the user's notification
+        preferences. Such messages expire. From now on, new ones are stored as expired, without recipient and text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

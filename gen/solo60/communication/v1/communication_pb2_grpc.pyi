@@ -74,8 +74,8 @@ class CommunicationServiceStub:
     twice, with the same Message-ID.
     """
     OnUserErased: _grpc.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]
-    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
-    on, new ones are stored as expired, without recipient and text.
+    """Erases the recipient and the text of each unsent message to or about an erased user, and the user's notification
+    preferences. Such messages expire. From now on, new ones are stored as expired, without recipient and text.
     """
     EraseAddress: _grpc.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]
     """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
@@ -138,8 +138,8 @@ class CommunicationServiceAsyncStub(CommunicationServiceStub):
     twice, with the same Message-ID.
     """
     OnUserErased: _aio.UnaryUnaryMultiCallable[_communication_pb2.OnUserErasedRequest, _communication_pb2.OnUserErasedResponse]  # type: ignore[assignment]
-    """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
-    on, new ones are stored as expired, without recipient and text.
+    """Erases the recipient and the text of each unsent message to or about an erased user, and the user's notification
+    preferences. Such messages expire. From now on, new ones are stored as expired, without recipient and text.
     """
     EraseAddress: _aio.UnaryUnaryMultiCallable[_communication_pb2.EraseAddressRequest, _communication_pb2.EraseAddressResponse]  # type: ignore[assignment]
     """Erases the recipient and the text of each unsent message to this email address. Such messages expire."""
@@ -241,8 +241,8 @@ class CommunicationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _communication_pb2.OnUserErasedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_communication_pb2.OnUserErasedResponse, _abc.Awaitable[_communication_pb2.OnUserErasedResponse]]:
-        """Erases the recipient and the text of each unsent message to or about an erased user. Such messages expire. From now
-        on, new ones are stored as expired, without recipient and text.
+        """Erases the recipient and the text of each unsent message to or about an erased user, and the user's notification
+        preferences. Such messages expire. From now on, new ones are stored as expired, without recipient and text.
         """
 
     @_abc_1.abstractmethod

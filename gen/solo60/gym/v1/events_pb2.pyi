@@ -19,8 +19,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class WaitingListModeChanged(_message.Message):
-    """A gym announces free slots in another mode than before. A new gym announces them with
-    WAITING_LIST_MODE_NOTIFY_ALL unless this event follows.
+    """A gym has changed its mode of announcing free slots. A new gym has WAITING_LIST_MODE_NOTIFY_ALL unless this event
+    follows.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -39,7 +39,7 @@ class _WaitingListModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Waiti
     """
 
 class WaitingListMode(_WaitingListMode, metaclass=_WaitingListModeEnumTypeWrapper):
-    """Announcement of a slot that becomes free to the members on the waiting list."""
+    """Mode of announcing a free slot to the members on the waiting list."""
 
 WAITING_LIST_MODE_UNSPECIFIED: WaitingListMode.ValueType  # 0
 """Not set. In CreateGym: WAITING_LIST_MODE_NOTIFY_ALL."""
@@ -115,7 +115,7 @@ class Gym(_message.Message):
     etag: _builtins.str
     """Checksum of the gym, to be sent with UpdateGym (AIP-154). Set by the service."""
     waiting_list_mode: Global___WaitingListMode.ValueType
-    """Announcement of a slot that becomes free."""
+    """Mode of announcing a free slot."""
     @_builtins.property
     def price_per_hour(self) -> _money_pb2.Money:
         """Price per hour by card, greater than zero."""
@@ -321,7 +321,7 @@ class CreateGymRequest(_message.Message):
     requires_approval: _builtins.bool
     """Whether an admin must approve each session before it is confirmed."""
     waiting_list_mode: Global___WaitingListMode.ValueType
-    """Announcement of a slot that becomes free. Default: WAITING_LIST_MODE_NOTIFY_ALL."""
+    """Mode of announcing a free slot. Default: WAITING_LIST_MODE_NOTIFY_ALL."""
     @_builtins.property
     def price_per_hour(self) -> _money_pb2.Money:
         """Price per hour by card, greater than zero."""

@@ -109,8 +109,8 @@ class OutboxServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSchedule(self, request, context):
-        """Returns the due work of the service, and the time of its next work: outbox messages, and other timed work. Times are
-        business times, by the clock of the service.
+        """Returns the due work of the service and the time of its next work, both for outbox messages and for other timed
+        work. Times are business times, by the clock of the service.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -779,7 +779,7 @@ class CreditEntry(_message.Message):
     subscription_id: _builtins.str
     """Id of the subscription that an issue belongs to. Empty for other kinds, and if the grant named none."""
     reason: _builtins.str
-    """Reason given by the caller of a grant or refund. Empty for other kinds."""
+    """Reason given by the caller of a grant or refund. Empty for other kinds, and once the user is erased."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """Time of the change. For an expiry, the time when the credits expired."""

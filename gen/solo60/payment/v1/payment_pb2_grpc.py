@@ -124,9 +124,9 @@ class PaymentServiceServicer:
 
     def RefundSession(self, request, context):
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
-        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
-        pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, the outcome is REFUND_OUTCOME_DISPUTED: the
+        bank decides who gets the money, and if it decides against the member, the payment is refunded then. In all cases
+        the member pays nothing.
 
         With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
         PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
@@ -176,9 +176,9 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
-        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
-        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
+        because the signature covers every byte. The ledger shows the money that the card processor has taken back and
+        returned, and operators get an email for each change. The final state depends neither on the order of webhooks
         nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
         INVALID_REQUEST if the event cannot be parsed.
         """

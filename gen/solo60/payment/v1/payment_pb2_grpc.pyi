@@ -56,9 +56,9 @@ class PaymentServiceStub:
     """
     RefundSession: _grpc.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
-    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
-    pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, the outcome is REFUND_OUTCOME_DISPUTED: the
+    bank decides who gets the money, and if it decides against the member, the payment is refunded then. In all cases
+    the member pays nothing.
 
     With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
     PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
@@ -87,9 +87,9 @@ class PaymentServiceStub:
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]
-    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
-    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
-    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
+    because the signature covers every byte. The ledger shows the money that the card processor has taken back and
+    returned, and operators get an email for each change. The final state depends neither on the order of webhooks
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
     """
@@ -121,9 +121,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     """
     RefundSession: _aio.UnaryUnaryMultiCallable[_payment_pb2.RefundSessionRequest, _payment_pb2.RefundSessionResponse]  # type: ignore[assignment]
     """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-    late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
-    who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
-    pays nothing.
+    late charge is rejected. If the member disputes the payment at the bank, the outcome is REFUND_OUTCOME_DISPUTED: the
+    bank decides who gets the money, and if it decides against the member, the payment is refunded then. In all cases
+    the member pays nothing.
 
     With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
     PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
@@ -152,9 +152,9 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
-    """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
-    unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
-    and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
+    because the signature covers every byte. The ledger shows the money that the card processor has taken back and
+    returned, and operators get an email for each change. The final state depends neither on the order of webhooks
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
     """
@@ -207,9 +207,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.RefundSessionResponse, _abc.Awaitable[_payment_pb2.RefundSessionResponse]]:
         """Refunds a session, once, by its original payment method. If the session was not charged, it is voided, so that a
-        late charge is rejected. If the member disputes the payment at the bank, REFUND_OUTCOME_DISPUTED: the bank decides
-        who gets the money, and if it decides against the member, the payment is refunded then. In all cases the member
-        pays nothing.
+        late charge is rejected. If the member disputes the payment at the bank, the outcome is REFUND_OUTCOME_DISPUTED: the
+        bank decides who gets the money, and if it decides against the member, the payment is refunded then. In all cases
+        the member pays nothing.
 
         With `amount`, refunds a part of a captured payment, once per `refund_id`, and the session remains charged. Errors:
         PAYMENT_NOT_FOUND if there was no charge; PAYMENT_NOT_CAPTURED if the charge is pending, declined, voided or
@@ -268,9 +268,9 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.ProcessWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.ProcessWebhookResponse, _abc.Awaitable[_payment_pb2.ProcessWebhookResponse]]:
-        """Processes a webhook of the card processor about a dispute. The service passes on what its HTTP endpoint receives,
-        unparsed, because the signature covers every byte. The ledger shows the money that the card processor has taken back
-        and returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
+        because the signature covers every byte. The ledger shows the money that the card processor has taken back and
+        returned, and operators get an email for each change. The final state depends neither on the order of webhooks
         nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
         INVALID_REQUEST if the event cannot be parsed.
         """

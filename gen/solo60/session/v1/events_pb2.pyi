@@ -91,7 +91,7 @@ Global___SessionCancelled: _TypeAlias = SessionCancelled  # noqa: Y015
 
 @_typing.final
 class SessionRescheduled(_message.Message):
-    """A session is moved to another period of the same gym. Its old slot is free."""
+    """A session is moved to another period of the same gym. The rest of its previous period is free."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -112,7 +112,7 @@ class SessionRescheduled(_message.Message):
 
     @_builtins.property
     def previous_period(self) -> _period_pb2.Period:
-        """Period of the session before."""
+        """Previous period of the session."""
 
     def __init__(
         self,

@@ -667,7 +667,9 @@ class CheckConflictsResponse(_message.Message):
     CONFLICTING_PERIODS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def conflicting_periods(self) -> _containers.RepeatedCompositeFieldContainer[_period_pb2.Period]:
-        """Booked and offered periods that overlap the requested period, in full, ordered by start. Empty if the period is free now."""
+        """Booked and offered periods that overlap the requested period, in full, ordered by start. Empty if the period is
+        free now.
+        """
 
     def __init__(
         self,
@@ -1435,6 +1437,86 @@ class ListWaitingListResponse(_message.Message):
 Global___ListWaitingListResponse: _TypeAlias = ListWaitingListResponse  # noqa: Y015
 
 @_typing.final
+class OnUserErasedRequest(_message.Message):
+    """Request for OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event(self) -> _events_pb2.UserErased:
+        """Event to handle."""
+
+    def __init__(
+        self,
+        *,
+        event: _events_pb2.UserErased | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedRequest: _TypeAlias = OnUserErasedRequest  # noqa: Y015
+
+@_typing.final
+class OnUserErasedResponse(_message.Message):
+    """Response to OnUserErased."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
+
+@_typing.final
+class EraseAddressRequest(_message.Message):
+    """Request for EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EMAIL_FIELD_NUMBER: _builtins.int
+    email: _builtins.str
+    """Email address of the person, in any case. Not checked as an address, so that any stored address can be erased."""
+    def __init__(
+        self,
+        *,
+        email: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressRequest: _TypeAlias = EraseAddressRequest  # noqa: Y015
+
+@_typing.final
+class EraseAddressResponse(_message.Message):
+    """Response to EraseAddress."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EraseAddressResponse: _TypeAlias = EraseAddressResponse  # noqa: Y015
+
+@_typing.final
 class GetOfferRequest(_message.Message):
     """Request for GetOffer."""
 
@@ -1650,83 +1732,3 @@ class OnWaitingListModeChangedResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OnWaitingListModeChangedResponse: _TypeAlias = OnWaitingListModeChangedResponse  # noqa: Y015
-
-@_typing.final
-class OnUserErasedRequest(_message.Message):
-    """Request for OnUserErased."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EVENT_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def event(self) -> _events_pb2.UserErased:
-        """Published event."""
-
-    def __init__(
-        self,
-        *,
-        event: _events_pb2.UserErased | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OnUserErasedRequest: _TypeAlias = OnUserErasedRequest  # noqa: Y015
-
-@_typing.final
-class OnUserErasedResponse(_message.Message):
-    """Response to OnUserErased."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___OnUserErasedResponse: _TypeAlias = OnUserErasedResponse  # noqa: Y015
-
-@_typing.final
-class EraseAddressRequest(_message.Message):
-    """Request for EraseAddress."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    EMAIL_FIELD_NUMBER: _builtins.int
-    email: _builtins.str
-    """Email address of the person, in any case. Not checked as an address, so that any stored address can be erased."""
-    def __init__(
-        self,
-        *,
-        email: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["email", b"email"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EraseAddressRequest: _TypeAlias = EraseAddressRequest  # noqa: Y015
-
-@_typing.final
-class EraseAddressResponse(_message.Message):
-    """Response to EraseAddress."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___EraseAddressResponse: _TypeAlias = EraseAddressResponse  # noqa: Y015

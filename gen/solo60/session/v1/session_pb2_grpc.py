@@ -125,6 +125,11 @@ class SessionServiceStub:
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListResponse.FromString,
                 _registered_method=True)
+        self.OnUserErased = channel.unary_unary(
+                '/solo60.session.v1.SessionService/OnUserErased',
+                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+                _registered_method=True)
         self.GetOffer = channel.unary_unary(
                 '/solo60.session.v1.SessionService/GetOffer',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.SerializeToString,
@@ -149,11 +154,6 @@ class SessionServiceStub:
                 '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
                 request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
                 response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
-                _registered_method=True)
-        self.OnUserErased = channel.unary_unary(
-                '/solo60.session.v1.SessionService/OnUserErased',
-                request_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
-                response_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
                 _registered_method=True)
         self.EraseAddress = channel.unary_unary(
                 '/solo60.session.v1.SessionService/EraseAddress',
@@ -230,9 +230,10 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SendSessionMail(self, request, context):
-        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
-        and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
-        address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
+        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient,
+        template and move of the session. The session service calls it through its outbox. No email is sent if the
+        recipient has no address, has left the waiting list, waits for a period that has started, or has an offer that is no
+        longer open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -304,7 +305,8 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LeaveWaitingList(self, request, context):
-        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing.
+        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes
+        nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -312,6 +314,14 @@ class SessionServiceServicer:
 
     def ListWaitingList(self, request, context):
         """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def OnUserErased(self, request, context):
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -342,7 +352,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExpireOffer(self, request, context):
-        """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+        """Ends an offer that the member has not claimed, and offers the slot to the next waiting member. The session service calls it
         through its outbox when the offer expires. Changes nothing if the offer is no longer open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -350,15 +360,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OnWaitingListModeChanged(self, request, context):
-        """Records how a gym announces free slots. Open offers stay open.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def OnUserErased(self, request, context):
-        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """Records the mode in which a gym announces free slots. Open offers stay open.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -464,6 +466,11 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.ListWaitingListResponse.SerializeToString,
             ),
+            'OnUserErased': grpc.unary_unary_rpc_method_handler(
+                    servicer.OnUserErased,
+                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
+                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
+            ),
             'GetOffer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetOffer,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.GetOfferRequest.FromString,
@@ -488,11 +495,6 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.OnWaitingListModeChanged,
                     request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.FromString,
                     response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.SerializeToString,
-            ),
-            'OnUserErased': grpc.unary_unary_rpc_method_handler(
-                    servicer.OnUserErased,
-                    request_deserializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.FromString,
-                    response_serializer=solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.SerializeToString,
             ),
             'EraseAddress': grpc.unary_unary_rpc_method_handler(
                     servicer.EraseAddress,
@@ -998,6 +1000,33 @@ class SessionService:
             _registered_method=True)
 
     @staticmethod
+    def OnUserErased(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.session.v1.SessionService/OnUserErased',
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
+            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetOffer(request,
             target,
             options=(),
@@ -1122,33 +1151,6 @@ class SessionService:
             '/solo60.session.v1.SessionService/OnWaitingListModeChanged',
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedRequest.SerializeToString,
             solo60_dot_session_dot_v1_dot_session__pb2.OnWaitingListModeChangedResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def OnUserErased(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/solo60.session.v1.SessionService/OnUserErased',
-            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedRequest.SerializeToString,
-            solo60_dot_session_dot_v1_dot_session__pb2.OnUserErasedResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,9 +72,10 @@ class SessionServiceStub:
     returns the session.
     """
     SendSessionMail: _grpc.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]
-    """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
-    and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
-    address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
+    """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient,
+    template and move of the session. The session service calls it through its outbox. No email is sent if the
+    recipient has no address, has left the waiting list, waits for a period that has started, or has an offer that is no
+    longer open.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]
     """Cancels and refunds the future sessions of a member who has left, removes the member from all waiting lists, and
@@ -108,9 +109,15 @@ class SessionServiceStub:
     time, in the order of joining and at the price of the time of joining.
     """
     LeaveWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.LeaveWaitingListRequest, _session_pb2.LeaveWaitingListResponse]
-    """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing."""
+    """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes
+    nothing.
+    """
     ListWaitingList: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
     GetOffer: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetOfferRequest, _session_pb2.GetOfferResponse]
     """Returns an offer of a freed slot."""
     ClaimOffer: _grpc.UnaryUnaryMultiCallable[_session_pb2.ClaimOfferRequest, _session_pb2.ClaimOfferResponse]
@@ -123,15 +130,11 @@ class SessionServiceStub:
     Declining a declined offer changes nothing.
     """
     ExpireOffer: _grpc.UnaryUnaryMultiCallable[_session_pb2.ExpireOfferRequest, _session_pb2.ExpireOfferResponse]
-    """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+    """Ends an offer that the member has not claimed, and offers the slot to the next waiting member. The session service calls it
     through its outbox when the offer expires. Changes nothing if the offer is no longer open.
     """
     OnWaitingListModeChanged: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]
-    """Records how a gym announces free slots. Open offers stay open."""
-    OnUserErased: _grpc.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]
-    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-    """
+    """Records the mode in which a gym announces free slots. Open offers stay open."""
     EraseAddress: _grpc.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]
     """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
@@ -176,9 +179,10 @@ class SessionServiceAsyncStub(SessionServiceStub):
     returns the session.
     """
     SendSessionMail: _aio.UnaryUnaryMultiCallable[_session_pb2.SendSessionMailRequest, _session_pb2.SendSessionMailResponse]  # type: ignore[assignment]
-    """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
-    and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
-    address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
+    """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient,
+    template and move of the session. The session service calls it through its outbox. No email is sent if the
+    recipient has no address, has left the waiting list, waits for a period that has started, or has an offer that is no
+    longer open.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserLeftRequest, _session_pb2.OnUserLeftResponse]  # type: ignore[assignment]
     """Cancels and refunds the future sessions of a member who has left, removes the member from all waiting lists, and
@@ -212,9 +216,15 @@ class SessionServiceAsyncStub(SessionServiceStub):
     time, in the order of joining and at the price of the time of joining.
     """
     LeaveWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.LeaveWaitingListRequest, _session_pb2.LeaveWaitingListResponse]  # type: ignore[assignment]
-    """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing."""
+    """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes
+    nothing.
+    """
     ListWaitingList: _aio.UnaryUnaryMultiCallable[_session_pb2.ListWaitingListRequest, _session_pb2.ListWaitingListResponse]  # type: ignore[assignment]
     """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
+    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+    """
     GetOffer: _aio.UnaryUnaryMultiCallable[_session_pb2.GetOfferRequest, _session_pb2.GetOfferResponse]  # type: ignore[assignment]
     """Returns an offer of a freed slot."""
     ClaimOffer: _aio.UnaryUnaryMultiCallable[_session_pb2.ClaimOfferRequest, _session_pb2.ClaimOfferResponse]  # type: ignore[assignment]
@@ -227,15 +237,11 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Declining a declined offer changes nothing.
     """
     ExpireOffer: _aio.UnaryUnaryMultiCallable[_session_pb2.ExpireOfferRequest, _session_pb2.ExpireOfferResponse]  # type: ignore[assignment]
-    """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+    """Ends an offer that the member has not claimed, and offers the slot to the next waiting member. The session service calls it
     through its outbox when the offer expires. Changes nothing if the offer is no longer open.
     """
     OnWaitingListModeChanged: _aio.UnaryUnaryMultiCallable[_session_pb2.OnWaitingListModeChangedRequest, _session_pb2.OnWaitingListModeChangedResponse]  # type: ignore[assignment]
-    """Records how a gym announces free slots. Open offers stay open."""
-    OnUserErased: _aio.UnaryUnaryMultiCallable[_session_pb2.OnUserErasedRequest, _session_pb2.OnUserErasedResponse]  # type: ignore[assignment]
-    """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-    all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-    """
+    """Records the mode in which a gym announces free slots. Open offers stay open."""
     EraseAddress: _aio.UnaryUnaryMultiCallable[_session_pb2.EraseAddressRequest, _session_pb2.EraseAddressResponse]  # type: ignore[assignment]
     """Erases each guest with this email address from all sessions. The invitations end without an email."""
 
@@ -325,9 +331,10 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.SendSessionMailRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.SendSessionMailResponse, _abc.Awaitable[_session_pb2.SendSessionMailResponse]]:
-        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient, template
-        and move of the session. The session service calls it through its outbox. No email is sent if the recipient has no
-        address, has left the waiting list, waits for a period that has started, or has an offer that is no longer open.
+        """Emails the member, the admins, a guest or a member on the waiting list about a session, once per recipient,
+        template and move of the session. The session service calls it through its outbox. No email is sent if the
+        recipient has no address, has left the waiting list, waits for a period that has started, or has an offer that is no
+        longer open.
         """
 
     @_abc_1.abstractmethod
@@ -415,7 +422,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.LeaveWaitingListRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.LeaveWaitingListResponse, _abc.Awaitable[_session_pb2.LeaveWaitingListResponse]]:
-        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes nothing."""
+        """Removes a member from a waiting list, and withdraws an open offer to the member. Repeating the call changes
+        nothing.
+        """
 
     @_abc_1.abstractmethod
     def ListWaitingList(
@@ -424,6 +433,16 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListWaitingListResponse, _abc.Awaitable[_session_pb2.ListWaitingListResponse]]:
         """Lists waiting list entries of a gym with periods that have not ended, oldest entry first, in pages (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def OnUserErased(
+        self,
+        request: _session_pb2.OnUserErasedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
+        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
+        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
+        """
 
     @_abc_1.abstractmethod
     def GetOffer(
@@ -460,7 +479,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ExpireOfferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ExpireOfferResponse, _abc.Awaitable[_session_pb2.ExpireOfferResponse]]:
-        """Ends an offer that nobody has claimed, and offers the slot to the next waiting member. The session service calls it
+        """Ends an offer that the member has not claimed, and offers the slot to the next waiting member. The session service calls it
         through its outbox when the offer expires. Changes nothing if the offer is no longer open.
         """
 
@@ -470,17 +489,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.OnWaitingListModeChangedRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.OnWaitingListModeChangedResponse, _abc.Awaitable[_session_pb2.OnWaitingListModeChangedResponse]]:
-        """Records how a gym announces free slots. Open offers stay open."""
-
-    @_abc_1.abstractmethod
-    def OnUserErased(
-        self,
-        request: _session_pb2.OnUserErasedRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_session_pb2.OnUserErasedResponse, _abc.Awaitable[_session_pb2.OnUserErasedResponse]]:
-        """Cancels and refunds the future sessions of an erased user as OnUserLeft does. Then erases the reasons and guests of
-        all sessions of the user, and the stored answers about them. A guest with a pending email is erased after it.
-        """
+        """Records the mode in which a gym announces free slots. Open offers stay open."""
 
     @_abc_1.abstractmethod
     def EraseAddress(

@@ -171,8 +171,9 @@ class SubscriptionServiceServicer:
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
         With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
-        the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
-        the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+        the same idempotency key, and the card is charged once. If nobody repeats it, the service asks Stripe after a minute,
+        and stores the subscription if Stripe has started it. Until then, another request for the user returns
+        ALREADY_SUBSCRIBED.
 
         Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
         first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
@@ -185,7 +186,7 @@ class SubscriptionServiceServicer:
         """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
         The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
         request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
-        also if it is unavailable now.
+        even if it is unavailable now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -290,7 +291,7 @@ class SubscriptionServiceServicer:
     def SettleSubscriptionOrder(self, request, context):
         """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
         has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
-        processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+        processor. Only this service calls it, through its own outbox, a minute after the request. Repeating the call changes
         nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

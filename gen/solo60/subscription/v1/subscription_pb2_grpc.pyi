@@ -50,8 +50,9 @@ class SubscriptionServiceStub:
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
     With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
-    the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
-    the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+    the same idempotency key, and the card is charged once. If nobody repeats it, the service asks Stripe after a minute,
+    and stores the subscription if Stripe has started it. Until then, another request for the user returns
+    ALREADY_SUBSCRIBED.
 
     Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
     first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
@@ -60,7 +61,7 @@ class SubscriptionServiceStub:
     """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
     The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
     request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
-    also if it is unavailable now.
+    even if it is unavailable now.
     """
     ResumeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]
     """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
@@ -120,7 +121,7 @@ class SubscriptionServiceStub:
     SettleSubscriptionOrder: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.SettleSubscriptionOrderRequest, _subscription_pb2.SettleSubscriptionOrderResponse]
     """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
     has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
-    processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+    processor. Only this service calls it, through its own outbox, a minute after the request. Repeating the call changes
     nothing.
     """
     OnUserLeft: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]
@@ -154,8 +155,9 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
     With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
-    the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
-    the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+    the same idempotency key, and the card is charged once. If nobody repeats it, the service asks Stripe after a minute,
+    and stores the subscription if Stripe has started it. Until then, another request for the user returns
+    ALREADY_SUBSCRIBED.
 
     Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
     first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
@@ -164,7 +166,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
     The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
     request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
-    also if it is unavailable now.
+    even if it is unavailable now.
     """
     ResumeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ResumeSubscriptionRequest, _subscription_pb2.ResumeSubscriptionResponse]  # type: ignore[assignment]
     """Undoes a planned cancellation: the subscription renews as before, its reminder is sent again, and the user gets an
@@ -224,7 +226,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     SettleSubscriptionOrder: _aio.UnaryUnaryMultiCallable[_subscription_pb2.SettleSubscriptionOrderRequest, _subscription_pb2.SettleSubscriptionOrderResponse]  # type: ignore[assignment]
     """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
     has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
-    processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+    processor. Only this service calls it, through its own outbox, a minute after the request. Repeating the call changes
     nothing.
     """
     OnUserLeft: _aio.UnaryUnaryMultiCallable[_subscription_pb2.OnUserLeftRequest, _subscription_pb2.OnUserLeftResponse]  # type: ignore[assignment]
@@ -279,8 +281,9 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         time, and only one trial ever: later subscriptions are charged immediately, even after a cancellation.
 
         With STRIPE_API_KEY, Stripe charges the card. UNAVAILABLE means that the outcome is unknown: repeat the request with
-        the same idempotency key, and the card is charged once. Otherwise the service asks Stripe after a minute, and stores
-        the subscription if Stripe has started it. Meanwhile another request for the user returns ALREADY_SUBSCRIBED.
+        the same idempotency key, and the card is charged once. If nobody repeats it, the service asks Stripe after a minute,
+        and stores the subscription if Stripe has started it. Until then, another request for the user returns
+        ALREADY_SUBSCRIBED.
 
         Without STRIPE_API_KEY, cards are in test mode: "tok_visa" always works, "tok_chargeCustomerFail" works until the
         first charge, and all others return CARD_DECLINED. Trials and periods end by the clock of the service.
@@ -295,7 +298,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends a subscription now or at the end of the paid period, and emails the end date (template SUBSCRIPTION_EXPIRED).
         The user keeps all granted credits. A subscription that ends with its period can still be ended now. Repeating the
         request for the same end returns SUBSCRIPTION_NOT_ACTIVE. The card processor follows shortly after the response,
-        also if it is unavailable now.
+        even if it is unavailable now.
         """
 
     @_abc_1.abstractmethod
@@ -421,7 +424,7 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_subscription_pb2.SettleSubscriptionOrderResponse, _abc.Awaitable[_subscription_pb2.SettleSubscriptionOrderResponse]]:
         """Settles a subscription whose CreateSubscription got no answer from the card processor: stores it if the processor
         has started it, and drops the order otherwise. If the user may not have it any more, it is cancelled at the
-        processor. Only this service calls it, through its own outbox, a minute after the request. A repeated call changes
+        processor. Only this service calls it, through its own outbox, a minute after the request. Repeating the call changes
         nothing.
         """
 

@@ -135,7 +135,7 @@ class User(_message.Message):
     """IANA name of the user's time zone, such as "Europe/London". Times are shown to the user in this zone."""
     etag: _builtins.str
     """Checksum of the user's other fields, set by the service (AIP-154). In UpdateUser, the etag of the user that the
-    caller has read, or empty to update whatever is stored.
+    caller has read, or empty to overwrite later changes too.
     """
     @_builtins.property
     def roles(self) -> _containers.RepeatedScalarFieldContainer[Global___Role.ValueType]:

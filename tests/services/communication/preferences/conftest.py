@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -21,6 +21,11 @@ SECRET = "test-secret-of-unsubscribe-links"  # noqa: S105 - a test secret
 @pytest.fixture
 async def mesh(serve: Serve, mail_sink: MailSink) -> MeshForTests:
     """Run the communication service with its HTTP endpoint and unsubscribe links that lead there."""
+    return await serve_with_links(serve, mail_sink)
+
+
+async def serve_with_links(serve: Serve, mail_sink: MailSink, **settings: Any) -> MeshForTests:
+    """Run the communication service as `mesh` does, with more settings."""
     address = f"127.0.0.1:{free_ports(1)[0]}"
     return await serve(
         SERVICE,
@@ -28,6 +33,7 @@ async def mesh(serve: Serve, mail_sink: MailSink) -> MeshForTests:
         http_address=address,
         unsubscribe_url=f"http://{address}/unsubscribe",
         unsubscribe_secrets=SecretStr(SECRET),
+        **settings,
     )
 
 

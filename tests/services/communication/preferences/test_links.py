@@ -46,6 +46,7 @@ def test_a_link_names_its_user_and_category(user_id: UUID, category: Category) -
     token = link.removeprefix(f"{URL}/")
     assert set(token) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
     assert LINKS.read(token) == (user_id, category)
+    assert base64.urlsafe_b64decode(token + "==")[16:] == user_id.bytes + category.encode()  # and no secret
 
 
 @pytest.mark.parametrize("category", [Category.BOOKINGS, Category.PAYMENTS, Category.SECURITY])
@@ -88,6 +89,16 @@ def test_a_made_up_token_is_invalid(token: str) -> None:
     """No made-up token is valid, and reading one raises no other error."""
     with pytest.raises(UnsubscribeTokenInvalid):
         LINKS.read(token)
+
+
+@pytest.mark.parametrize("category", ["news", Category.BOOKINGS])
+def test_a_category_that_cannot_be_switched_off_is_invalid(category: str) -> None:
+    """A signed token of a category that this version does not know, or always sends, is invalid."""
+    content = ADA.bytes + category.encode()
+    signed = hmac.digest(SECRET, PURPOSE + content, "sha256")[:16] + content
+
+    with pytest.raises(UnsubscribeTokenInvalid):
+        LINKS.read(base64.urlsafe_b64encode(signed).decode().rstrip("="))
 
 
 def test_a_token_without_secrets_is_invalid() -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contracts.errors import InsufficientCredits, InvalidRequest, ScopeMissing
+from contracts.errors import InvalidRequest, ScopeMissing
 from solo60.payment.v1.payment_pb2 import (
     CreditEntry,
     CreditEntryKind,
@@ -148,16 +148,6 @@ async def test_a_give_back_after_the_expiry_shows_its_new_expiry(credits_: Credi
     assert entry.expire_time.ToDatetime(UTC) == entry.create_time.ToDatetime(UTC) + 30 * DAY
     mesh.clock.advance(30 * DAY)
     assert await credits_.balance() == GetBalanceResponse()
-
-
-async def test_expired_credits_pay_for_nothing(credits_: Credits, mesh: MeshForTests) -> None:
-    """A session cannot be charged to credits that have expired, even if the expiry is not booked yet."""
-    await credits_.grant(CREDITS, DAY)
-
-    mesh.clock.advance(DAY)
-
-    with pytest.raises(InsufficientCredits):
-        await credits_.payments.ChargeSession(charge(BY_CREDITS, user_id=credits_.user_id))
 
 
 async def test_a_late_grant_lives_for_thirty_days(credits_: Credits, mesh: MeshForTests) -> None:

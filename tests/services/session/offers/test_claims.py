@@ -36,11 +36,6 @@ if TYPE_CHECKING:
     from services.session.stores import Stores
 
 START = NOW + HOUR
-RELEASED_BY_OLDER_REPLICA = """
-    update sessions set status = 'cancelled', idempotency_key = null, expire_time = null
-    where status = 'pending_payment'
-"""
-MAKE_LEGACY = "update waiting_list set currency = null"
 
 
 async def test_a_claimed_offer_is_booked(stores: Stores, database: Database) -> None:

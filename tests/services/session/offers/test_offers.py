@@ -70,7 +70,7 @@ from tests.support.eventually import eventually
 if TYPE_CHECKING:
     from tests.services.session.booking_mesh import BookingMesh
 
-# What the outbox does when the offer expires.
+# The call that expires an offer is due now.
 MAKE_DUE = "update outbox set due_time = now() where destination like '%ExpireOffer' and status = 'pending'"
 
 
@@ -106,6 +106,7 @@ async def test_a_declined_or_expired_offer_passes_on_until_the_slot_is_free(book
     """The slot passes from a member who declines to one who lets the offer expire, and then is free for all."""
     members = [await booking_mesh.create_member(email=f"{name}@members.example") for name in ("ada", "grace")]
     (offer,) = await freed(booking_mesh, *members)
+    await mails_about_offers(booking_mesh, 1)
 
     for _ in range(2):
         await booking_mesh.sessions.DeclineOffer(DeclineOfferRequest(offer_id=offer.offer_id))

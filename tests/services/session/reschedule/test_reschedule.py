@@ -261,7 +261,7 @@ async def test_two_sessions_do_not_swap_their_slots(booking_mesh: BookingMesh) -
     assert [type(answer) for answer in answers] == [SlotTaken, SlotTaken]
 
 
-async def test_one_of_two_concurrent_moves_wins(booking_mesh: BookingMesh) -> None:
+async def test_one_of_five_concurrent_moves_wins(booking_mesh: BookingMesh) -> None:
     """Of five concurrent moves of one session to different slots, one succeeds and four fail with ETAG_MISMATCH."""
     session = await booked(booking_mesh)
 

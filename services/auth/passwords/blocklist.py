@@ -1,4 +1,4 @@
-"""The most common passwords: 30,000 from leaks, as zxcvbn lists them."""
+"""Blocklist of the most common passwords (NIST SP 800-63B): the 30,000 that zxcvbn lists from leaks."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ COMMON_PASSWORDS = frozenset(password.casefold() for password in FREQUENCY_LISTS
 
 
 def require_uncommon(password: str) -> None:
-    """Raise PasswordTooCommon for a password of the list, in any case."""
+    """Raise PasswordTooCommon for a password of the list, in upper or lower case."""
     if password.casefold() in COMMON_PASSWORDS:
         raise PasswordTooCommon

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import orjson
 import pytest
 from pydantic import SecretStr
 
@@ -26,8 +26,8 @@ from solo60.payment.v1.payment_pb2 import (
     ListSessionPaymentsRequest,
 )
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from tests.services.payment.dispute_events import dispute, event, signed
-from tests.services.payment.ledger_queries import company_account_sum, count
+from tests.services.payment.disputes.dispute_events import dispute, event, signed
+from tests.services.payment.ledger_queries import company_account_sum, count, someone_waits_for_a_lock
 from tests.services.payment.requests import PENCE, balance, charge, credit_back, refund, refund_part
 from tests.services.payment.stripe_mesh import by_stripe, refunded
 from tests.support.eventually import eventually
@@ -200,14 +200,10 @@ async def test_a_webhook_waits_for_a_concurrent_one(charged: Charged) -> None:
     await charged.payments.ProcessWebhook(webhook)
     repeated = signed(dispute("pi_of_a_subscription", "lost"), charged.mesh.clock.now())
 
-    async def waits_for_a_lock() -> bool:
-        async with charged.database.connection() as connection:
-            return bool(await connection.fetchval("select exists (select from pg_locks where not granted)"))
-
     async with charged.database.transaction() as connection:
         await connection.execute("select from disputes for update")
         delivering = asyncio.ensure_future(charged.payments.ProcessWebhook(repeated))
-        await eventually(waits_for_a_lock)
+        await eventually(partial(someone_waits_for_a_lock, charged.database))
         await connection.execute("update disputes set status = 'lost'")
     await delivering
 
@@ -288,25 +284,9 @@ async def test_without_a_secret_every_webhook_is_rejected(serve: Serve) -> None:
         await mesh.stub(PaymentServiceStub).ProcessWebhook(signed(dispute("pi_1", "won"), mesh.clock.now()))
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"status": "unknown"},
-        {"id": ""},
-        {"id": "dp\n1"},
-        {"id": 17},
-        {"amount": 0},
-        {"amount": "1250"},
-        {"currency": "pounds"},
-        {"reason": "Fraud!"},
-        {"payment_intent": {"id": "pi_1"}},
-        {"evidence_details": {"due_by": "soon"}},
-    ],
-)
-async def test_a_dispute_that_cannot_be_parsed_is_rejected(charged: Charged, fields: dict[str, Any]) -> None:
-    """A signed dispute event with an invalid field is INVALID_REQUEST, so that the processor delivers it again."""
-    data = orjson.loads(dispute(charged.intent_id, "needs_response"))["data"]["object"]
-    payload = event("charge.dispute.created", {**data, **fields})
+async def test_a_dispute_that_cannot_be_parsed_is_rejected(charged: Charged) -> None:
+    """A signed dispute event that cannot be parsed is INVALID_REQUEST, so that the processor delivers it again."""
+    payload = dispute(charged.intent_id, "needs_response", amount=0)
 
     with pytest.raises(InvalidRequest):
         await charged.payments.ProcessWebhook(signed(payload, charged.mesh.clock.now()))
