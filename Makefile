@@ -44,7 +44,7 @@ proofs: setup ## test many callers, kills and races at full length: keys, ledger
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2) and check that memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
 
-chaos: setup ## kill, freeze and cut off services under 500 bookings for each of CHAOS_SEEDS (default: 1-10); takes 40 minutes
+chaos: setup ## kill, freeze and cut off services under 2,000 mixed journeys for each of CHAOS_SEEDS (default: 1); takes 15 minutes
 	@pytest -s -n0 -m soak tests/chaos
 
 check: setup lint gen-check breaking test test-native ## run every check that must pass before a change is merged

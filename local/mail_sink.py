@@ -149,11 +149,12 @@ def read_mails(folder: Path) -> list[Mail]:
     mails = []
     for path in sorted(paths, key=lambda path: path.name):
         with suppress(FileNotFoundError):  # a mail reader has moved it meanwhile
-            mails.append(_read(path))
+            mails.append(read_mail(path))
     return mails
 
 
-def _read(path: Path) -> Mail:
+def read_mail(path: Path) -> Mail:
+    """Return the mail stored in a file of a mail sink."""
     mail = message_from_bytes(path.read_bytes(), policy=policy.default)
     body = mail.get_body(("plain", "html"))
     return Mail(

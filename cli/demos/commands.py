@@ -10,6 +10,7 @@ import typer
 from cli.demos.approval import approval as tell_approval
 from cli.demos.booking import booking as tell_booking
 from cli.demos.cancellation import cancellation as tell_cancellation
+from cli.demos.outage import outage as tell_outage
 from cli.demos.printing import StoryPrinter, step_as_json
 from cli.demos.sign_up import sign_up as tell_sign_up
 from cli.demos.stage import Stage
@@ -58,6 +59,12 @@ def subscription(*, as_json: JsonFlag = False) -> None:
 def sign_up(*, as_json: JsonFlag = False) -> None:
     """Sign up, confirm the address, set a new password, and notice a stolen token."""
     run(tell_sign_up, as_json=as_json)
+
+
+@demo.command()
+def outage(*, as_json: JsonFlag = False) -> None:
+    """Suspend and kill services of this mesh during bookings; show late mail, and a booking that is undone."""
+    run(tell_outage, as_json=as_json)
 
 
 def run(story: Story, *, as_json: bool) -> None:

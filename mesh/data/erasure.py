@@ -27,7 +27,9 @@ _ERASE_KEYS_OF_REQUEST = """
     where request_type = $1 and request_sha256 = $2
 """
 _DELETE_MESSAGES = """
-    delete from outbox where destination = any($2::text[]) and position(convert_to($1, 'UTF8') in payload) > 0
+    delete from outbox
+    where destination = any($2::text[]) and position(convert_to($1, 'UTF8') in payload) > 0
+        and not (status = 'pending' and destination = any($3::text[]))
 """
 
 
@@ -41,13 +43,13 @@ async def erase_keys_of_request(connection: Connection, request: Message) -> Non
     await connection.execute(_ERASE_KEYS_OF_REQUEST, request.DESCRIPTOR.full_name, fingerprint_of(request))
 
 
-async def delete_messages_about(connection: Connection, user_id: UUID) -> None:
+async def delete_messages_about(connection: Connection, user_id: UUID, *, but_pending_to: Iterable[str] = ()) -> None:
     """Delete the outbox messages that contain the user's id and may contain personal data, in a transaction.
 
     This includes delivered messages, dead letters and pending messages. So a pending mail to an erased user is not
-    sent. Messages without personal fields, such as events, stay.
+    sent. Messages without personal fields, such as events, stay, and so do pending messages to `but_pending_to`.
     """
-    await connection.execute(_DELETE_MESSAGES, str(user_id), personal_destinations())
+    await connection.execute(_DELETE_MESSAGES, str(user_id), personal_destinations(), list(but_pending_to))
 
 
 @cache

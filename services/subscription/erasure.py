@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from mesh.transaction import Transaction
 
+# The member has paid for these credits, and the reason of the grant is a text of this service.
+_GRANT = "solo60.payment.v1.PaymentService/GrantCredits"
 _SUBSCRIPTION_IDS = "select subscription_id from subscriptions where user_id = $1"
 _HELD_OF_USER = """
     select scheme, webhook_id from webhooks
@@ -49,7 +51,7 @@ async def erase_user(tx: Transaction, user_id: UUID) -> None:
     rows = await tx.connection.fetch(_HELD_OF_USER, user_id, subscription_ids)
     await _dismiss(tx, [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows])
     await erase_keys(tx.connection, [user_id, *subscription_ids])
-    await delete_messages_about(tx.connection, user_id)
+    await delete_messages_about(tx.connection, user_id, but_pending_to=[_GRANT])
 
 
 async def erase_address(tx: Transaction, email: str) -> None:

@@ -1,11 +1,13 @@
-"""Comparison of clients' outcomes with the final state: one payment and one mail per booking, and nothing pending."""
+"""Comparison of clients' outcomes with the final state: everything acknowledged once, and nothing else."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.chaos.clients import CREDITS_GRANTED, CREDITS_PER_HOUR
-from tests.chaos.journeys import Answer, is_noisy
+from tests.chaos.account_consistency import account_inconsistencies
+from tests.chaos.journeys import Step
+from tests.chaos.mail_consistency import mail_inconsistencies
+from tests.chaos.member import CREDITS_GRANTED, CREDITS_OF_PLAN, CREDITS_PER_HOUR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -14,12 +16,23 @@ if TYPE_CHECKING:
     from tests.chaos.journeys import Journey, Outcome
 
 # Permitted reasons of a refusal, by payment method. A rival can cause SLOT_TAKEN, and an offer to a rival SLOT_OFFERED.
-REFUSALS = {
-    "credits": {"SLOT_TAKEN", "SLOT_OFFERED"},
-    "card": {"SLOT_TAKEN", "SLOT_OFFERED"},
-    "declined card": {"SLOT_TAKEN", "SLOT_OFFERED", "CARD_DECLINED"},
-    "no credits": {"SLOT_TAKEN", "SLOT_OFFERED", "INSUFFICIENT_CREDITS"},
+PAYMENT_REFUSALS = {
+    "credits": set[str](),
+    "card": set[str](),
+    "declined card": {"CARD_DECLINED"},
+    "no credits": {"INSUFFICIENT_CREDITS"},
 }
+# Permitted reasons by step; for other steps, each refusal is an inconsistency.
+REFUSALS = {
+    Step.BOOK: {"SLOT_TAKEN", "SLOT_OFFERED"},
+    # The slot has become free in the meantime.
+    Step.WAIT: {"SLOT_FREE"},
+    Step.CLAIM: set[str](),
+    Step.SUBSCRIBE: {"CARD_DECLINED"},
+    # A lost answer, repeated after the grace period of a refresh, counts as a theft.
+    Step.REFRESH: {"TOKEN_INVALID"},
+}
+PAID = (Step.BOOK, Step.CLAIM)
 
 
 def inconsistencies(outcomes: Sequence[Outcome], state: FinalState) -> list[str]:
@@ -30,7 +43,7 @@ def inconsistencies(outcomes: Sequence[Outcome], state: FinalState) -> list[str]
             f"member {outcome.journey.number}: {inconsistency} ({outcome})"
             for inconsistency in _inconsistencies_of(outcome, state)
         ]
-    known = {outcome.journey.email for outcome in outcomes}
+    known = {address for each in outcomes for address in (each.journey.email, each.journey.guest_email)}
     unknown = {recipient for recipient, _ in state.mails} - known
     members = {outcome.user_id for outcome in outcomes}
     found += [f"mail to an unknown recipient {recipient}" for recipient in sorted(unknown)]
@@ -41,31 +54,47 @@ def inconsistencies(outcomes: Sequence[Outcome], state: FinalState) -> list[str]
 def _inconsistencies_of(outcome: Outcome, state: FinalState) -> Iterator[str]:
     bookings = [] if outcome.user_id is None else state.bookings.get(outcome.user_id, [])
     confirmed = [booking for booking in bookings if booking.was_confirmed]
-    yield from _answer_inconsistencies(outcome, confirmed)
+    yield from _refusal_inconsistencies(outcome)
+    yield from _booking_inconsistencies(outcome, confirmed)
+    yield from _change_inconsistencies(outcome, confirmed)
     for booking in bookings:
         yield from _payment_inconsistencies(outcome.journey, booking, state)
     yield from _credit_inconsistencies(outcome, confirmed, state)
-    yield from _mail_inconsistencies(outcome.journey, confirmed, state)
+    yield from account_inconsistencies(outcome, state)
+    yield from mail_inconsistencies(outcome, confirmed, state)
 
 
-def _answer_inconsistencies(outcome: Outcome, confirmed: Sequence[Booking]) -> Iterator[str]:
-    """Yield contradictions between the client's outcome and the confirmed bookings."""
+def _refusal_inconsistencies(outcome: Outcome) -> Iterator[str]:
+    """Yield refusals for a reason that the plan does not explain."""
+    for step, reason in outcome.refusals.items():
+        permitted = REFUSALS.get(step, set()) | (
+            PAYMENT_REFUSALS[outcome.journey.payment_method] if step in PAID else set()
+        )
+        if reason not in permitted:
+            yield f"{step} was refused for {reason}"
+
+
+def _booking_inconsistencies(outcome: Outcome, confirmed: Sequence[Booking]) -> Iterator[str]:
+    """Yield contradictions between the acknowledged and the confirmed bookings."""
     ids = [booking.session_id for booking in confirmed]
-    if outcome.booked is Answer.ACKNOWLEDGED and ids != [outcome.session_id]:
+    if outcome.session_id is not None and ids != [outcome.session_id]:
         yield f"got a confirmation of one booking, but has {ids}"
-    if outcome.booked in (Answer.REFUSED, Answer.NOT_ASKED) and ids:
+    if outcome.session_id is None and ids and not outcome.is_unknown(*PAID):
         yield f"got no confirmation, but has {ids}"
     if len(ids) > 1:
         yield f"has {len(ids)} bookings"
-    if outcome.booked is Answer.REFUSED and outcome.refusal not in REFUSALS[outcome.journey.payment_method]:
-        yield f"was refused for {outcome.refusal}"
-    if outcome.cancelled is Answer.REFUSED:
-        yield f"could not cancel: {outcome.refusal}"
-    if outcome.cancelled is not Answer.UNKNOWN:
-        is_cancelled = outcome.cancelled is Answer.ACKNOWLEDGED
+
+
+def _change_inconsistencies(outcome: Outcome, confirmed: Sequence[Booking]) -> Iterator[str]:
+    """Yield bookings that differ from the acknowledged cancellation, move, invitation or departure."""
+    if not outcome.is_unknown(Step.CANCEL, Step.LEAVE):
+        is_cancelled = outcome.is_acknowledged(Step.CANCEL) or outcome.is_acknowledged(Step.LEAVE)
         if any(booking.is_active == is_cancelled for booking in confirmed):
-            statuses = [booking.status for booking in confirmed]
-            yield f"cancelling was {outcome.cancelled}, but the bookings are {statuses}"
+            yield f"the bookings are {[booking.status for booking in confirmed]}"
+    for booking in confirmed:
+        for step, number in ((Step.MOVE, booking.moves), (Step.INVITE, booking.guests)):
+            if not outcome.is_unknown(step) and number != outcome.is_acknowledged(step):
+                yield f"has {number} as the result of {step}"
 
 
 def _payment_inconsistencies(journey: Journey, booking: Booking, state: FinalState) -> Iterator[str]:
@@ -90,22 +119,11 @@ def _credit_inconsistencies(outcome: Outcome, confirmed: Sequence[Booking], stat
     if outcome.user_id is None:
         return
     held = state.credits.get(outcome.user_id)
-    grants, balance = (held.grants, held.balance) if held else (0, 0)
-    if (grants != 1 and outcome.granted is Answer.ACKNOWLEDGED) or grants > 1:
-        yield f"has {grants} grants of credits"
+    grants, periods, balance = (held.grants, held.periods, held.balance) if held else (0, 0, 0)
+    for step, number in ((Step.GRANT, grants), (Step.SUBSCRIBE, periods)):
+        if number > 1 or (number != outcome.is_acknowledged(step) and not outcome.is_unknown(step)):
+            yield f"has {number} grants of credits, but the answer to {step} is {outcome.answers.get(step)}"
     active = sum(booking.is_active for booking in confirmed) if outcome.journey.payment_method == "credits" else 0
-    if balance != grants * CREDITS_GRANTED - active * CREDITS_PER_HOUR:
-        yield f"has {balance} credits after {grants} grants and {active} bookings"
-
-
-def _mail_inconsistencies(journey: Journey, confirmed: Sequence[Booking], state: FinalState) -> Iterator[str]:
-    """Yield wrong numbers of mails. Each confirmed booking causes one mail per applicable kind, others cause none."""
-    expected = {
-        "Booked": len(confirmed),
-        "Please mind the noise": len(confirmed) * is_noisy(journey.gym),
-        "Cancelled": sum(not booking.is_active for booking in confirmed),
-    }
-    for kind, number in expected.items():
-        actual = state.mails[journey.email, kind]
-        if actual != number:
-            yield f"got {actual} mails {kind!r} instead of {number}"
+    expected = grants * CREDITS_GRANTED + periods * CREDITS_OF_PLAN - active * CREDITS_PER_HOUR
+    if balance != expected:
+        yield f"has {balance} credits after {grants} grants, {periods} paid periods and {active} bookings"

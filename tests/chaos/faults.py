@@ -32,13 +32,24 @@ class FaultKind(StrEnum):
 
 
 # Targets of faults with their weights; those of SERVICES are percentages.
-SERVICES = {"session": 26, "payment": 22, "communication": 22, "user": 12, "gym": 10, "auth": 4, "subscription": 4}
+SERVICES = {"session": 24, "payment": 20, "communication": 20, "user": 12, "gym": 8, "auth": 8, "subscription": 8}
 RELAYS = {f"{RELAY}{name}": 1 for name in RELAYED}
-DATABASES = {"session": 3, "payment": 3, "communication": 2, "user": 1, "gym": 1}
-CALLEES = {"payment": 4, "session": 2, "communication": 2, "user": 1, "gym": 1}
+DATABASES = {"session": 3, "payment": 3, "communication": 2, "user": 1, "gym": 1, "auth": 1, "subscription": 1}
+CALLEES = {"payment": 4, "session": 2, "communication": 2, "user": 1, "gym": 1, "auth": 1, "subscription": 1}
 # A little above the deadline of calls to the service.
-LATENCY_S = {"payment": 5.5, "session": 10.5, "communication": 2.5, "user": 1.5, "gym": 1.5}
+LATENCY_S = {
+    "payment": 5.5,
+    "session": 10.5,
+    "communication": 2.5,
+    "user": 1.5,
+    "gym": 1.5,
+    "auth": 5.5,
+    "subscription": 5.5,
+}
+SHORT_KILLS = ("session", "payment", "communication", "auth", "subscription")
 LEASEHOLDERS = {"session": 1, "communication": 1}
+# Each of these numbers of journeys meets a full set of faults.
+JOURNEYS_PER_SET = 500
 # Longer than any lease, so that another process has taken over the frozen process's work when it resumes.
 BEYOND_LEASE_S = 33.0
 
@@ -58,21 +69,29 @@ class Fault:
 
 
 def draw_long_plan(rng: random.Random, journeys: int) -> list[Fault]:
-    """Draw faults that kill every service at least twice and twice freeze a process beyond its lease."""
+    """Draw faults that kill every service at least twice and twice freeze a process beyond its lease.
+
+    Long runs meet more faults, in proportion to their journeys.
+    """
+    faults = [fault for _ in range(max(1, journeys // JOURNEYS_PER_SET)) for fault in _draw_set(rng)]
+    faults += [(FaultKind.FREEZE, _one_of(rng, each), BEYOND_LEASE_S) for each in (RELAYS, LEASEHOLDERS)]
+    return _spread(rng, faults, journeys)
+
+
+def _draw_set(rng: random.Random) -> list[tuple[FaultKind, str, float]]:
     faults = [(FaultKind.KILL, name, 0.0) for name in SERVICES for _ in range(2)]
     faults += [(FaultKind.KILL, _one_of(rng, SERVICES), 0.0) for _ in range(16)]
     faults += [(FaultKind.KILL, _one_of(rng, RELAYS), 0.0) for _ in range(6)]
     faults += [(FaultKind.CUT_DATABASE, _one_of(rng, DATABASES), 0.0) for _ in range(14)]
     faults += [(FaultKind.FREEZE, _one_of(rng, CALLEES), rng.uniform(1, 6)) for _ in range(4)]
-    faults += [(FaultKind.FREEZE, _one_of(rng, each), BEYOND_LEASE_S) for each in (RELAYS, LEASEHOLDERS)]
     for kind in (FaultKind.SLOW, FaultKind.LOSE_ANSWERS):
         faults += [(kind, _one_of(rng, CALLEES), rng.uniform(0.5, 3)) for _ in range(4)]
-    return _spread(rng, faults, journeys)
+    return faults
 
 
 def draw_short_plan(rng: random.Random, journeys: int) -> list[Fault]:
     """Draw at least one fault of every kind, each lasting at most 2.5 seconds."""
-    faults = [(FaultKind.KILL, name, 0.0) for name in ("session", "payment", "communication", _one_of(rng, RELAYS))]
+    faults = [(FaultKind.KILL, name, 0.0) for name in (*SHORT_KILLS, _one_of(rng, RELAYS))]
     faults += [(FaultKind.CUT_DATABASE, name, 0.0) for name in ("session", "payment", "communication")]
     faults += [(FaultKind.FREEZE, _one_of(rng, CALLEES), 1.5)]
     faults += [(FaultKind.SLOW, rng.choice(["user", "gym"]), 1.0)]

@@ -2,50 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from contracts.services import SERVICE_NAMES
 from local.mail_sink import read_mails
-from mesh.data.integrity import find_broken_invariants
+from tests.chaos.settling import count_problems
+from tests.chaos.subjects import kind_of
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
     from uuid import UUID
 
     import asyncpg
 
     from local.supervisor import Mesh
+    from tests.chaos.subjects import MailKind
 
     Connection = asyncpg.Connection[asyncpg.Record]
 
-POLL_S = 0.2
-
-# Conditions for pending work, by table. An open offer, and the call that expires it, are not pending. MAKE_DUE sets the
-# due times of such work to now, instead of waiting for the lease of a killed process, the pause between two attempts,
-# or the expiry of a hold.
-PENDING = {
-    "outbox": "status = 'pending' and deliver_time <= now()",
-    "messages": "status not in ('SENT', 'DEAD')",
-    "payments": "status = 'pending'",
-    "sessions": "status = 'pending_payment' and offer_id is null",
-}
-MAKE_DUE = {
-    "outbox": "update outbox set due_time = now() where status = 'pending'",
-    "messages": "update messages set due_time = now() where due_time is not null",
-    "sessions": "update sessions set expire_time = now() where status = 'pending_payment'",
-}
-DEAD = {"outbox": "status = 'dead'", "messages": "status = 'DEAD'"}
-# In addition to the outbox.
-OWN_TABLES = {"session": ("sessions",), "payment": ("payments",), "communication": ("messages",)}
-
 _BOOKINGS = """
-    select user_id, session_id, status, paid_in, booking_response is not null as was_confirmed, gym_id from sessions
+    select user_id, session_id, status, moves, booking_response is not null as was_confirmed,
+        (select count(*) from guests where guests.session_id = sessions.session_id) as guests
+    from sessions
 """
+_OFFERS = "select user_id, count(*) from offers join waiting_list using (entry_id) group by user_id"
 _PAYMENTS = """
     select session_id, user_id, status, method,
         count(*) filter (where kind = 'charge') as charges,
@@ -54,12 +38,22 @@ _PAYMENTS = """
 """
 _CARD_CHARGES = "select idempotency_key, outcome = 'captured' and not returned as is_charged from card_charges"
 _CREDITS = """
-    select user_id, balance,
-        (select count(*) from entries join transactions using (transaction_id)
-         where entries.account_id = accounts.account_id and transactions.kind = 'grant') as grants
-    from accounts where kind = 'member'
+    select user_id, balance, count(transaction_id) filter (where subscription_id is null) as grants,
+        count(transaction_id) filter (where subscription_id is not null) as periods
+    from accounts left join (
+        select account_id, transaction_id, subscription_id
+        from entries join transactions using (transaction_id) where transactions.kind = 'grant'
+    ) as granted using (account_id)
+    where kind = 'member' group by account_id
 """
 _SUMS = "select currency, sum(amount) as excess from entries group by currency having sum(amount) <> 0"
+_SUBSCRIPTIONS = "select user_id, cancel_time, end_time, now() as now from subscriptions"
+_USERS = "select user_id, email, email_confirmed, state from users"
+_TABLES = "select tablename from pg_tables where schemaname = 'public'"
+# Addresses of members and their guests, as text and in the hexadecimal form of binary columns.
+_ADDRESS = re.compile(r"(?:member|guest)-\d+@solo60\.example")
+_HEX_ADDRESS = re.compile(r"(?:6d656d626572|6775657374)2d(?:3\d)+40736f6c6f36302e6578616d706c65")
+_ROWS_WITH_ADDRESS = "select row::text as row from {table} as row where row::text ~ '@solo60|40736f6c6f3630'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +63,8 @@ class Booking:
     session_id: UUID
     status: str
     was_confirmed: bool
+    moves: int
+    guests: int
 
     @property
     def is_active(self) -> bool:
@@ -89,10 +85,29 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Credits:
-    """Balance and number of grants of a member's credits in the ledger."""
+    """Balance of a member's credits in the ledger, and the numbers of grants and of granted subscription periods."""
 
     balance: int
     grants: int
+    periods: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSubscription:
+    """Subscription in the subscription service's database."""
+
+    is_cancelled: bool
+    is_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredUser:
+    """User in the user service's database, with the number of passwords in the auth service's database."""
+
+    email: str
+    email_confirmed: bool
+    is_deleted: bool
+    passwords: int
 
 
 @dataclass(slots=True)
@@ -100,34 +115,70 @@ class FinalState:
     """State of all databases and the inbox. `problems` counts faults and pending work; it must be empty."""
 
     bookings: dict[UUID, list[Booking]] = field(default_factory=lambda: defaultdict(list))
+    offers: dict[UUID, int] = field(default_factory=dict)
     payments: dict[UUID, Payment] = field(default_factory=dict)
     cards_charged: dict[str, bool] = field(default_factory=dict)
     credits: dict[UUID, Credits] = field(default_factory=dict)
-    mails: Counter[tuple[str, str]] = field(default_factory=Counter)
+    subscriptions: dict[UUID, list[StoredSubscription]] = field(default_factory=lambda: defaultdict(list))
+    users: dict[UUID, StoredUser] = field(default_factory=dict)
+    stored_addresses: set[str] = field(default_factory=set)
+    mails: Counter[tuple[str, MailKind | str]] = field(default_factory=Counter)
     mail_copies: int = 0
     problems: dict[str, int] = field(default_factory=dict)
 
 
 async def read_final_state(mesh: Mesh) -> FinalState:
     """Read all databases and the inbox."""
-    state = FinalState()
-    await _count_problems(mesh, state)
+    state = FinalState(problems=await count_problems(mesh))
     async with connection_to(mesh.database_url_of("session")) as session:
         for row in await session.fetch(_BOOKINGS):
-            booking = Booking(row["session_id"], row["status"], row["was_confirmed"])
+            booking = Booking(row["session_id"], row["status"], row["was_confirmed"], row["moves"], row["guests"])
             state.bookings[row["user_id"]].append(booking)
+        state.offers = {row["user_id"]: row["count"] for row in await session.fetch(_OFFERS)}
     async with connection_to(mesh.database_url_of("payment")) as payment:
-        for row in await payment.fetch(_PAYMENTS):
-            state.payments[row["session_id"]] = Payment(
-                row["user_id"], row["status"], row["method"], row["charges"], row["returns"]
-            )
-        state.cards_charged = {row[0]: row[1] for row in await payment.fetch(_CARD_CHARGES)}
-        state.credits = {
-            row["user_id"]: Credits(row["balance"], row["grants"]) for row in await payment.fetch(_CREDITS)
-        }
-        state.problems |= {f"sum of {row['currency']}": int(row["excess"]) for row in await payment.fetch(_SUMS)}
+        await _read_ledger(payment, state)
+    async with connection_to(mesh.database_url_of("subscription")) as subscription:
+        for row in await subscription.fetch(_SUBSCRIPTIONS):
+            is_over = row["end_time"] is not None and row["end_time"] <= row["now"]
+            state.subscriptions[row["user_id"]].append(StoredSubscription(row["cancel_time"] is not None, is_over))
+    await _read_users(mesh, state)
+    await _read_addresses(mesh, state)
     _read_mails(mesh.settings.inbox_folder, state)
     return state
+
+
+async def _read_ledger(payment: Connection, state: FinalState) -> None:
+    for row in await payment.fetch(_PAYMENTS):
+        state.payments[row["session_id"]] = Payment(
+            row["user_id"], row["status"], row["method"], row["charges"], row["returns"]
+        )
+    state.cards_charged = {row[0]: row[1] for row in await payment.fetch(_CARD_CHARGES)}
+    state.credits = {
+        row["user_id"]: Credits(row["balance"], row["grants"], row["periods"]) for row in await payment.fetch(_CREDITS)
+    }
+    state.problems |= {f"sum of {row['currency']}": int(row["excess"]) for row in await payment.fetch(_SUMS)}
+
+
+async def _read_users(mesh: Mesh, state: FinalState) -> None:
+    async with connection_to(mesh.database_url_of("auth")) as auth:
+        passwords = Counter(row["user_id"] for row in await auth.fetch("select user_id from passwords"))
+    async with connection_to(mesh.database_url_of("user")) as user:
+        for row in await user.fetch(_USERS):
+            user_id, is_deleted = row["user_id"], row["state"] == "USER_STATE_DELETED"
+            state.users[user_id] = StoredUser(row["email"], row["email_confirmed"], is_deleted, passwords[user_id])
+
+
+async def _read_addresses(mesh: Mesh, state: FinalState) -> None:
+    """Find the addresses in all tables. Only those of members who have not left may be there."""
+    for name in SERVICE_NAMES:
+        async with connection_to(mesh.database_url_of(name)) as connection:
+            for (table,) in await connection.fetch(_TABLES):
+                for (row,) in await connection.fetch(_ROWS_WITH_ADDRESS.format(table=table)):
+                    hexadecimal = _HEX_ADDRESS.findall(row)
+                    state.stored_addresses |= {
+                        *_ADDRESS.findall(row),
+                        *(bytes.fromhex(a).decode() for a in hexadecimal),
+                    }
 
 
 def _read_mails(folder: Path, state: FinalState) -> None:
@@ -138,53 +189,4 @@ def _read_mails(folder: Path, state: FinalState) -> None:
             state.mail_copies += 1
             continue
         seen.add(mail.message_id)
-        state.mails[mail.recipient, mail.subject.partition(":")[0]] += 1
-
-
-async def _count_problems(mesh: Mesh, state: FinalState) -> None:
-    async for connection, name, table in _tables(mesh):
-        for conditions in (PENDING, DEAD):
-            condition = conditions.get(table, "false")
-            if number := await _count(connection, table, condition):
-                state.problems[f"{name}.{table} where {condition}"] = number
-    for name in SERVICE_NAMES:
-        async with connection_to(mesh.database_url_of(name)) as connection:
-            for violation in await find_broken_invariants(connection):
-                state.problems[f"{name}.{violation.view} {violation.examples}"] = violation.count
-
-
-async def until_settled(mesh: Mesh, timeout_s: float, *, make_due: bool) -> float:
-    """Wait until no work is pending, or for `timeout_s` seconds; return the seconds waited.
-
-    With `make_due`, all scheduled work is made due at once.
-    """
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while await _count_pending(mesh) and (waited_s := loop.time() - began) < timeout_s:
-        if make_due:
-            await _make_due(mesh)
-        await asyncio.sleep(min(1.0, POLL_S + waited_s / 10))
-    return loop.time() - began
-
-
-async def _count_pending(mesh: Mesh) -> int:
-    return sum([await _count(connection, table, PENDING[table]) async for connection, _, table in _tables(mesh)])
-
-
-async def _make_due(mesh: Mesh) -> None:
-    async for connection, _, table in _tables(mesh):
-        if table in MAKE_DUE:
-            await connection.execute(MAKE_DUE[table])
-
-
-async def _count(connection: Connection, table: str, condition: str) -> int:
-    return int(await connection.fetchval(f"select count(*) from {table} where {condition}"))  # noqa: S608 - constants of this module
-
-
-async def _tables(mesh: Mesh) -> AsyncIterator[tuple[Connection, str, str]]:
-    """Yield each table that may hold pending work, as connection, service name and table name."""
-    for name in SERVICE_NAMES:
-        async with connection_to(mesh.database_url_of(name)) as connection:
-            for table in ("outbox", *OWN_TABLES.get(name, ())):
-                if await connection.fetchval("select to_regclass($1) is not null", table):
-                    yield connection, name, table
+        state.mails[mail.recipient, kind_of(mail.subject) or mail.subject] += 1

@@ -11,7 +11,7 @@ from contracts.errors import InvalidRequest, UserNotActive
 from services.subscription.erasure import contains_text
 from solo60.subscription.v1.subscription_pb2 import EraseAddressRequest, OnUserErasedRequest
 from solo60.user.v1.events_pb2 import UserErased
-from tests.services.subscription.subscription_mesh import event, processor_webhook, webhook
+from tests.services.subscription.subscription_mesh import SERVICES, event, processor_webhook, webhook
 
 if TYPE_CHECKING:
     from tests.services.subscription.subscription_mesh import SubscriptionMesh
@@ -61,6 +61,18 @@ async def test_the_event_ends_the_subscription_and_dismisses_its_webhooks(mesh: 
     assert await mesh.status(subscribed) == "CANCELLED"
     with pytest.raises(UserNotActive):
         await mesh.subscribe(user_id=subscribed.user_id)
+
+
+async def test_credits_on_their_way_arrive_despite_an_erasure(mesh: SubscriptionMesh) -> None:
+    """If the payment service is down when a member is erased, it still gets the credits that the member has paid."""
+    member, payment_url = await mesh.create_member(), mesh.services.database_url_of("payment")
+    await mesh.services.stop("payment")
+    await mesh.subscribe(user_id=member)
+
+    await mesh.subscriptions.OnUserErased(OnUserErasedRequest(event=UserErased(user_id=member)))
+    await mesh.services.start(SERVICES["payment"], payment_url)
+
+    assert await mesh.balance(member) == 40
 
 
 @pytest.mark.parametrize(
