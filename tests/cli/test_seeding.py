@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cli.gym_chain import gyms
+from cli.gyms import GYMS
 from cli.seeding import GymChain
 from contracts.errors import ScopeMissing
 from local.keys import OPERATOR
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 async def test_an_existing_gym_is_used_again(serve: Serve) -> None:
     """A gym that exists under the same name in other letters is used, and the other gyms are created."""
     mesh = await serve(gym.SERVICE, subscription.SERVICE)
-    existing = await add_gym(mesh.stub(GymServiceStub), gyms()[0].name.upper())
+    existing = await add_gym(mesh.stub(GymServiceStub), GYMS[0].name.upper())
     channels = Channels(mesh.settings, lambda: mesh.keys[OPERATOR])
     chain = GymChain(channels, 1, datetime.now(UTC))
 
     await chain.open_gyms()
     await channels.close()
 
-    assert chain.counts == {"gyms": len(gyms()) - 1}
+    assert chain.counts == {"gyms": len(GYMS) - 1}
     assert chain._gym_ids[0] == existing.gym_id
-    assert len(set(chain._gym_ids)) == len(gyms())
+    assert len(set(chain._gym_ids)) == len(GYMS)
 
 
 async def test_a_rejected_call_ends_the_seeding_with_its_error(serve: Serve) -> None:
