@@ -63,9 +63,9 @@ GYMS = (
 
 
 async def gym_named(gyms: GymServiceAsyncStub, name: str) -> Gym | None:
-    """Return the gym with this name, or None."""
+    """Return the gym with this name, ignoring case, or None."""
     async for gym in _all_gyms(gyms):
-        if gym.name == name:
+        if gym.name.casefold() == name.casefold():
             return gym
     return None
 
