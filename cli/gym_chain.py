@@ -69,7 +69,7 @@ def members(count: int, rng: random.Random) -> Iterator[PlannedMember]:
             name=f"{first.title()} {last.title()}",
             email=f"{first}.{last}.{number}@solo60.example",
             payment=rng.choices(list(Payment), weights=(6, 1, 3))[0],
-            credits=10 * rng.randint(2, 12),
+            credits=10 * rng.randint(12, 20),
         )
 
 

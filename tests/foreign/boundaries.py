@@ -215,7 +215,9 @@ def _numeric(rules: validate_pb2.FieldRules) -> Any:
 
 
 def _named(rules: Any) -> Iterator[Any]:
-    """Yield the values that the `in` and `not_in` rules list."""
+    """Yield the values that the `const`, `in` and `not_in` rules list."""
+    if rules.HasField("const"):
+        yield rules.const
     yield from getattr(rules, "in")
     yield from rules.not_in
 

@@ -120,7 +120,7 @@ async def test_a_failed_mail_is_retried_by_the_clock(mails: MailMesh) -> None:
 
 async def test_a_dead_receiver_does_not_block_the_advance(mails: MailMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a receiver is down, the advance ends, and reports the silent service and the undelivered message."""
-    monkeypatch.setattr("local.advance.PATIENCE_S", 0.5)
+    monkeypatch.setattr("local.advance.PATIENCE_S", 1.0)
     await mails.mail_on(1)
     await mails.mesh.stop("communication")
 
@@ -135,7 +135,7 @@ async def test_a_dead_receiver_does_not_block_the_advance(mails: MailMesh, monke
 
 async def test_a_frozen_service_does_not_block_the_advance(mails: MailMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """If a service accepts calls and never answers, the advance continues to its end, and reports the service."""
-    monkeypatch.setattr("local.advance.PATIENCE_S", 0.5)
+    monkeypatch.setattr("local.advance.PATIENCE_S", 1.0)
     began = mails.clock.now()
     with closing(socket.create_server(("127.0.0.1", 0))) as frozen:
         address = f"127.0.0.1:{frozen.getsockname()[1]}"
@@ -150,7 +150,7 @@ async def test_work_without_progress_does_not_block_the_advance(
     mails: MailMesh, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If work makes no progress, the advance continues and reports the service and the work."""
-    monkeypatch.setattr("local.advance.PATIENCE_S", 0.5)
+    monkeypatch.setattr("local.advance.PATIENCE_S", 1.0)
     await mails.mail_on(1)
     async with mails.mesh.database("communication").transaction() as connection:
         await connection.execute("lock table messages in share mode")

@@ -14,8 +14,9 @@ MEMBERS = 12
 COUNTS = {
     "user": "select count(*) from users where email like '%.%.%@solo60.example'",
     "gym": "select count(*) from gyms where name in ('Field Street Gym', 'Liffey Quay')",
-    "session": "select count(*) from sessions where idempotency_key like 'seed/77/%'",
 }
+BOOKED = "select count(*) from sessions where idempotency_key like 'seed/77/%'"
+REPEATED = "select count(*) - count(distinct (user_id, gym_id, period)) from sessions"
 
 
 @pytest.mark.requirement("S6")
@@ -31,7 +32,8 @@ def test_seeding_twice_creates_nothing_twice(local_mesh: LocalMesh) -> None:
     assert counts[0] == counts[1]
     assert counts[0]["user"] == MEMBERS
     assert counts[0]["gym"] == 2
-    assert counts[0]["session"] > MEMBERS / 2
+    assert _count(local_mesh, "session", BOOKED) > MEMBERS / 2
+    assert _count(local_mesh, "session", REPEATED) == 0
 
 
 def _count(mesh: LocalMesh, service: str, query: str) -> int:

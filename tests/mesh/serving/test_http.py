@@ -181,7 +181,7 @@ async def test_a_running_request_ends_before_the_listener() -> None:
 
     [port] = free_ports(1)
     app, url = router_of(Route("/", waiting)), f"http://127.0.0.1:{port}/"
-    async with httpx.AsyncClient(trust_env=False) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
         async with serve_http(app, f"127.0.0.1:{port}", GRACE_S):
             running = asyncio.create_task(client.get(url))
             await begun.wait()

@@ -151,7 +151,7 @@ class AuthServiceServicer:
 
         Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
         during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
-        does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+        does not wait for the address, so strangers cannot lock a user out.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,7 @@ class AuthServiceStub:
 
     Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
     during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
-    does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+    does not wait for the address, so strangers cannot lock a user out.
     """
     RefreshTokens: _grpc.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]
     """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
@@ -135,7 +135,7 @@ class AuthServiceAsyncStub(AuthServiceStub):
 
     Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
     during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
-    does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+    does not wait for the address, so strangers cannot lock a user out.
     """
     RefreshTokens: _aio.UnaryUnaryMultiCallable[_auth_pb2.RefreshTokensRequest, _auth_pb2.RefreshTokensResponse]  # type: ignore[assignment]
     """Exchanges a refresh token for new tokens that carry the user's current roles. Each refresh token has one successor.
@@ -228,7 +228,7 @@ class AuthServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Wrong passwords cause pauses that grow, per address and per source, whether or not the address has an account. Calls
         during a pause fail with TOO_MANY_ATTEMPTS and do not extend it. A source that has logged in to the account before
-        does not wait for the address. Rate limit per address: a burst of 10 calls, then one call every 6 seconds.
+        does not wait for the address, so strangers cannot lock a user out.
         """
 
     @_abc_1.abstractmethod
