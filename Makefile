@@ -38,8 +38,8 @@ test-fast: setup ## run the tests that start no service processes
 attack: setup ## attack servers of both engines and fuzz every method, at full length; takes minutes
 	@pytest -s -n0 -m "soak or not soak" tests/attack
 
-proofs: setup ## test many callers, kills and races at full length: keys, ledger, outbox, one slot; takes about ten minutes
-	@pytest -s -n0 -m soak tests/mesh tests/services
+proofs: setup ## test many callers, kills and races at full length: keys, ledger, outbox, one slot, journeys; takes about 15 minutes
+	@pytest -s -n0 -m soak tests/mesh tests/services tests/outages
 
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2) and check that memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak

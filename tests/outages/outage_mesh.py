@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from contracts.errors import CircuitOpen, DeadlineExceeded, RequestInProgress, Unavailable
+from contracts.errors import CircuitOpen, DeadlineExceeded, RateLimited, RequestInProgress, Unavailable
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from local.mail_sink import read_mails
 from services.auth import app as auth
@@ -76,7 +76,7 @@ class OutageMesh:
             while True:
                 try:
                     return await method(request, metadata=key)
-                except (Unavailable, DeadlineExceeded, CircuitOpen, RequestInProgress) as failed:
+                except (Unavailable, DeadlineExceeded, CircuitOpen, RateLimited, RequestInProgress) as failed:
                     await asyncio.sleep(failed.retry_after_s or 0.05)
 
     async def stop(self, name: str) -> None:

@@ -122,8 +122,15 @@ def start(serve: Serve, database_url: DatabaseFactory, tmp_path: Path) -> Start:
     return start
 
 
+# The other kinds of faults are long forms, run by `make proofs`.
+KINDS = [
+    pytest.param(kind, id=kind.name, marks=() if kind is FaultKind.ANSWER_LOST else pytest.mark.soak)
+    for kind in FaultKind
+]
+
+
 @pytest.mark.requirement("J6")
-@pytest.mark.parametrize("kind", FaultKind, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("journey", JOURNEYS)
 async def test_each_journey_survives_faults_in_all_its_calls(start: Start, journey: str, kind: FaultKind) -> None:
     """If the first calls of each method fail, a journey ends in the same state and with the same mails."""
@@ -139,6 +146,7 @@ async def test_each_journey_survives_faults_in_all_its_calls(start: Start, journ
 
 
 @pytest.mark.requirement("J6")
+@pytest.mark.soak
 @pytest.mark.parametrize("journey", JOURNEYS)
 async def test_each_journey_survives_restarts_of_all_services(start: Start, journey: str) -> None:
     """If all services go down and return in turn, a journey ends in the same state and with the same mails."""

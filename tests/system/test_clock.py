@@ -153,6 +153,7 @@ def test_seed_books_in_the_future_of_the_mesh(mesh: LocalMesh) -> None:
     assert float(first.stdout) > now_of(mesh).timestamp()
 
 
+@pytest.mark.soak
 def test_the_time_of_a_mesh_survives_its_end(mesh: LocalMesh) -> None:
     """A mesh that starts again with --clock continues with its time. Without --clock, `up` warns of the moved clock."""
     advance(mesh, "12h")

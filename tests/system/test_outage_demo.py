@@ -30,6 +30,7 @@ def test_the_demo_survives_its_outages_and_leaves_everything_running(stopped_mes
     assert stopped_mesh.is_serving()
 
 
+@pytest.mark.soak
 def test_an_interrupted_demo_leaves_no_service_suspended(stopped_mesh: LocalMesh) -> None:
     """After Ctrl-C in the middle of an outage, the suspended service goes on at once."""
     stopped_mesh.up()

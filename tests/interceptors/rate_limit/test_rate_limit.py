@@ -13,7 +13,7 @@ from contracts.policy import ContractError, RateLimit
 from interceptors.chain.call import Call
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key
 from interceptors.rate_limit.interceptor import ServerRateLimit
-from solo60.auth.v1.auth_pb2 import LogInRequest
+from solo60.auth.v1.auth_pb2 import RequestPasswordResetRequest
 from solo60.example.v1.echo_pb2 import (
     EchoEachRequest,
     EchoLimitedByTextRequest,
@@ -117,15 +117,16 @@ UUID_AS_TEXT = "0198c1a2-beef-7000-8000-00000000abcd"
     [
         ("session.v1.SessionService/InviteGuest", InviteGuestRequest, [UUID_AS_TEXT, UUID_AS_TEXT.upper()]),
         ("session.v1.SessionService/InviteGuest", InviteGuestRequest, [UUID_AS_TEXT, UUID_AS_TEXT.replace("-", "")]),
-        ("auth.v1.AuthService/LogIn", LogInRequest, ["jo@example.com", "JO@Example.com"]),
+        ("auth.v1.AuthService/RequestPasswordReset", RequestPasswordResetRequest, ["jo@example.com", "JO@Example.com"]),
     ],
 )
 def test_spellings_of_a_value_share_one_limit(name: str, message: Callable[..., Message], spellings: list[str]) -> None:
     """All spellings of one UUID or email address count for the same limit."""
     method, limiter = find_method(f"/solo60.{name}"), ServerRateLimit(FROZEN, now=ManualClock())
     limiter.applies_to(method)
-    field = method.policy.rate_limit.per_field if method.policy.rate_limit else ""
-    requests = [message(**{field: spelling}) for spelling in spellings] * 20
+    limit = method.policy.rate_limit
+    assert limit is not None
+    requests = [message(**{limit.per_field: spelling}) for spelling in spellings] * 20
 
     admitted = 0
     for request in requests:
@@ -133,7 +134,7 @@ def test_spellings_of_a_value_share_one_limit(name: str, message: Callable[..., 
             limiter.on_request(call_of(method), request)
             admitted += 1
 
-    assert (len(requests), admitted) == (40, BURST)
+    assert (len(requests), admitted) == (40, limit.burst)
 
 
 async def test_a_method_without_a_limit_bypasses_the_interceptor() -> None:
