@@ -14,7 +14,7 @@ EXPORTED := $(addprefix proto/solo60/,mesh/v1/policy.proto common/v1/errors.prot
 IMPORTS := examples/acme/third_party
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-outbox bench-quick bench-scale bench-startup reset
+.PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-booking bench-outbox bench-quick bench-scale bench-startup reset
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +87,9 @@ bench-quick: .venv-bench/.ready ## measure the same less exactly, in under 50 s;
 
 bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about ten minutes
 	@GRPC_VERBOSITY=NONE python -m bench.scale
+
+bench-booking: .venv-bench/.ready ## compare a booking over five services with plain FastAPI, and write docs/performance.md; takes 10 minutes
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.booking
 
 bench-startup: setup ## measure start-up time and memory
 	@python -m bench.startup

@@ -30,7 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench.booking")
     parser.add_argument("--quick", action="store_true", help="one short window per stack, with less exact figures")
     quick = parser.parse_args().quick
-    rounds, bookings = (1, 600) if quick else (5, 3000)
+    rounds, bookings = (1, 600) if quick else (3, 1500)
     windows: dict[str, list[dict[str, Any]]] = {name: [] for name in STACKS}
     for _ in range(rounds):
         for name, found in windows.items():
