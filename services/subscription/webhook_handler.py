@@ -161,14 +161,22 @@ class WebhookHandler:
             await self._hold(ref, HoldReason.UNREADABLE, progress)
             raise
         except SubscriptionNotFound:
-            if override is None:
-                await self._hold(ref, HoldReason.UNKNOWN_SUBSCRIPTION, progress)
-            raise
+            if override is not None:
+                raise
+            event = await self._hold_and_try_again(ref, HoldReason.UNKNOWN_SUBSCRIPTION, progress)
         if event is Event.UNATTRIBUTED:
-            await self._hold(ref, HoldReason.UNATTRIBUTED, progress)
+            event = await self._hold_and_try_again(ref, HoldReason.UNATTRIBUTED, progress)
         if progress.is_link_new:
             await self._process_all(await self._inbox.held_of(progress.processor_id))
         return event
+
+    async def _hold_and_try_again(self, ref: WebhookRef, reason: HoldReason, progress: _Progress) -> Event:
+        """Hold a webhook and process it once more.
+
+        The subscription may have been stored after the first attempt, and before the webhook was held.
+        """
+        await self._hold(ref, reason, progress)
+        return await self._process_in_transaction(ref, None, progress)
 
     @retried_on_conflict
     async def _process_in_transaction(self, ref: WebhookRef, override: UUID | None, progress: _Progress) -> Event:
