@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -17,6 +16,7 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 
 from contracts.errors import TokenInvalid
+from mesh import base64url
 
 if TYPE_CHECKING:
     from joserfc.jwk import OKPKey
@@ -110,16 +110,12 @@ def _read_claims(payload: dict[str, Any]) -> AccessClaims:
 def _segments(token: str) -> list[bytes]:
     """Return the three decoded parts of a token."""
     parts = token.split(".")
-    return [_bytes(part) for part in parts] if len(parts) == len(("header", "payload", "signature")) else _invalid()
-
-
-def _bytes(part: str) -> bytes:
-    """Decode base64url. Only one spelling of the same bytes is valid: without padding, and with zero spare bits."""
+    if len(parts) != len(("header", "payload", "signature")):
+        raise TokenInvalid
     try:
-        decoded = urlsafe_b64decode(part + "=" * (-len(part) % 4))
+        return [base64url.decode_exact(part) for part in parts]
     except ValueError:
         raise TokenInvalid from None
-    return decoded if urlsafe_b64encode(decoded).rstrip(b"=").decode() == part else _invalid()
 
 
 def _object(text: bytes) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import binascii
 import hashlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast, overload
 
 from contracts.errors import InvalidRequest, Violation
+from mesh import base64url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -86,7 +85,7 @@ class Page:
         return items, self._token_of(_SEPARATOR.join(str(key(items[-1])) for key in keys))
 
     def _token_of(self, cursor: str) -> str:
-        return _encoded(_seal(self._filters_sha256, cursor.encode()) + cursor.encode())
+        return base64url.encode(_seal(self._filters_sha256, cursor.encode()) + cursor.encode())
 
 
 def page_of(request: PagedRequest) -> Page:
@@ -98,12 +97,11 @@ def page_of(request: PagedRequest) -> Page:
 
 def _cursor_of(token: str, filters_sha256: bytes) -> str:
     try:
-        sealed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
-    except (binascii.Error, ValueError):
+        sealed = base64url.decode_exact(token)
+    except ValueError:
         raise _unknown_token() from None
     seal, cursor = sealed[:_SEAL_BYTES], sealed[_SEAL_BYTES:]
-    # Base64 can spell the same bytes in several ways. Only the spelling of `_encoded` is a valid token.
-    if token and (seal != _seal(filters_sha256, cursor) or _encoded(sealed) != token):
+    if token and seal != _seal(filters_sha256, cursor):
         raise _unknown_token()
     return cursor.decode(errors="replace")
 
@@ -120,10 +118,6 @@ def _digest_of_filters(request: Message) -> bytes:
 
 def _seal(filters_sha256: bytes, cursor: bytes) -> bytes:
     return hashlib.sha256(filters_sha256 + cursor).digest()[:_SEAL_BYTES]
-
-
-def _encoded(sealed: bytes) -> str:
-    return urlsafe_b64encode(sealed).rstrip(b"=").decode()
 
 
 def _unknown_token() -> InvalidRequest:

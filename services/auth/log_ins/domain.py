@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from mesh import base64url
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -72,7 +73,7 @@ class IssuedToken:
     @property
     def text(self) -> str:
         """The token as its user gets it: base64url without padding."""
-        return _text_of(self.token)
+        return base64url.encode(self.token)
 
 
 def new_token() -> bytes:
@@ -81,15 +82,12 @@ def new_token() -> bytes:
 
 
 def read_token(text: str) -> bytes | None:
-    """Return the bytes of a token; None if the text cannot be a token.
-
-    The decoder skips characters that are not base64url, so only the exact text of the decoded bytes is a token.
-    """
+    """Return the bytes of a token; None if the text cannot be a token."""
     try:
-        token = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        token = base64url.decode_exact(text)
     except ValueError:
         return None
-    return token if len(token) == TOKEN_BYTES and text == _text_of(token) else None
+    return token if len(token) == TOKEN_BYTES else None
 
 
 def token_sha256(token: bytes) -> bytes:
@@ -100,7 +98,3 @@ def token_sha256(token: bytes) -> bytes:
 def successor_of(token: bytes, salt: bytes) -> bytes:
     """Return the successor of a token: neither the token nor the stored salt alone is enough to compute it."""
     return hmac.digest(token, salt, "sha256")
-
-
-def _text_of(token: bytes) -> str:
-    return urlsafe_b64encode(token).rstrip(b"=").decode()

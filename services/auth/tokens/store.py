@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING
 
 from joserfc.jwk import OKPKey
 
+from mesh import base64url
 from mesh.transaction import Transaction
 from services.auth.tokens.domain import (
     SigningKey,
@@ -68,22 +68,14 @@ async def _load(connection: Connection) -> list[SigningKey]:
 
 async def _add(connection: Connection, key: SigningKey, now: datetime) -> None:
     numbers = key.jwk.as_dict(private=True)
-    public, private = (_decoded(str(numbers[name])) for name in ("x", "d"))
+    public, private = (base64url.decode(str(numbers[name])) for name in ("x", "d"))
     await connection.execute(_ADD, key.key_id, public, private, key.sign_time, now)
 
 
 def _key(row: asyncpg.Record) -> SigningKey:
-    numbers: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": _encoded(row["public_key"])}
+    numbers: dict[str, str | list[str]] = {"kty": "OKP", "crv": "Ed25519", "x": base64url.encode(row["public_key"])}
     if row["private_key"] is not None:
-        numbers["d"] = _encoded(row["private_key"])
+        numbers["d"] = base64url.encode(row["private_key"])
     jwk = OKPKey.import_key(numbers)
     jwk.ensure_kid()
     return SigningKey(jwk, row["sign_time"])
-
-
-def _encoded(number: bytes) -> str:
-    return urlsafe_b64encode(number).rstrip(b"=").decode()
-
-
-def _decoded(text: str) -> bytes:
-    return urlsafe_b64decode(text + "=" * (-len(text) % 4))

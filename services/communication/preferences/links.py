@@ -5,13 +5,13 @@ A link never expires, because its mail may be read years later. It contains the 
 
 from __future__ import annotations
 
-import base64
 import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from contracts.errors import UnsubscribeTokenInvalid
+from mesh import base64url
 from services.communication.preferences.domain import LABELS, Category
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class UnsubscribeLinks:
     def read(self, token: str) -> tuple[UUID, Category]:
         """Return the user and the category of a link's token; raise UnsubscribeTokenInvalid."""
         try:
-            signed = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+            signed = base64url.decode(token)
         except ValueError:
             raise UnsubscribeTokenInvalid from None
         signature, content = signed[:SIGNATURE_BYTES], signed[SIGNATURE_BYTES:]
@@ -63,7 +63,7 @@ class UnsubscribeLinks:
 
     def _token(self, user_id: UUID, category: Category) -> str:
         content = user_id.bytes + category.encode()
-        return base64.urlsafe_b64encode(_signature(self.secrets[0], content) + content).decode().rstrip("=")
+        return base64url.encode(_signature(self.secrets[0], content) + content)
 
 
 def _signature(secret: bytes, content: bytes) -> bytes:
