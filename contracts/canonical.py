@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from contracts.mail_address import canonical
+from contracts.mail_address import folded
 from contracts.texts import string_rules_of
 from solo60.common.v1 import text_pb2
 
@@ -62,9 +62,9 @@ def _canonical_uuid(text: str) -> str:
 
 
 def _canonical_email(text: str) -> str:
-    """Return a mail address as the user service compares it: in stored form, and case-folded."""
+    """Return the folded form of a mail address; fold the case of text that is not an address."""
     try:
-        return canonical(text).casefold()
+        return folded(text)
     except ValueError:
         return text.casefold()
 

@@ -75,6 +75,14 @@ def canonical(text: str) -> str:
     return MailAddress.parse(text).canonical
 
 
+def folded(text: str) -> str:
+    """Return the form by which services compare addresses: the canonical one, in lower case.
+
+    Raises ValueError if the address is invalid.
+    """
+    return canonical(text).casefold()
+
+
 def readable(text: str) -> str:
     """Return an address for people; return text that is not a valid address unchanged."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.mail_address import canonical
+from contracts.mail_address import folded
 from solo60.auth.v1.auth_pb2 import Claims, JsonWebKey, RequestPasswordResetRequest, RevokedLogIn
 
 if TYPE_CHECKING:
@@ -41,4 +41,4 @@ def request_of_reset(email: str) -> RequestPasswordResetRequest:
     The idempotency key stores a hash of this request. The request contains no user id, so an erasure computes the hash
     from the address. Raises ValueError for an invalid address.
     """
-    return RequestPasswordResetRequest(email=canonical(email).casefold())
+    return RequestPasswordResetRequest(email=folded(email))

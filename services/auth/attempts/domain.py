@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from contracts.canonical import canonical_address
-from contracts.mail_address import canonical
+from contracts.mail_address import folded
 
 FIRST_PAUSE = timedelta(seconds=1)
 # Failures stop counting after this long without another one.
@@ -61,7 +61,7 @@ class Subjects:
     @classmethod
     def of(cls, email: str, source_ip: str) -> Subjects:
         """Return the subjects of an attempt; all spellings of an address or a source are one subject."""
-        address, source = canonical(email).casefold(), canonical_address(source_ip) if source_ip else ""
+        address, source = folded(email), canonical_address(source_ip) if source_ip else ""
         return cls(
             address=_sha256("address", address),
             source=_sha256("source", source) if source else None,

@@ -8,7 +8,7 @@ import secrets
 from datetime import timedelta
 from enum import StrEnum
 
-from contracts.mail_address import canonical
+from contracts.mail_address import folded
 
 # Crockford's base 32: no letter looks like a digit.
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -44,7 +44,7 @@ def code_sha256(code: str) -> bytes:
 
 def address_mac(code: str, email: str) -> bytes:
     """Return an HMAC of an address in any spelling, with the code as its key."""
-    return hmac.digest(_read(code), canonical(email).casefold().encode(), "sha256")
+    return hmac.digest(_read(code), folded(email).encode(), "sha256")
 
 
 def _read(code: str) -> bytes:
