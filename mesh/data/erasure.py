@@ -33,6 +33,20 @@ _DELETE_MESSAGES = """
 """
 
 
+async def erase_user_data(
+    connection: Connection, user_id: UUID, *, owned_ids: Iterable[UUID] = (), but_pending_to: Iterable[str] = ()
+) -> None:
+    """Erase the idempotency keys, and delete the outbox messages, with personal data of a user, in a transaction.
+
+    A key belongs to the user if its request or response contains the user's id or one of `owned_ids`; a message, if it
+    contains the user's id. Delivered and dead messages are deleted too, and so are pending ones, so that no mail to an
+    erased user is sent. Messages without personal fields, such as events, stay, and so do pending messages to
+    `but_pending_to`.
+    """
+    await erase_keys(connection, [user_id, *owned_ids])
+    await connection.execute(_DELETE_MESSAGES, str(user_id), personal_destinations(), list(but_pending_to))
+
+
 async def erase_keys(connection: Connection, ids: Iterable[UUID]) -> None:
     """Erase the stored responses and request hashes with personal data that contain one of `ids`, in a transaction."""
     await connection.execute(_ERASE_KEYS, list(ids))
@@ -41,15 +55,6 @@ async def erase_keys(connection: Connection, ids: Iterable[UUID]) -> None:
 async def erase_keys_of_request(connection: Connection, request: Message) -> None:
     """Erase the stored responses and the hashes of one request, which contains no id, in a transaction."""
     await connection.execute(_ERASE_KEYS_OF_REQUEST, request.DESCRIPTOR.full_name, fingerprint_of(request))
-
-
-async def delete_messages_about(connection: Connection, user_id: UUID, *, but_pending_to: Iterable[str] = ()) -> None:
-    """Delete the outbox messages that contain the user's id and may contain personal data, in a transaction.
-
-    This includes delivered messages, dead letters and pending messages. So a pending mail to an erased user is not
-    sent. Messages without personal fields, such as events, stay, and so do pending messages to `but_pending_to`.
-    """
-    await connection.execute(_DELETE_MESSAGES, str(user_id), personal_destinations(), list(but_pending_to))
 
 
 @cache

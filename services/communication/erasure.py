@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from contracts.mail_address import MailAddress
-from mesh.data.erasure import delete_messages_about, erase_keys
+from mesh.data.erasure import erase_keys, erase_user_data
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,8 +64,7 @@ async def erase_user(tx: Transaction, user_id: UUID, now: datetime) -> None:
     rows = await tx.connection.fetch(_MESSAGES_OF_USER, user_id)
     message_ids = [row["message_id"] for row in rows]
     await _erase(tx.connection, message_ids)
-    await erase_keys(tx.connection, [user_id, *message_ids])
-    await delete_messages_about(tx.connection, user_id)
+    await erase_user_data(tx.connection, user_id, owned_ids=message_ids)
 
 
 async def erase_address(tx: Transaction, email: str) -> None:

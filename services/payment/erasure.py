@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mesh.data.erasure import delete_messages_about, erase_keys
+from mesh.data.erasure import erase_user_data
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -36,5 +36,4 @@ async def erase_user(tx: Transaction, user_id: UUID) -> None:
     """Erase the free texts about a user, the idempotency keys and the outbox messages with personal data."""
     for statement in (_ERASE_SESSIONS, _ERASE_REFUNDS, _ERASE_PAYMENTS, _ERASE_TRANSACTIONS):
         await tx.connection.execute(statement, user_id)
-    await erase_keys(tx.connection, [user_id])
-    await delete_messages_about(tx.connection, user_id)
+    await erase_user_data(tx.connection, user_id)

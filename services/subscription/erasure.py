@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import orjson
 import structlog
 
-from mesh.data.erasure import delete_messages_about, erase_keys
+from mesh.data.erasure import erase_user_data
 from services.subscription.webhook_inbox import DISMISSED, Event, Scheme, WebhookRef
 
 if TYPE_CHECKING:
@@ -50,8 +50,7 @@ async def erase_user(tx: Transaction, user_id: UUID) -> None:
     subscription_ids = [row["subscription_id"] for row in await tx.connection.fetch(_SUBSCRIPTION_IDS, user_id)]
     rows = await tx.connection.fetch(_HELD_OF_USER, user_id, subscription_ids)
     await _dismiss(tx, [WebhookRef(Scheme(row["scheme"]), row["webhook_id"]) for row in rows])
-    await erase_keys(tx.connection, [user_id, *subscription_ids])
-    await delete_messages_about(tx.connection, user_id, but_pending_to=[_GRANT])
+    await erase_user_data(tx.connection, user_id, owned_ids=subscription_ids, but_pending_to=[_GRANT])
 
 
 async def erase_address(tx: Transaction, email: str) -> None:

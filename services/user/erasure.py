@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.errors import UserNotFound
-from mesh.data.erasure import delete_messages_about, erase_keys
+from mesh.data.erasure import erase_user_data
 from services.user.domain import found
 from solo60.auth.v1.auth_pb2 import EraseAddressRequest as EraseFromAuth
 from solo60.communication.v1.communication_pb2 import EraseAddressRequest as EraseFromCommunication
@@ -73,8 +73,7 @@ class Erasure:
             locked = found(await self.store.lock(tx, user_id))
             if locked.has_personal_data:
                 await self.store.save(tx, locked.erased(self.now()))
-                await erase_keys(tx.connection, [user_id])
-                await delete_messages_about(tx.connection, user_id)
+                await erase_user_data(tx.connection, user_id)
                 await tx.publish(UserErased(user_id=str(user_id)))
 
     async def _erase_address(self, email: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from mesh.data.conflicts import retried_on_conflict
-from mesh.data.erasure import delete_messages_about, erase_keys, erase_keys_of_request
+from mesh.data.erasure import erase_keys_of_request, erase_user_data
 from services.auth.attempts.domain import Subjects
 from services.auth.wire import request_of_reset
 from solo60.auth.v1.auth_pb2 import EraseAddressResponse, OnUserErasedResponse, OnUserLeftResponse
@@ -44,8 +44,7 @@ class ErasureServicer(AuthServiceServicer):
         user_id = UUID(request.event.user_id)
         async with self._stores.transaction() as tx:
             await self._delete_account(tx, user_id)
-            await erase_keys(tx.connection, [user_id])
-            await delete_messages_about(tx.connection, user_id)
+            await erase_user_data(tx.connection, user_id)
         return OnUserErasedResponse()
 
     @retried_on_conflict

@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from contracts.errors import Unavailable
-from mesh.data.erasure import delete_messages_about, erase_keys
+from mesh.data.erasure import erase_keys, erase_user_data
 from mesh.transaction import Transaction
 from services.session.cancellation.store import MEMBER_LEFT
 
@@ -102,6 +102,5 @@ class ErasureStore:
             session_ids = [row["session_id"] for row in await tx.connection.fetch(_SESSION_IDS, user_id)]
             await tx.connection.execute(_ERASE_REASONS, user_id, MEMBER_LEFT)
             await tx.connection.execute(_ERASE_GUESTS, session_ids, now, _MAILS)
-            await erase_keys(tx.connection, [user_id, *session_ids])
-            await delete_messages_about(tx.connection, user_id)
+            await erase_user_data(tx.connection, user_id, owned_ids=session_ids)
             await tx.connection.execute(_FINISH, user_id, now, now - MIN_DURATION, session_ids)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 from mesh.data.database import Database
-from mesh.data.erasure import delete_messages_about, erase_keys, erase_keys_of_request, personal_destinations
+from mesh.data.erasure import erase_keys, erase_keys_of_request, erase_user_data, personal_destinations
 from mesh.data.idempotency import fingerprint_of
 from mesh.data.personal_data import ids_in, may_hold_personal_data
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailAsyncRequest
@@ -77,7 +77,7 @@ async def test_messages_with_personal_data_are_deleted(mesh_database_url: str) -
         left = "solo60.session.v1.SessionService/OnUserLeft"
         await connection.execute(ADD_MESSAGE, left, event.SerializeToString(), "pending")
 
-        await delete_messages_about(connection, ADA)
+        await erase_user_data(connection, ADA)
 
         rows = await connection.fetch("select destination, payload from outbox")
     assert {tuple(row) for row in rows} == {(SEND, mail_to(GRACE)), (left, event.SerializeToString())}
