@@ -11,7 +11,7 @@ import typer
 
 from cli.durations import parse_duration
 from cli.method_names import short_method_name
-from cli.operator import operator_channels, operator_settings
+from cli.operator import operator_settings
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
 from contracts.method import find_method
 from contracts.services import SERVICE_NAMES
@@ -77,7 +77,7 @@ def advance(
 
 async def _advance(moved: MovableClock, by: timedelta, on_step: Callable[[Step], None]) -> OpenWork:
     settings = operator_settings()
-    async with operator_channels(settings), advance_of(settings, moved, on_step) as run:
+    async with advance_of(settings, moved, on_step) as run:
         await run.run(by)
         return run.open
 
