@@ -82,7 +82,7 @@ class MovableClock(Clock):
         """Move the clock forward and wake its sleepers; raise ValueError for a negative duration."""
         if by < timedelta():
             raise ValueError("A clock cannot be moved back.")
-        self._offset += by
+        self._move_to(self.offset + by)
         self._call_back()
 
     async def sleep(self, seconds: float) -> None:
@@ -102,13 +102,16 @@ class MovableClock(Clock):
         finally:
             self._callbacks.remove(callback)
 
+    def _move_to(self, offset: timedelta) -> None:
+        self._offset = offset
+
     def _call_back(self) -> None:
         for callback in list(self._callbacks):
             callback()
 
 
 class FileClock(MovableClock):
-    """A movable clock with its offset in a file, which all processes of a mesh share.
+    """A movable clock with its offset in a file, which all processes of a mesh share and move together.
 
     Each look at the clock checks whether the file was replaced, so that all processes have the same time. The
     constructor raises OSError or ValueError if the file is missing or invalid. Later, the last valid offset remains.
@@ -130,13 +133,6 @@ class FileClock(MovableClock):
             _log.error("the clock cannot be read, its offset remains", file=str(self.path), error=type(error).__name__)
         return self._offset
 
-    def advance(self, by: timedelta) -> None:
-        """Move the clock forward in all processes that share its file; raise ValueError for a negative duration."""
-        if by < timedelta():
-            raise ValueError("A clock cannot be moved back.")
-        write_offset(self.path, self.offset + by)
-        self._call_back()
-
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
         """Notice moves by other processes while the context is open, and wake the sleepers of this one."""
@@ -150,6 +146,9 @@ class FileClock(MovableClock):
 
         async with repeating("watching the clock", look, WATCH_INTERVAL_S):
             yield
+
+    def _move_to(self, offset: timedelta) -> None:
+        write_offset(self.path, offset)
 
 
 @asynccontextmanager
