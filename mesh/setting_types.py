@@ -58,6 +58,11 @@ def _is_port(digits: str) -> bool:
     return 0 < int(digits) <= MAX_PORT
 
 
+def secrets_in(value: SecretStr | None) -> list[str]:
+    """Return the secrets in a setting, which are separated by commas; none if it is not set."""
+    return _parts(value.get_secret_value()) if value is not None else []
+
+
 def _parts(value: str) -> list[str]:
     return [part.strip() for part in value.split(",")]
 
@@ -110,7 +115,7 @@ def _collector(value: str) -> str:
 def _broker(value: SecretStr) -> SecretStr:
     """Accept "nats://" and "tls://" URLs; treat "host" as "nats://host:4222"."""
     servers = []
-    for each in _parts(value.get_secret_value()):
+    for each in secrets_in(value):
         match = re.fullmatch(r"(?:(nats|tls)://)?([^@/\s]+@)?([^@/:\s]+|\[[^@/\s]+\])(?::([0-9]{1,5}))?/?", each)
         if match is None or not _is_port(match[4] or str(BROKER_PORT)):
             raise ValueError('must be "nats://host:port" or "tls://user:password@host:port"')
@@ -157,7 +162,7 @@ def _mailboxes(value: str) -> str:
 
 def _standard_secrets(value: SecretStr) -> SecretStr:
     """Accept the secrets of Standard Webhooks, separated by commas."""
-    if not all(map(_is_standard_secret, _parts(value.get_secret_value()))):
+    if not all(map(_is_standard_secret, secrets_in(value))):
         raise ValueError('must be secrets of the form "whsec_<24 to 64 bytes in base64>", separated by commas')
     return value
 
@@ -173,7 +178,7 @@ def _is_standard_secret(text: str) -> bool:
 def _processor_secrets(value: SecretStr) -> SecretStr:
     """Accept webhook secrets of the card processor, separated by commas."""
     form = re.compile(rf"{WEBHOOK_PREFIX}[A-Za-z0-9+/=_-]{{24,200}}")
-    if not all(map(form.fullmatch, _parts(value.get_secret_value()))):
+    if not all(map(form.fullmatch, secrets_in(value))):
         raise ValueError('must be secrets of the form "whsec_<24 or more characters>", separated by commas')
     return value
 
@@ -213,7 +218,7 @@ def _link_url(value: str) -> str:
 def _link_secrets(value: SecretStr) -> SecretStr:
     """Accept secrets of at least 32 characters, separated by commas."""
     form = re.compile(r"[A-Za-z0-9+/=_-]{32,200}")
-    if not all(map(form.fullmatch, _parts(value.get_secret_value()))):
+    if not all(map(form.fullmatch, secrets_in(value))):
         raise ValueError("must be secrets of 32 or more letters, digits, +, /, =, _ and -, separated by commas")
     return value
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from typing import TYPE_CHECKING
 
-from mesh.setting_types import WEBHOOK_PREFIX
+from mesh.setting_types import WEBHOOK_PREFIX, secrets_in
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -16,13 +16,9 @@ if TYPE_CHECKING:
 
 def standard_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
     """Return the keys of Standard Webhooks secrets, "whsec_<base64>", separated by commas."""
-    return tuple(base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX)) for secret in _each(secrets))
+    return tuple(base64.b64decode(secret.removeprefix(WEBHOOK_PREFIX)) for secret in secrets_in(secrets))
 
 
 def processor_keys(secrets: SecretStr | None) -> tuple[bytes, ...]:
     """Return the card processor's secrets, separated by commas, as keys, which are their bytes."""
-    return tuple(secret.encode() for secret in _each(secrets))
-
-
-def _each(secrets: SecretStr | None) -> list[str]:
-    return [each.strip() for each in secrets.get_secret_value().split(",")] if secrets is not None else []
+    return tuple(secret.encode() for secret in secrets_in(secrets))

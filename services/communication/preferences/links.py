@@ -12,6 +12,7 @@ from uuid import UUID
 
 from contracts.errors import UnsubscribeTokenInvalid
 from mesh import base64url
+from mesh.setting_types import secrets_in
 from services.communication.preferences.domain import LABELS, Category
 
 if TYPE_CHECKING:
@@ -38,8 +39,9 @@ class UnsubscribeLinks:
     @classmethod
     def of(cls, settings: Settings) -> UnsubscribeLinks:
         """Return the links of these settings."""
-        text = settings.unsubscribe_secrets.get_secret_value() if settings.unsubscribe_secrets else ""
-        return cls(settings.unsubscribe_url, tuple(each.strip().encode() for each in text.split(",") if each.strip()))
+        return cls(
+            settings.unsubscribe_url, tuple(secret.encode() for secret in secrets_in(settings.unsubscribe_secrets))
+        )
 
     def link_for(self, user_id: UUID | None, category: Category) -> str | None:
         """Return the link for a mail; None if the category cannot be switched off or the recipient has no account."""
