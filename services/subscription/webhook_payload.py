@@ -13,7 +13,7 @@ from uuid import UUID
 
 import orjson
 
-from contracts.errors import InvalidRequest, Violation
+from mesh.webhooks.payload import parsing_payload
 from services.subscription import invoice
 from services.subscription.reports import Ended, PaymentFailed, Period, Renewed, Report, TrialEnding
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Key of our subscription id in the metadata of a subscription at the card processor.
 SUBSCRIPTION_ID_KEY = "solo60_subscription_id"
+_KIND = "subscription event"
+_MAX_ID_LENGTH = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +47,10 @@ def parse_standard(payload: bytes) -> ParsedWebhook | None:
 
     Raises InvalidRequest if the payload cannot be parsed.
     """
-    try:
+    with parsing_payload(_KIND):
         event = orjson.loads(payload)
         parser = _STANDARD_PARSERS.get(event["type"])
         return ParsedWebhook(UUID(event["data"]["subscription_id"]), parser(event)) if parser else None
-    except _PARSE_ERRORS:
-        raise _parse_error() from None
 
 
 def parse_card_processor(payload: bytes) -> ParsedWebhook | None:
@@ -58,7 +58,7 @@ def parse_card_processor(payload: bytes) -> ParsedWebhook | None:
 
     Supports every version of Stripe's API from 2018 on. Raises InvalidRequest if the payload cannot be parsed.
     """
-    try:
+    with parsing_payload(_KIND):
         event = orjson.loads(payload)
         parser = _PROCESSOR_PARSERS.get(event["type"])
         if parser is None:
@@ -73,8 +73,6 @@ def parse_card_processor(payload: bytes) -> ParsedWebhook | None:
             return None
         subscription_id = found.metadata.get(SUBSCRIPTION_ID_KEY)
         return ParsedWebhook(UUID(subscription_id) if subscription_id else None, parser(event), found.processor_id)
-    except _PARSE_ERRORS:
-        raise _parse_error() from None
 
 
 def parse_event_id(payload: bytes) -> str:
@@ -82,22 +80,11 @@ def parse_event_id(payload: bytes) -> str:
 
     Raises InvalidRequest if the id is missing, empty or longer than 255 characters.
     """
-    try:
+    with parsing_payload(_KIND):
         event_id = orjson.loads(payload)["id"]
-    except _PARSE_ERRORS:
-        raise _parse_error() from None
-    if not isinstance(event_id, str) or not 0 < len(event_id) <= _MAX_ID_LENGTH:
-        raise _parse_error()
-    return event_id
-
-
-_MAX_ID_LENGTH = 255
-_PARSE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
-
-
-def _parse_error() -> InvalidRequest:
-    violation = Violation("payload", "must be JSON, and a subscription event must have all its fields")
-    return InvalidRequest("The payload cannot be parsed.", violations=[violation])
+        if not isinstance(event_id, str) or not 0 < len(event_id) <= _MAX_ID_LENGTH:
+            raise ValueError("an id of another form")
+        return event_id
 
 
 def _time(value: str) -> datetime:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from contracts.errors import InvalidRequest, Violation
+from mesh.webhooks.payload import parsing_payload
 from services.payment.disputes.domain import DisputeReport, DisputeStatus
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ _STATUSES = {
 _ID, _ID_OR_NONE = re.compile(r"[A-Za-z0-9_-]{1,255}"), re.compile(r"[A-Za-z0-9_-]{0,255}")
 _CURRENCY, _REASON = re.compile(r"[A-Z]{3}"), re.compile(r"[a-z_]{0,64}")
 _MAX_AMOUNT = 2**63 - 1
-_PARSE_ERRORS = (ValueError, LookupError, TypeError, AttributeError, OverflowError)
 
 
 def parse_dispute(payload: bytes) -> DisputeReport | None:
@@ -38,14 +37,11 @@ def parse_dispute(payload: bytes) -> DisputeReport | None:
 
     Raises InvalidRequest if the payload cannot be parsed.
     """
-    try:
+    with parsing_payload("dispute event"):
         event = orjson.loads(payload)
         if not event["type"].startswith(DISPUTE_EVENTS):
             return None
         return _report(event["data"]["object"])
-    except _PARSE_ERRORS:
-        violation = Violation("payload", "must be JSON, and a dispute event must have all its fields")
-        raise InvalidRequest("The payload cannot be parsed.", violations=[violation]) from None
 
 
 def _report(dispute: Mapping[str, Any]) -> DisputeReport:
