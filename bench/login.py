@@ -13,7 +13,6 @@ import asyncio
 import json
 import logging
 import random
-import socket
 import subprocess
 import sys
 import time
@@ -50,6 +49,7 @@ from solo60.auth.v1.auth_pb2 import LogInRequest
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 from solo60.user.v1.user_pb2 import CreateUserRequest, UpdateUserRequest, User
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -84,12 +84,6 @@ class LagProbe:
             due_s = time.perf_counter() + PROBE_PAUSE_S
             await asyncio.sleep(PROBE_PAUSE_S)
             self.lags_s.append(time.perf_counter() - due_s)
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def settings_in(folder: Path, urls: dict[str, str], key: str, database_url: str = "") -> Settings:
@@ -154,7 +148,8 @@ async def measure(samples: int) -> None:
         records = [record_of_key(key, caller, default_scopes(caller) or ()) for caller, key in keys.items()]
         (folder / "keyring.json").write_text(format_keyring(records), encoding="utf-8")
         async with EmbeddedPostgres(folder / "postgres") as postgres:
-            addresses = {f"{service}_service_url": f"127.0.0.1:{free_port()}" for service in ("auth", "user")}
+            ports = zip(("auth", "user"), free_ports(2), strict=True)
+            addresses = {f"{service}_service_url": f"127.0.0.1:{port}" for service, port in ports}
             urls = {service: database_url_of(postgres.url, service) for service in ("auth", "user")}
             for service, url in urls.items():
                 await migrate(url, SERVICES_FOLDER / service / "migrations")

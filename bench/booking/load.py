@@ -1,4 +1,4 @@
-"""Closed-loop load: a fixed number of members, each of which books one hour after another."""
+"""Closed-loop load: a fixed number of members. Each books an hour, and then the next one."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ async def plain_stack(folder: Path) -> AsyncIterator[Stack]:
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(EmbeddedPostgres(folder / "postgres"))
         sink = await stack.enter_async_context(MailSink(folder / "inbox", port=0))
-        await migrate_all(Settings(_env_file=None), postgres.url)  # type: ignore[call-arg]
+        await migrate_all(Settings(_env_file=None), postgres.url)  # type: ignore[call-arg]  # as above
         urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(SERVICES, free_ports(5), strict=True)}
         for name in SERVICES:
             settings = {

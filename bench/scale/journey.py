@@ -46,7 +46,7 @@ PRICE = Money(currency_code="GBP", minor_units=1250)
 
 
 class Method(Protocol):
-    """Method of a stub whose calls have metadata."""
+    """A stub's method, called with metadata."""
 
     async def __call__(self, request: Any, *, metadata: Sequence[tuple[str, str]]) -> Any:  # noqa: ANN401 - any message
         """Make the call."""

@@ -1,4 +1,4 @@
-"""Story of approvals: an admin approves one booking, and rejects another, whose member gets the money back."""
+"""Story of approvals: an admin approves one booking. The member of another, which is rejected, is refunded."""
 
 from __future__ import annotations
 

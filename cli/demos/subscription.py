@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from cli.demos.story import Fact, Person, Step
 
 PLAN = "Ten hours"
-# A test card that is accepted, and whose charges fail.
+# Stripe accepts this test card, but every charge fails.
 BLOCKED_CARD = "tok_chargeCustomerFail"
 DAY = timedelta(days=1)
 # Test mode tries a failed charge again after this time.
