@@ -33,7 +33,7 @@ FILL = """
     insert into users (email, display_name, roles, state, email_confirmed, time_zone, create_time, update_time)
     select format('%s.%s.%s@%s', first, last, n, domain), format('%s %s', initcap(first), initcap(last)),
         array[case when n % 20000 = 7 then 'ROLE_ADMIN' else 'ROLE_MEMBER' end],
-        case when n % 10000 = 3 then 'USER_STATE_SUSPENDED' else 'USER_STATE_ACTIVE' end, true, 'UTC', now(), now()
+        case when n % 100 = 3 then 'USER_STATE_SUSPENDED' else 'USER_STATE_ACTIVE' end, true, 'UTC', now(), now()
     from generate_series(1, $1::int) as n,
         lateral (select
             (array['ada', 'grace', 'alan', 'edsger', 'barbara', 'donald', 'hedy', 'ken'])[1 + n % 8] as first,
@@ -179,6 +179,8 @@ FILTERS = {
     "everybody": UserFilter("", None, None),
     "owners": UserFilter("", Role.OWNER, None),
     "suspended": UserFilter("", None, State.SUSPENDED),
+    "suspended, rare text": UserFilter("zwick", None, State.SUSPENDED),
+    "suspended, name of some of them": UserFilter("edsger", None, State.SUSPENDED),
     "suspended admins": UserFilter("", Role.ADMIN, State.SUSPENDED),
     "active members": UserFilter("", Role.MEMBER, State.ACTIVE),
     "text and role": UserFilter("zwicky", Role.OWNER, None),

@@ -1,0 +1,12 @@
+-- migrate:up transaction:false
+-- As `users_exceptions_search`, and with state and roles. Without them, a search for a name that no suspended user has
+-- read all exceptions, and so did a search for the few owners.
+create index concurrently if not exists users_exceptions_filter on users using gin (
+    state,
+    roles,
+    (' ' || casefold(display_name collate pg_unicode_fast) || ' ' || casefold(email collate pg_unicode_fast))
+    gin_trgm_ops
+) where state <> 'USER_STATE_ACTIVE' or roles && array['ROLE_ADMIN', 'ROLE_OWNER'];
+
+-- migrate:down transaction:false
+drop index concurrently if exists users_exceptions_filter;
