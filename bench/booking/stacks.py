@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import uuid
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, cast
@@ -136,13 +136,18 @@ def processes_of_parts() -> dict[str, psutil.Process]:
     """Return the child processes of this process that serve a part, by the part's name."""
     found = {}
     for process in psutil.Process().children(recursive=True):
-        words = " ".join(process.cmdline()[:6])
-        for name in SERVICES:
-            if f"services.{name}" in words or f"plain.{name}:make" in words:
-                found[name] = process
-        if process.name() == "postgres" and process.cmdline()[0].endswith("postgres"):
-            found["postgresql"] = process
+        with suppress(psutil.NoSuchProcess):  # a process that has just ended
+            if part := _part_of(process):
+                found[part] = process
     return found
+
+
+def _part_of(process: psutil.Process) -> str | None:
+    command = process.cmdline()
+    if command and command[0].endswith("postgres"):
+        return "postgresql"
+    words = " ".join(command[:6])
+    return next((name for name in SERVICES if f"services.{name}" in words or f"plain.{name}:make" in words), None)
 
 
 async def fill(server_url: str) -> tuple[list[uuid.UUID], list[uuid.UUID]]:
@@ -198,6 +203,10 @@ async def _wait_until_listening(port: int) -> None:
 
 def _cpu_s(process: psutil.Process) -> float:
     """Return the processor time of a process and its children, in seconds, including children that have ended."""
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     own = process.cpu_times()
-    return sum(each.user + each.system for each in times) + own.children_user + own.children_system
+    total = own.user + own.system + own.children_user + own.children_system
+    for child in process.children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # a process that has just ended
+            times = child.cpu_times()
+            total += times.user + times.system
+    return total
