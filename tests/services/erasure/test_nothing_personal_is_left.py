@@ -61,7 +61,7 @@ async def wait_until_delivered(mesh: MeshForTests) -> None:
 
 async def hits_in(mesh: MeshForTests, person: Person) -> dict[str, list[Hit]]:
     """Return every place that contains personal data of the person, by service."""
-    return {name: found for name in SERVICES if (found := await find_texts(mesh.database(name), person.texts))}
+    return {name: found for name in SERVICES if (found := await find_texts(mesh.database_url_of(name), person.texts))}
 
 
 async def add_dead_letters(mesh: MeshForTests, person: Person) -> None:
@@ -150,5 +150,5 @@ async def assert_the_rest_remains(mesh: MeshForTests, booking: BookingMesh, pers
         assert session.status in (4, 5), session  # cancelled or rejected
         assert await booking.payment_statuses(session_id) == ["REFUNDED"]
     assert await booking.balance(person.user_id) > 0
-    assert await find_texts(mesh.database("user"), [HOST_EMAIL, HOST_NAME])
-    assert await find_texts(mesh.database("communication"), [HOST_EMAIL])
+    assert await find_texts(mesh.database_url_of("user"), [HOST_EMAIL, HOST_NAME])
+    assert await find_texts(mesh.database_url_of("communication"), [HOST_EMAIL])
