@@ -44,7 +44,7 @@ proofs: setup ## test many callers, kills and races at full length: keys, ledger
 soak: setup ## call servers of both engines for SOAK_MINUTES (default: 2) and check that memory, files and tasks stay flat
 	@SOAK_MINUTES=$(or $(SOAK_MINUTES),2) pytest -s -n0 -m soak tests/soak
 
-chaos: setup ## kill, freeze and cut off services under 2,000 mixed journeys for each of CHAOS_SEEDS (default: 1); takes 15 minutes
+chaos: setup ## kill, freeze and cut off services under 2,000 mixed journeys for each of CHAOS_SEEDS (default: 1); takes about 8 minutes each
 	@pytest -s -n0 -m soak tests/chaos
 
 check: setup lint gen-check breaking test test-native ## run every check that must pass before a change is merged
@@ -85,10 +85,10 @@ bench-outbox: .venv-bench/.ready ## compare the outbox alone with Procrastinate,
 bench-quick: .venv-bench/.ready ## measure the same less exactly, in under 50 s; docs/performance.md is not changed
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench --quick
 
-bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about ten minutes
+bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about 3 minutes
 	@GRPC_VERBOSITY=NONE python -m bench.scale
 
-bench-booking: .venv-bench/.ready ## compare a booking over five services with plain FastAPI, and write docs/performance.md; takes 10 minutes
+bench-booking: .venv-bench/.ready ## compare a booking over five services with plain FastAPI, and write docs/performance.md; takes about 5 minutes
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.booking
 
 bench-startup: setup ## measure start-up time and memory

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 TIMEOUT_S = 60.0
 
 
-async def eventually(condition: Callable[[], bool | Awaitable[bool]]) -> None:
-    """Wait until `condition()` is true; raise TimeoutError after TIMEOUT_S."""
-    async with asyncio.timeout(TIMEOUT_S):
+async def eventually(condition: Callable[[], bool | Awaitable[bool]], timeout_s: float = TIMEOUT_S) -> None:
+    """Wait until `condition()` is true; raise TimeoutError after `timeout_s`."""
+    async with asyncio.timeout(timeout_s):
         while not await _is_true(condition):  # noqa: ASYNC110 - conditions depend on databases, folders and processes
             await asyncio.sleep(0.02)
 

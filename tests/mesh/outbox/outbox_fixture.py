@@ -20,7 +20,7 @@ from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import DirectTransport
 from mesh.transaction import Transaction
 from solo60.example.v1.events_pb2 import Heard
-from tests.support.eventually import eventually
+from tests.support.eventually import TIMEOUT_S, eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class OutboxFixture:
         async with connection_to(self.url) as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
 
-    async def until_settled(self, *, without_pauses: Relay | None = None) -> None:
+    async def until_settled(self, *, without_pauses: Relay | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until every message is delivered or dead; `without_pauses` skips the pauses between its attempts."""
 
         async def is_empty() -> bool:
@@ -109,7 +109,7 @@ class OutboxFixture:
                 await self.make_due(without_pauses)
             return await self.count("pending") == 0
 
-        await eventually(is_empty)
+        await eventually(is_empty, timeout_s)
 
     def heard(self, place: str = "here") -> list[str]:
         """Return the texts heard in a place, without the repetitions that a receiver drops."""

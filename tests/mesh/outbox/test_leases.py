@@ -37,7 +37,7 @@ async def test_concurrent_relays_deliver_each_message_once_and_in_order(outbox: 
     await publish_many(outbox, count, places=100)
 
     async with outbox.relay(seed=1).running(), outbox.relay(seed=2).running():
-        await outbox.until_settled()
+        await outbox.until_settled(timeout_s=60.0 + count / 20)
 
     keys = Counter(key for _, _, key in outbox.echo.servicer.heard)
     assert len(keys) == count
