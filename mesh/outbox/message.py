@@ -24,7 +24,8 @@ class OutboxMessage:
     """One call to deliver: `destination` ("package.Service/Method") and `payload`, its serialized request.
 
     `attempts` counts failed attempts, without those that failed because the receiver was unavailable. `age_s` is the
-    time in seconds since the message was first due, by the database's clock.
+    time in seconds since the message was first due, by the database's clock. `lease_id` identifies the claim that has
+    leased the message; None without a lease.
     """
 
     message_id: UUID
@@ -37,6 +38,7 @@ class OutboxMessage:
     attempts: int = 0
     sequence: int = 0
     age_s: float = 0.0
+    lease_id: UUID | None = None
 
     @property
     def lane(self) -> tuple[str, str] | None:

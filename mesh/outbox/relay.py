@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
@@ -22,6 +23,7 @@ from mesh.periodic import repeating
 if TYPE_CHECKING:
     import random
     from collections.abc import AsyncIterator, Callable, Sequence
+    from uuid import UUID
 
     from mesh.outbox.message import OutboxMessage
     from mesh.outbox.metrics import OutboxMetrics
@@ -62,7 +64,8 @@ class Relay:
         self._metrics = metrics
         self._rng = rng
         self._clock = clock
-        self._holder = uuid.uuid4()
+        # Number of messages without a recorded verdict, by lease.
+        self._leases: Counter[UUID] = Counter()
         self._pauses = DestinationPauses(rng)
         self._runs: set[asyncio.Task[None]] = set()
         self._delivery_slots = asyncio.Semaphore(CONCURRENCY)
@@ -124,14 +127,16 @@ class Relay:
 
     async def _claim(self) -> bool:
         """Claim due messages and start to deliver them; return False if there were none or the claim failed."""
-        claimed_at = self._clock()
+        claimed_at, lease_id = self._clock(), uuid.uuid4()
         try:
             runs = await self._store.claim(
-                self._holder, MAX_RUNS - len(self._runs), paused=self._pauses.paused(claimed_at)
+                lease_id, MAX_RUNS - len(self._runs), held=self._leases, paused=self._pauses.paused(claimed_at)
             )
         except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return False
+        if runs:
+            self._leases[lease_id] = sum(map(len, runs))
         for run in runs:
             task = asyncio.create_task(self._deliver_run(run, claimed_at))
             self._runs.add(task)
@@ -228,7 +233,7 @@ class Relay:
             return True
         try:
             async with self._writing:
-                await self._store.settle(self._holder, verdicts)
+                await self._store.settle(verdicts)
         except asyncio.CancelledError:
             self._verdicts = verdicts + self._verdicts
             raise
@@ -237,13 +242,16 @@ class Relay:
             self._verdicts = verdicts + self._verdicts
             self._has_verdicts.set()
             return False
+        self._leases.subtract(message.lease_id for message, _ in verdicts if message.lease_id is not None)
+        self._leases = +self._leases  # only those that are left
         self.wake()  # the next message of an aggregate may be due now
         return True
 
     async def _renew(self) -> None:
         began = self._clock()
         async with self._writing:
-            await self._store.renew(self._holder)
+            if self._leases:
+                await self._store.renew(self._leases)
         self._renewed_at = began
 
     async def _update_backlog(self) -> None:

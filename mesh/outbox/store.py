@@ -1,4 +1,8 @@
-"""Outbox table in PostgreSQL: one relay at a time leases a message, and only the lease holder may settle it."""
+"""Outbox table in PostgreSQL: one claim at a time leases a message, and only its lease allows to settle it.
+
+A lease belongs to a claim, not to a relay. If the answer to a claim is lost, nobody renews its lease, and another claim
+gets the messages when it expires.
+"""
 
 from __future__ import annotations
 
@@ -26,13 +30,13 @@ MAX_RUN_LENGTH = 20
 
 # A message is the head of its lane if its aggregate has no earlier pending message. The relay that locks the head may
 # also claim its followers, because no other relay can claim them while the head is pending. A relay never claims a
-# message that it leases already: if the clock is moved during a delivery, the lease expires before it is renewed.
+# message that it is delivering: if the clock is moved during a delivery, the lease expires before it is renewed.
 _CLAIM = """
     with heads as materialized (
         select message_id, destination, aggregate_key, sequence
         from outbox as m
         where status = 'pending' and due_time <= now() + $6::interval and destination <> all($3::text[])
-            and lease_holder is distinct from $1
+            and (lease_holder is null or lease_holder <> all($7::uuid[]))
             and (aggregate_key is null or not exists (
                 select from outbox as earlier
                 where earlier.status = 'pending' and earlier.destination = m.destination
@@ -53,7 +57,7 @@ _CLAIM = """
     update outbox as m set lease_holder = $1, due_time = now() + $6::interval + $5::interval
     from claimed where m.message_id = claimed.message_id and m.status = 'pending'
     returning m.message_id, destination, payload, event, aggregate_key, correlation_id, traceparent, attempts,
-        m.sequence, extract(epoch from now() + $6::interval - deliver_time)::float8 as age_s
+        m.sequence, extract(epoch from now() + $6::interval - deliver_time)::float8 as age_s, lease_holder as lease_id
 """
 _SETTLE = """
     update outbox as m set
@@ -63,13 +67,14 @@ _SETTLE = """
         due_time = case line.status when 'pending' then now() + $7::interval + line.pause_s * interval '1 second' end,
         settle_time = case when line.status <> 'pending' then now() + $7::interval end,
         lease_holder = null
-    from unnest($2::uuid[], $3::text[], $4::int[], $5::text[], $6::float8[])
-        as line (message_id, status, attempts, error, pause_s)
-    where m.message_id = line.message_id and m.lease_holder = $1
+    from unnest($1::uuid[], $2::uuid[], $3::text[], $4::int[], $5::text[], $6::float8[])
+        as line (message_id, lease_id, status, attempts, error, pause_s)
+    where m.message_id = line.message_id and m.lease_holder = line.lease_id
 """
-_RENEW = (
-    "update outbox set due_time = now() + $3::interval + $2::interval where status = 'pending' and lease_holder = $1"
-)
+_RENEW = """
+    update outbox set due_time = now() + $3::interval + $2::interval
+    where status = 'pending' and lease_holder = any($1::uuid[])
+"""
 _DELETE_DELIVERED = """
     delete from outbox where message_id in (
         select message_id from outbox where status = 'delivered' and settle_time < now() - $1::interval
@@ -109,26 +114,28 @@ class OutboxStore:
         self.clock = database.clock
         self._database = database
 
-    async def claim(self, holder: UUID, limit: int, *, paused: Collection[str] = ()) -> list[list[OutboxMessage]]:
-        """Lease due messages to `holder` and return them in runs; deliver the messages of a run one after another.
+    async def claim(
+        self, lease_id: UUID, limit: int, *, held: Collection[UUID] = (), paused: Collection[str] = ()
+    ) -> list[list[OutboxMessage]]:
+        """Lease due messages under `lease_id` and return them in runs; deliver the messages of a run one after another.
 
         A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and none for the
-        destinations in `paused`.
+        destinations in `paused` or under the leases in `held`.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(
-                _CLAIM, holder, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE, self.clock.offset
+                _CLAIM, lease_id, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE, self.clock.offset, list(held)
             )
         return _runs(map(_message, rows))
 
-    async def settle(self, holder: UUID, verdicts: Iterable[tuple[OutboxMessage, Verdict]]) -> None:
-        """Record verdicts on messages; skip messages that `holder` no longer leases."""
+    async def settle(self, verdicts: Iterable[tuple[OutboxMessage, Verdict]]) -> None:
+        """Record verdicts on messages; skip messages whose lease another claim has taken over."""
         pairs = list(verdicts)
         async with self._database.connection() as connection:
             await connection.execute(
                 _SETTLE,
-                holder,
                 [message.message_id for message, _ in pairs],
+                [message.lease_id for message, _ in pairs],
                 [verdict.status for _, verdict in pairs],
                 [verdict.attempts for _, verdict in pairs],
                 [verdict.error[:500] for _, verdict in pairs],
@@ -136,10 +143,10 @@ class OutboxStore:
                 self.clock.offset,
             )
 
-    async def renew(self, holder: UUID) -> None:
-        """Extend all leases of `holder`."""
+    async def renew(self, lease_ids: Collection[UUID]) -> None:
+        """Extend leases."""
         async with self._database.connection() as connection:
-            await connection.execute(_RENEW, holder, LEASE, self.clock.offset)
+            await connection.execute(_RENEW, list(lease_ids), LEASE, self.clock.offset)
 
     async def next_due_s(self) -> float | None:
         """Return the time in seconds until the next message is due, negative if overdue; None if none is pending."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import Self
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 HOST = "127.0.0.1"
 MAX_CHUNK_BYTES = 65_536
@@ -42,14 +45,20 @@ class TcpProxy:
         finally:
             self._latency_s = 0.0
 
-    async def lose_answers(self, for_s: float) -> None:
-        """Forward requests but drop answers for `for_s` seconds, then cut all connections."""
+    @asynccontextmanager
+    async def losing_answers(self) -> AsyncIterator[None]:
+        """Forward requests but drop answers while the context is open, then cut all connections."""
         self._loses_answers = True
         try:
-            await asyncio.sleep(for_s)
+            yield
         finally:
             self._loses_answers = False
             await self._cut()
+
+    async def lose_answers(self, for_s: float) -> None:
+        """Forward requests but drop answers for `for_s` seconds, then cut all connections."""
+        async with self.losing_answers():
+            await asyncio.sleep(for_s)
 
     async def _cut(self) -> None:
         forwarding = set(self._forwarding)

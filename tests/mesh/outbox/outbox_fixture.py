@@ -26,6 +26,7 @@ from tests.support.postgres import connection_to
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
+    from datetime import datetime
 
     from mesh.outbox.message import OutboxMessage, Verdict
     from mesh.outbox.transport import Transport
@@ -83,9 +84,8 @@ class OutboxFixture:
     async def publish_settled(self, verdict: Verdict) -> OutboxMessage:
         """Publish one message, and settle it with `verdict`."""
         await self.publish_event("hi")
-        holder = uuid.uuid4()
-        ((message,),) = await self.store.claim(holder, 1)
-        await self.store.settle(holder, [(message, verdict)])
+        ((message,),) = await self.store.claim(uuid.uuid4(), 1)
+        await self.store.settle([(message, verdict)])
         return message
 
     async def make_due(self, relay: Relay) -> None:
@@ -100,6 +100,18 @@ class OutboxFixture:
         """Count the messages with this status."""
         async with connection_to(self.url) as connection:
             return int(await connection.fetchval("select count(*) from outbox where status = $1", status))
+
+    async def lease_end(self) -> datetime | None:
+        """Return the end of the only lease, or None if there is none."""
+        async with connection_to(self.url) as connection:
+            end: datetime | None = await connection.fetchval(
+                "select due_time from outbox where lease_holder is not null"
+            )
+        return end
+
+    async def is_leased(self) -> bool:
+        """Return whether a message is leased."""
+        return await self.lease_end() is not None
 
     async def until_settled(self, *, without_pauses: Relay | None = None, timeout_s: float = TIMEOUT_S) -> None:
         """Wait until every message is delivered or dead; `without_pauses` skips the pauses between its attempts."""

@@ -1,21 +1,27 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from mesh.data.database import Database
 from mesh.outbox.message import DeliveryStatus, Verdict
-from mesh.outbox.store import LEASE, MAX_RUN_LENGTH
+from mesh.outbox.relay import Relay
+from mesh.outbox.store import LEASE, MAX_RUN_LENGTH, OutboxStore
 from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
 from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.outbox_fixture import both_transports, publish_many
 from tests.support.eventually import eventually
+from tests.support.ports import free_ports
 from tests.support.postgres import connection_to
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
@@ -84,14 +90,14 @@ async def test_the_messages_of_a_dead_relay_are_taken_over(outbox: OutboxFixture
 async def test_a_relay_that_lost_its_lease_cannot_settle(outbox: OutboxFixture) -> None:
     """A verdict from a relay that has lost its lease is ignored."""
     await outbox.publish_event("contested")
-    slow, quick = uuid.uuid4(), uuid.uuid4()
-    ((message,),) = await outbox.store.claim(slow, 1)
+    ((slow,),) = await outbox.store.claim(uuid.uuid4(), 1)
     outbox.clock.advance(LEASE)
-    await outbox.store.claim(quick, 1)
+    ((quick,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    assert slow.message_id == quick.message_id
 
-    await outbox.store.settle(slow, [(message, Verdict(DeliveryStatus.DEAD, 1, "late"))])
+    await outbox.store.settle([(slow, Verdict(DeliveryStatus.DEAD, 1, "late"))])
     assert await outbox.count("pending") == 1
-    await outbox.store.settle(quick, [(message, DELIVERED)])
+    await outbox.store.settle([(quick, DELIVERED)])
 
     assert await outbox.count("delivered") == 1
 
@@ -111,7 +117,7 @@ async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFix
             now_s += 31.0
 
     outbox.echo.servicer.hook = pause_once
-    ((*run,),) = await outbox.store.claim(relay._holder, 10)
+    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
 
     await relay._deliver_run(run, claimed_at=0.0)
 
@@ -127,19 +133,12 @@ async def test_a_lease_is_renewed_during_a_long_delivery(
     outbox.echo.servicer.hook = gate.wait
     await outbox.publish_event("slow")
 
-    async def due_time() -> object:
-        async with outbox.database.connection() as connection:
-            return await connection.fetchval("select due_time from outbox where lease_holder is not null")
-
-    async def is_leased() -> bool:
-        return await due_time() is not None
-
     async with outbox.relay().running():
-        await eventually(is_leased)
-        first = await due_time()
+        await eventually(outbox.is_leased)
+        first = await outbox.lease_end()
 
         async def is_renewed() -> bool:
-            return await due_time() != first
+            return await outbox.lease_end() != first
 
         await eventually(is_renewed)
         gate.set()
@@ -155,12 +154,34 @@ async def test_a_delivery_survives_a_move_of_the_clock(outbox: OutboxFixture) ->
     async with outbox.relay().running() as relay:
         await eventually(lambda: outbox.echo.servicer.entered == 1)
         outbox.clock.advance(timedelta(days=3))
-        assert await outbox.store.claim(relay._holder, 10) == []
+        assert await outbox.store.claim(uuid.uuid4(), 10, held=relay._leases) == []
         gate.set()
         await outbox.until_settled()
 
     assert outbox.echo.servicer.entered == 3
     assert outbox.heard("place 0") == ["0", "1", "2"]
+
+
+async def test_a_claim_without_an_answer_delays_its_messages_by_one_lease(outbox: OutboxFixture) -> None:
+    """If the connection is cut after a claim and before its answer, the same relay delivers when the lease expires."""
+    address = urlsplit(outbox.url)
+    (port,) = free_ports(1)
+    async with TcpProxy(port, address.port or 5432) as proxy:
+        url = urlunsplit(address._replace(netloc=address.netloc.replace(f":{address.port}", f":{port}")))
+        database = await Database.connect(url, max_connections=1, clock=outbox.clock)
+        relay = Relay(OutboxStore(database), outbox.transport, outbox.metrics, random.Random(1))  # noqa: S311 - jitter
+        async with relay.running():
+            await outbox.publish_event("answered")
+            await outbox.until_settled()
+            async with proxy.losing_answers():
+                await outbox.publish_event("unanswered")
+                await eventually(outbox.is_leased)
+            await relay._renew()
+            outbox.clock.advance(LEASE)
+            await outbox.until_settled()
+        await database.close()
+
+    assert outbox.heard() == ["answered", "unanswered"]
 
 
 async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:

@@ -70,14 +70,14 @@ async def test_the_schedule_follows_the_clock(outbox: OutboxFixture) -> None:
 async def test_a_delivery_counts_as_due_until_it_is_settled(outbox: OutboxFixture) -> None:
     """A message that is being delivered is due, and is counted by its method after its delivery."""
     await call_on(outbox, 0)
-    holder, began = uuid.uuid4(), outbox.clock.now()
-    ((message,),) = await outbox.store.claim(holder, 1)
+    began = outbox.clock.now()
+    ((message,),) = await outbox.store.claim(uuid.uuid4(), 1)
     leased = await look(outbox)
     assert leased.due_count == 1
     assert leased.next_due_time is not None
     assert leased.next_due_time - leased.now <= LEASE
 
-    await outbox.store.settle(holder, [(message, Verdict(DeliveryStatus.DELIVERED, 0))])
+    await outbox.store.settle([(message, Verdict(DeliveryStatus.DELIVERED, 0))])
 
     settled = await look(outbox, since=began)
     assert (settled.due_count, settled.delivered) == (0, {KEEP: 1})
