@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from services.payment.app import SERVICE
 from solo60.communication.v1.communication_pb2 import SendSystemNotificationRequest
 from solo60.payment.v1.payment_pb2 import ListSessionPaymentsRequest
-from tests.services.payment.requests import charge
+from tests.services.payment.requests import charge, refund
 from tests.services.payment.stripe_mesh import by_stripe
 from tests.services.payment.webhook_requests import signed
 from tests.support.webhook_signing import PROCESSOR_SECRET
@@ -81,3 +81,10 @@ class Charged:
 async def charged(mesh: MeshForTests, payments: PaymentServiceAsyncStub, stripe_server: StripeServer) -> Charged:
     """Charge a session at Stripe."""
     return await Charged.at(stripe_server, mesh, payments)
+
+
+@pytest.fixture
+async def refunded_session(charged: Charged) -> Charged:
+    """Charge a session at Stripe and refund it."""
+    await charged.payments.RefundSession(refund(charged.request))
+    return charged
