@@ -6,6 +6,7 @@ create table failed_refunds (
     payment_id uuid references payments,
     currency text not null,
     minor_units bigint not null check (minor_units > 0),
+    -- A word of the card processor, so an erasure leaves it.
     reason text not null,
     create_time timestamptz not null
 );
