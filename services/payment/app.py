@@ -15,9 +15,11 @@ from services.payment.cashier import Cashier
 from services.payment.credits.accounts import CreditAccounts
 from services.payment.credits.store import CreditStore
 from services.payment.disputes.handler import DisputeHandler
+from services.payment.failed_refunds.handler import FailedRefundHandler
 from services.payment.http import http_app
 from services.payment.servicer import PaymentServicer
 from services.payment.store import PaymentStore
+from services.payment.webhooks import WebhookProcessor
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.payment.v1 import payment_pb2
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
@@ -58,10 +60,12 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
         payments = runtime.channels.stub(PaymentServiceStub)
         accounts, keys = CreditAccounts(payments), processor_keys(runtime.settings.card_processor_webhook_secrets)
         communication = runtime.channels.stub(CommunicationServiceStub)
-        disputes = DisputeHandler(store, keys, payments, communication, runtime.now)
+        disputes = DisputeHandler(store, payments, communication, runtime.now)
+        failed_refunds = FailedRefundHandler(store, communication, runtime.now)
+        webhooks = WebhookProcessor(keys, disputes, failed_refunds, runtime.now)
         async with nullcontext(processor(runtime.database)) if processor else open_processor(runtime) as cards:
             cashier = Cashier(store, cards, accounts, runtime.now)
-            yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, disputes, runtime.now)
+            yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, webhooks, runtime.now)
 
     return Service(
         name="payment",

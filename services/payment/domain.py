@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from services.payment.disputes.domain import Dispute
+    from services.payment.failed_refunds.domain import FailedRefund
 
 CREDIT = "CREDIT"
 
@@ -42,6 +43,7 @@ class AccountKind(StrEnum):
     CARDS = "cards"  # counterpart of money charged to cards; never positive
     INCOME = "income"  # revenue from sessions
     DISPUTES = "disputes"  # money that the card processor took back for disputes; never negative
+    OWED = "owed"  # money of failed refunds, which members have not received; never negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,10 @@ class Refund:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """One charge of one session, with its refunds, also pending and rejected ones, and its disputes, oldest first."""
+    """One charge of one session, with its refunds, also pending and rejected ones, and its disputes, oldest first.
+
+    `failed_refunds` are those that the card processor could not deliver. They remain in `refunds`.
+    """
 
     payment_id: UUID
     order: ChargeOrder
@@ -116,6 +121,7 @@ class Payment:
     update_time: datetime
     refunds: tuple[Refund, ...] = ()
     disputes: tuple[Dispute, ...] = ()
+    failed_refunds: tuple[FailedRefund, ...] = ()
 
     @property
     def is_disputed(self) -> bool:
@@ -213,6 +219,11 @@ def entries_of_refund(order: ChargeOrder, payment_method: PaymentMethod, amount:
 def entries_of_dispute(currency: str, minor_units: int) -> list[Entry]:
     """Return the entries for money that the card processor takes back; with a negative amount, for its return."""
     return _moved(Account(AccountKind.INCOME, currency), Account(AccountKind.DISPUTES, currency), minor_units)
+
+
+def entries_of_failed_refund(currency: str, minor_units: int) -> list[Entry]:
+    """Return the entries for a refund whose money came back from the card, and is owed to the member."""
+    return _moved(Account(AccountKind.CARDS, currency), Account(AccountKind.OWED, currency), minor_units)
 
 
 def require_payment(payment: Payment | None) -> Payment:

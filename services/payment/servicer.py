@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from services.payment.cashier import Cashier
     from services.payment.credits.accounts import CreditAccounts
     from services.payment.credits.store import CreditStore
-    from services.payment.disputes.handler import DisputeHandler
     from services.payment.store import PaymentStore
+    from services.payment.webhooks import WebhookProcessor
 
 
 class PaymentServicer(CreditServicer):
@@ -51,14 +51,14 @@ class PaymentServicer(CreditServicer):
         cashier: Cashier,
         credit_store: CreditStore,
         accounts: CreditAccounts,
-        disputes: DisputeHandler,
+        webhooks: WebhookProcessor,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
         self._cashier = cashier
         self._credit_store = credit_store
         self._accounts = accounts
-        self._disputes = disputes
+        self._webhooks = webhooks
         self._now = now
 
     async def GetPayment(
@@ -104,7 +104,7 @@ class PaymentServicer(CreditServicer):
     async def ProcessWebhook(
         self, request: ProcessWebhookRequest, context: ServicerContext[ProcessWebhookRequest, ProcessWebhookResponse]
     ) -> ProcessWebhookResponse:
-        return ProcessWebhookResponse(is_dispute=await self._disputes.process(request.payload, request.signature))
+        return await self._webhooks.process(request.payload, request.signature)
 
     @retried_on_conflict
     async def OnUserErased(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import orjson
 
@@ -20,20 +21,24 @@ from services.payment.domain import (
     Refund,
     RefundStatus,
 )
+from services.payment.failed_refunds.store import FAILED_REFUNDS_OF_PAYMENT, FailedRefunds, failed_refund_of
 from services.payment.refunds.store import REFUNDS_OF_PAYMENT, Refunds, refund_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
-    from uuid import UUID
 
     import asyncpg
 
     from mesh.data.database import Connection, Database
     from services.payment.domain import Entry
 
-_PAYMENTS = f"select p.*, {REFUNDS_OF_PAYMENT} as refunds, {DISPUTES_OF_PAYMENT} as disputes from payments as p"  # noqa: S608 - a constant
+_PAYMENTS = f"""
+    select p.*, {REFUNDS_OF_PAYMENT} as refunds, {DISPUTES_OF_PAYMENT} as disputes,
+        {FAILED_REFUNDS_OF_PAYMENT} as failed_refunds
+    from payments as p
+"""  # noqa: S608 - a constant
 _FIND_PAYMENT = f"{_PAYMENTS} where payment_id = $1"
 _FIND_PAYMENT_OF_SESSION = f"{_PAYMENTS} where session_id = $1"
 _PAYMENTS_OF_SESSION = f"""
@@ -42,6 +47,8 @@ _PAYMENTS_OF_SESSION = f"""
         or (create_time, payment_id) > (select create_time, payment_id from payments where payment_id = $3))
     order by create_time, payment_id limit $2
 """  # noqa: S608 - a constant
+# The idempotency key of a charge is its session id.
+_FIND_SESSION_OF_INTENT = "select idempotency_key from card_intents where intent_id = $1"
 
 _ADD_PAYMENT = """
     insert into payments
@@ -109,8 +116,8 @@ class PaymentStore:
 class Ledger(Transaction):
     """The payments and the ledger within one transaction.
 
-    `lots` are the members' credits by expiry. `refunds` and `disputes` are those of the payments. Callers lock the
-    session first, then the member's account. The fixed order prevents deadlocks.
+    `lots` are the members' credits by expiry. `refunds`, `disputes` and `failed_refunds` are those of the payments.
+    Callers lock the session first, then the member's account. The fixed order prevents deadlocks.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -118,6 +125,7 @@ class Ledger(Transaction):
         self.lots = Lots(connection)
         self.refunds = Refunds(connection)
         self.disputes = Disputes(connection)
+        self.failed_refunds = FailedRefunds(connection)
 
     async def lock_session(self, session_id: UUID) -> PaymentState:
         """Lock a session until the end of the transaction and return its state. An unknown session is added first."""
@@ -130,6 +138,11 @@ class Ledger(Transaction):
         # A separate statement, because its snapshot includes payments committed while the lock was awaited.
         row = await self.connection.fetchrow(_FIND_PAYMENT_OF_SESSION, session_id)
         return PaymentState(session_id, reason, _payment(row) if row else None)
+
+    async def lock_session_of_intent(self, intent_id: str) -> PaymentState | None:
+        """Lock and return the session that a payment intent has charged; None if the intent is not of this service."""
+        session_id = await self.connection.fetchval(_FIND_SESSION_OF_INTENT, intent_id)
+        return await self.lock_session(UUID(session_id)) if session_id else None
 
     async def void(self, session_id: UUID, reason: str, now: datetime) -> None:
         """Prevent charges of a locked session. A session already void retains its first reason."""
@@ -212,6 +225,7 @@ def _payment(row: asyncpg.Record) -> Payment:
         update_time=row["update_time"],
         refunds=_refunds(row, order),
         disputes=tuple(map(dispute_of, orjson.loads(row.get("disputes") or "[]"))),
+        failed_refunds=tuple(map(failed_refund_of, orjson.loads(row.get("failed_refunds") or "[]"))),
     )
 
 

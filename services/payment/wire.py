@@ -17,6 +17,7 @@ from solo60.payment.v1 import payment_pb2
 if TYPE_CHECKING:
     from services.payment.disputes.domain import Dispute
     from services.payment.domain import Payment, Refund
+    from services.payment.failed_refunds.domain import FailedRefund
     from solo60.payment.v1.payment_pb2 import ChargeSessionRequest, RefundSessionRequest
 
 _STATUSES: dict[PaymentStatus, payment_pb2.PaymentStatus.ValueType] = {
@@ -75,6 +76,7 @@ def render_payment(payment: Payment) -> payment_pb2.Payment:
     if payment.status is PaymentStatus.REFUNDED:
         message.refund.CopyFrom(message.refunds[-1])
     message.disputes.extend(map(_dispute, payment.disputes))
+    message.failed_refunds.extend(map(_failed_refund, payment.failed_refunds))
     return message
 
 
@@ -106,6 +108,16 @@ def _dispute(dispute: Dispute) -> payment_pb2.Dispute:
     )
     message.create_time.FromDatetime(dispute.create_time)
     message.update_time.FromDatetime(dispute.update_time)
+    return message
+
+
+def _failed_refund(failed: FailedRefund) -> payment_pb2.FailedRefund:
+    message = payment_pb2.FailedRefund(
+        processor_refund_id=failed.refund_id,
+        money=Money(currency_code=failed.currency, minor_units=failed.minor_units),
+        reason=failed.reason,
+    )
+    message.create_time.FromDatetime(failed.create_time)
     return message
 
 

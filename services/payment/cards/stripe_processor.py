@@ -89,10 +89,9 @@ class StripeProcessor:
         if stored is None or stored.intent_id is None:
             # The charge is one of test mode, so there is no money to return.
             return True
-        refunds = self._client.v1.refunds
         # Stripe forgets idempotency keys after a day, so the metadata of earlier refunds are compared too.
-        earlier = await self._client.ask(refunds.list_async({"payment_intent": stored.intent_id, "limit": 100}))
-        if any(_refund_key_of(refund) == refund_key for refund in earlier.data):
+        earlier = await self._refunds_of(stored.intent_id)
+        if any(_refund_key_of(refund) == refund_key for refund in earlier):
             return True
         params: stripe.params.RefundCreateParams = {
             "payment_intent": stored.intent_id,
@@ -100,11 +99,18 @@ class StripeProcessor:
             "metadata": {REFUND_ID_KEY: refund_key},
         }
         try:
-            await self._client.ask(refunds.create_async(params, {"idempotency_key": f"{key}/refund/{refund_key}"}))
+            await self._client.ask(
+                self._client.v1.refunds.create_async(params, {"idempotency_key": f"{key}/refund/{refund_key}"})
+            )
         except RequestRejected as error:
             _log.warning("refund rejected", session_id=key, code=error.code)
             return False
         return True
+
+    async def _refunds_of(self, intent_id: str) -> list[stripe.Refund]:
+        """Return the refunds of an intent, also failed ones; the newest 100 if there are more."""
+        params: stripe.params.RefundListParams = {"payment_intent": intent_id, "limit": 100}
+        return (await self._client.ask(self._client.v1.refunds.list_async(params))).data
 
     async def _stored_intent(self, key: str, card_token: str, price: Price) -> stripe.PaymentIntent | None:
         """Return the intent of a key, created and stored if there is none; None if the charge is called off."""
@@ -162,8 +168,10 @@ class StripeProcessor:
         charge = intent.latest_charge
         if not isinstance(charge, stripe.Charge):
             raise TypeError("the intent is not expanded")
-        rest = charge.amount - charge.amount_refunded
-        if rest == 0:
+        # A failed refund is no longer in `amount_refunded`, but the member gets its money in another way.
+        refunds = await self._refunds_of(intent.id)
+        rest = charge.amount - max(charge.amount_refunded, sum(refund.amount for refund in refunds))
+        if rest <= 0:
             return
         params: stripe.params.RefundCreateParams = {"payment_intent": intent.id, "amount": rest}
         try:

@@ -8,10 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mesh.data.conflicts import retried_on_conflict
-from mesh.webhooks.signature import verify_card_processor
 from services.payment.disputes.domain import DisputeStatus
 from services.payment.disputes.mail import notification_of
-from services.payment.disputes.payload import parse_dispute
 from services.payment.domain import PaymentStatus, entries_of_dispute
 from solo60.payment.v1.payment_pb2 import RefundSessionRequest
 
@@ -27,38 +25,25 @@ if TYPE_CHECKING:
 
 
 class DisputeHandler:
-    """Handler of the card processor's webhooks. Signatures by any of `keys` are valid."""
+    """Handler of the card processor's reports about disputes."""
 
     def __init__(
         self,
         store: PaymentStore,
-        keys: tuple[bytes, ...],
         payments: PaymentServiceAsyncStub,
         communication: CommunicationServiceAsyncStub,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store
-        self._keys = keys
         self._payments = payments
         self._communication = communication
         self._now = now
 
-    async def process(self, payload: bytes, signature: str) -> bool:
-        """Verify and apply a webhook; return False if it reports no dispute.
-
-        Raises WebhookSignatureInvalid, or InvalidRequest if the payload cannot be parsed.
-        """
-        verify_card_processor(self._keys, payload, signature, self._now())
-        report = parse_dispute(payload)
-        if report is None:
-            return False
-        await self._apply(report)
-        return True
-
     @retried_on_conflict
-    async def _apply(self, report: DisputeReport) -> None:
+    async def apply(self, report: DisputeReport) -> None:
+        """Move a dispute forward, with its money, and notify the operators; a late or repeated report does nothing."""
         async with self._store.transaction() as ledger:
-            now, session = self._now(), await self._session_of(ledger, report)
+            now, session = self._now(), await ledger.lock_session_of_intent(report.intent_id)
             payment = session.payment if session else None
             before, minor_units = await ledger.disputes.lock(report, payment.payment_id if payment else None, now)
             after = before.after(report.status)
@@ -71,12 +56,6 @@ class DisputeHandler:
                 await self._resume_refund(ledger, session, payment)
             notification = notification_of(report, after, payment)
             await ledger.call_later(self._communication.SendSystemNotification, notification)
-
-    @staticmethod
-    async def _session_of(ledger: Ledger, report: DisputeReport) -> PaymentState | None:
-        """Lock and return the session of the disputed charge; None if the charge is not one of this service."""
-        session_id = await ledger.disputes.session_of(report.intent_id)
-        return await ledger.lock_session(session_id) if session_id else None
 
     @staticmethod
     async def _post(ledger: Ledger, payment: Payment, report: DisputeReport, minor_units: int, now: datetime) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from services.payment.disputes.domain import Dispute, DisputeStatus
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from mesh.data.database import Connection
     from services.payment.disputes.domain import DisputeReport
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 DISPUTES_OF_PAYMENT = """
     (select jsonb_agg(d order by d.create_time, d.dispute_id) from disputes as d where d.payment_id = p.payment_id)
 """
-# The idempotency key of a charge is its session id.
-_FIND_SESSION = "select idempotency_key from card_intents where intent_id = $1"
 _ADD = """
     insert into disputes (dispute_id, payment_id, currency, minor_units, reason, status, create_time, update_time)
     values ($1, $2, $3, $4, $5, 'new', $6, $6) on conflict do nothing
@@ -31,11 +30,6 @@ class Disputes:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-
-    async def session_of(self, intent_id: str) -> UUID | None:
-        """Return the session that a payment intent has charged, or None if it is none of this service."""
-        found = await self._connection.fetchval(_FIND_SESSION, intent_id)
-        return UUID(found) if found else None
 
     async def lock(self, report: DisputeReport, payment_id: UUID | None, now: datetime) -> tuple[DisputeStatus, int]:
         """Add the dispute of a report if it is new, lock it, and return its status and amount in minor units."""

@@ -41,9 +41,7 @@ async def find_texts(database_url: str, texts: Iterable[str | bytes]) -> list[Hi
     for table, column, content in _cells_of(await _dump_of(database_url)):
         unfolded = content.replace(b"=\r\n", b"")  # soft line breaks of quoted-printable
         lower = content.lower() + b"\0" + unfolded.lower()
-        hits |= {
-            Hit(table, column, str(text)) for text, found in forms.items() if any(form in lower for form in found)
-        }
+        hits |= {Hit(table, column, str(text)) for text, found in forms.items() if any(form in lower for form in found)}
     return sorted(hits, key=str)
 
 
@@ -60,7 +58,8 @@ async def _dump_of(database_url: str) -> str:
 
 def _cells_of(dump: str) -> Iterator[tuple[str, str, bytes]]:
     """Yield table, column and content of each cell, and each line outside of tables as a column of its own."""
-    table, columns = "", []
+    table = ""
+    columns: list[str] = []
     for line in dump.split("\n"):
         if begin := ROWS_OF_TABLE.fullmatch(line):
             table, columns = begin[1], begin[2].split(", ")

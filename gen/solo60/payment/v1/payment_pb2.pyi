@@ -296,6 +296,7 @@ class Payment(_message.Message):
     UPDATE_TIME_FIELD_NUMBER: _builtins.int
     REFUNDS_FIELD_NUMBER: _builtins.int
     DISPUTES_FIELD_NUMBER: _builtins.int
+    FAILED_REFUNDS_FIELD_NUMBER: _builtins.int
     payment_id: _builtins.str
     """UUID assigned by the service."""
     session_id: _builtins.str
@@ -324,11 +325,17 @@ class Payment(_message.Message):
 
     @_builtins.property
     def refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Refund]:
-        """All refunds of the payment, oldest first. Their amounts never exceed the amount of the payment."""
+        """All refunds of the payment, oldest first, including those that failed later. Their amounts never exceed the amount
+        of the payment.
+        """
 
     @_builtins.property
     def disputes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Dispute]:
         """Disputes of the payment at the bank, oldest first. Only card payments have any."""
+
+    @_builtins.property
+    def failed_refunds(self) -> _containers.RepeatedCompositeFieldContainer[Global___FailedRefund]:
+        """Card refunds of the payment that failed after the card processor had accepted them, oldest first by report."""
 
     def __init__(
         self,
@@ -344,16 +351,57 @@ class Payment(_message.Message):
         update_time: _timestamp_pb2.Timestamp | None = ...,
         refunds: _abc.Iterable[Global___Refund] | None = ...,
         disputes: _abc.Iterable[Global___Dispute] | None = ...,
+        failed_refunds: _abc.Iterable[Global___FailedRefund] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "money", b"money", "refund", b"refund", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "disputes", b"disputes", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "refunds", b"refunds", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount", b"amount", "create_time", b"create_time", "credits", b"credits", "disputes", b"disputes", "failed_refunds", b"failed_refunds", "money", b"money", "payment_id", b"payment_id", "refund", b"refund", "refunds", b"refunds", "session_id", b"session_id", "status", b"status", "update_time", b"update_time", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_amount: _TypeAlias = _typing.Literal["money", "credits"]  # noqa: Y015
     _WhichOneofArgType_amount: _TypeAlias = _typing.Literal["amount", b"amount"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_amount) -> _WhichOneofReturnType_amount | None: ...
 
 Global___Payment: _TypeAlias = Payment  # noqa: Y015
+
+@_typing.final
+class FailedRefund(_message.Message):
+    """Card refund that the card processor accepted and could not deliver. The member has not received the money, and it must
+    be returned in another way.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROCESSOR_REFUND_ID_FIELD_NUMBER: _builtins.int
+    MONEY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    processor_refund_id: _builtins.str
+    """Id of the refund at the card processor, such as "re_1RvQ2eK8oJ0p"."""
+    reason: _builtins.str
+    """Reason in the card processor's words, such as "lost_or_stolen_card" or "canceled"."""
+    @_builtins.property
+    def money(self) -> _money_pb2.Money:
+        """Amount that the member has not received."""
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Time of the first report of the failure."""
+
+    def __init__(
+        self,
+        *,
+        processor_refund_id: _builtins.str = ...,
+        money: _money_pb2.Money | None = ...,
+        reason: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "money", b"money"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "money", b"money", "processor_refund_id", b"processor_refund_id", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FailedRefund: _TypeAlias = FailedRefund  # noqa: Y015
 
 @_typing.final
 class Dispute(_message.Message):
@@ -1052,16 +1100,20 @@ class ProcessWebhookResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     IS_DISPUTE_FIELD_NUMBER: _builtins.int
+    IS_FAILED_REFUND_FIELD_NUMBER: _builtins.int
     is_dispute: _builtins.bool
     """Whether the webhook reports a dispute."""
+    is_failed_refund: _builtins.bool
+    """Whether the webhook reports a failed or canceled refund."""
     def __init__(
         self,
         *,
         is_dispute: _builtins.bool = ...,
+        is_failed_refund: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dispute", b"is_dispute"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_dispute", b"is_dispute", "is_failed_refund", b"is_failed_refund"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -176,11 +176,15 @@ class PaymentServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ProcessWebhook(self, request, context):
-        """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
-        because the signature covers every byte. The ledger shows the money that the card processor has taken back and
-        returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        """Processes a webhook of the card processor about a dispute or a failed refund. The service's HTTP endpoint passes the
+        body on unparsed, because the signature covers every byte. The final state depends neither on the order of webhooks
         nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
         INVALID_REQUEST if the event cannot be parsed.
+
+        Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+        email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
+        then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
+        money must be returned in another way. The payment remains refunded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -87,11 +87,15 @@ class PaymentServiceStub:
     GrantCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
     ProcessWebhook: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]
-    """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
-    because the signature covers every byte. The ledger shows the money that the card processor has taken back and
-    returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    """Processes a webhook of the card processor about a dispute or a failed refund. The service's HTTP endpoint passes the
+    body on unparsed, because the signature covers every byte. The final state depends neither on the order of webhooks
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
+
+    Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+    email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
+    then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
+    money must be returned in another way. The payment remains refunded.
     """
     ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
@@ -152,11 +156,15 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     GrantCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.GrantCreditsRequest, _payment_pb2.GrantCreditsResponse]  # type: ignore[assignment]
     """Grants credits to a user without a charge, for a subscription's period or as goodwill."""
     ProcessWebhook: _aio.UnaryUnaryMultiCallable[_payment_pb2.ProcessWebhookRequest, _payment_pb2.ProcessWebhookResponse]  # type: ignore[assignment]
-    """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
-    because the signature covers every byte. The ledger shows the money that the card processor has taken back and
-    returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+    """Processes a webhook of the card processor about a dispute or a failed refund. The service's HTTP endpoint passes the
+    body on unparsed, because the signature covers every byte. The final state depends neither on the order of webhooks
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
+
+    Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+    email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
+    then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
+    money must be returned in another way. The payment remains refunded.
     """
     ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
@@ -268,11 +276,15 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _payment_pb2.ProcessWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_payment_pb2.ProcessWebhookResponse, _abc.Awaitable[_payment_pb2.ProcessWebhookResponse]]:
-        """Processes a webhook of the card processor about a dispute. The service's HTTP endpoint passes the body on unparsed,
-        because the signature covers every byte. The ledger shows the money that the card processor has taken back and
-        returned, and operators get an email for each change. The final state depends neither on the order of webhooks
+        """Processes a webhook of the card processor about a dispute or a failed refund. The service's HTTP endpoint passes the
+        body on unparsed, because the signature covers every byte. The final state depends neither on the order of webhooks
         nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
         INVALID_REQUEST if the event cannot be parsed.
+
+        Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+        email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
+        then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
+        money must be returned in another way. The payment remains refunded.
         """
 
     @_abc_1.abstractmethod

@@ -7,7 +7,9 @@ import pytest
 
 from contracts.errors import InvalidRequest
 from services.payment.disputes.payload import parse_dispute
-from tests.services.payment.disputes.dispute_events import dispute, event
+from services.payment.stripe_events import parse_event
+from tests.services.payment.disputes.dispute_events import dispute
+from tests.services.payment.webhook_requests import event
 
 
 @pytest.mark.parametrize(
@@ -30,4 +32,4 @@ def test_a_dispute_with_an_invalid_field_cannot_be_parsed(fields: dict[str, Any]
     data = orjson.loads(dispute("pi_1", "needs_response"))["data"]["object"]
 
     with pytest.raises(InvalidRequest):
-        parse_dispute(event("charge.dispute.created", {**data, **fields}))
+        parse_dispute(parse_event(event("charge.dispute.created", {**data, **fields})))

@@ -1,0 +1,1 @@
+"""Card refunds that the card processor accepted and could not deliver, reported by its webhooks."""
