@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 # The extensions that migrations use.
-EXTENSIONS = ("btree_gist", "pg_trgm")
+EXTENSIONS = ("btree_gin", "btree_gist", "pg_trgm")
 
 _MAY_CREATE_DATABASES = "select rolcreatedb or rolsuper from pg_roles where rolname = current_user"
 _HAS_EXTENSION = "select exists (select from pg_available_extensions where name = $1)"

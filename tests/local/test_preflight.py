@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from services.gym.app import SERVICE as GYM
 from tests.support.fake_postgres import fake_postgres
 from tests.support.local_mesh import LocalMesh
 from tests.support.postgres import connection_to, execute, superuser_url_of
+from tests.support.sources import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tests.support.serving import Serve
 
 NEEDS = "the server is PostgreSQL 15; the services need PostgreSQL 18 or newer."
+CREATE_EXTENSION = re.compile(r"create extension if not exists (\w+)")
 # Placeholder for the address of the user service, which the test chooses.
 USERS = "user:1"
 # Created by the first service that starts or by the start itself.
@@ -215,6 +218,14 @@ async def test_a_missing_extension_is_reported(
         MigrationError, match=r"the server lacks the extension btree_nothing: install .* contrib package"
     ):
         await check_databases(stopped.settings_with(database_url=server_url), server_url)
+
+
+def test_the_check_knows_the_extensions_of_all_migrations() -> None:
+    """The check before the start looks for each extension that a migration creates."""
+    files = [path for name in SERVICE_NAMES for path in (ROOT / "services" / name / "migrations").glob("*.sql")]
+    created = {found for path in files for found in CREATE_EXTENSION.findall(path.read_text(encoding="utf-8"))}
+
+    assert created == set(preflight.EXTENSIONS)
 
 
 async def test_a_service_started_alone_rejects_a_server_that_is_too_old(
