@@ -57,31 +57,36 @@ class DbmateError(Exception):
 async def apply_files(connection: Connection, database_url: str, files: Sequence[Path]) -> None:
     """Apply files in order; raise DbmateError at the first that fails.
 
-    `connection` must be to the same database. Invalid indexes are dropped first, so that a failed concurrent creation
-    can be retried.
+    `connection` must be to the same database. Invalid indexes are dropped before each attempt, so that a failed
+    concurrent creation can be retried.
     """
-    for (name,) in await connection.fetch(_INVALID_INDEXES):
-        await connection.execute(f"drop index concurrently if exists {name}")
     url = await _url_with_tls_as(connection, database_url)
     for is_outside, group in itertools.groupby(files, _runs_outside_transaction):
         limits = OUTSIDE_TRANSACTION if is_outside else IN_TRANSACTION
-        await _apply_with_retries(_url_with_limits(url, limits), list(group))
+        await _apply_with_retries(connection, _url_with_limits(url, limits), list(group))
 
 
 def _runs_outside_transaction(file: Path) -> bool:
     return _WITHOUT_TRANSACTION.search(file.read_text(encoding="utf-8")) is not None
 
 
-async def _apply_with_retries(url: str, files: Sequence[Path]) -> None:
+async def _apply_with_retries(connection: Connection, url: str, files: Sequence[Path]) -> None:
     """Apply files; after a lock timeout, retry with pauses. Files that are applied already are not repeated."""
     for pause_s in PAUSES_S:
+        await _drop_invalid_indexes(connection)
         try:
             return await _run(url, files)
         except DbmateError as error:
             if not _LOCK_TIMEOUT.search(str(error)):
                 raise
         await asyncio.sleep(pause_s)
+    await _drop_invalid_indexes(connection)
     return await _run(url, files)
+
+
+async def _drop_invalid_indexes(connection: Connection) -> None:
+    for (name,) in await connection.fetch(_INVALID_INDEXES):
+        await connection.execute(f"drop index concurrently if exists {name}")
 
 
 async def _url_with_tls_as(connection: Connection, database_url: str) -> str:

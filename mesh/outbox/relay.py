@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections import Counter
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import structlog
@@ -22,7 +22,7 @@ from mesh.periodic import repeating
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
     from uuid import UUID
 
     from mesh.outbox.message import OutboxMessage
@@ -45,6 +45,14 @@ STOP_TIMEOUT_S = 5.0
 _log = structlog.stdlib.get_logger("solo60.outbox")
 
 
+@dataclass(slots=True)
+class _Hold:
+    """Message without a recorded verdict, and the time in seconds since when its lease runs."""
+
+    message: OutboxMessage
+    leased_at: float
+
+
 class Relay:
     """Delivery loop for the messages of `store`, over `transport`.
 
@@ -64,8 +72,7 @@ class Relay:
         self._metrics = metrics
         self._rng = rng
         self._clock = clock
-        # Number of messages without a recorded verdict, by lease.
-        self._leases: Counter[UUID] = Counter()
+        self._holds: dict[UUID, _Hold] = {}
         self._pauses = DestinationPauses(rng)
         self._runs: set[asyncio.Task[None]] = set()
         self._delivery_slots = asyncio.Semaphore(CONCURRENCY)
@@ -75,7 +82,6 @@ class Relay:
         # Settling and renewing update the same rows. The lock keeps one statement from blocking the other in the
         # database.
         self._writing = asyncio.Lock()
-        self._renewed_at = clock()
         self._is_stopping = False
         self.dead_letters: dict[str, int] = {}
 
@@ -127,21 +133,29 @@ class Relay:
 
     async def _claim(self) -> bool:
         """Claim due messages and start to deliver them; return False if there were none or the claim failed."""
-        claimed_at, lease_id = self._clock(), uuid.uuid4()
+        claimed_at = self._clock()
         try:
             runs = await self._store.claim(
-                lease_id, MAX_RUNS - len(self._runs), held=self._leases, paused=self._pauses.paused(claimed_at)
+                uuid.uuid4(),
+                MAX_RUNS - len(self._runs),
+                held=self._lease_ids(),
+                paused=self._pauses.paused(claimed_at),
             )
         except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
             return False
-        if runs:
-            self._leases[lease_id] = sum(map(len, runs))
         for run in runs:
-            task = asyncio.create_task(self._deliver_run(run, claimed_at))
+            self._hold(run, claimed_at)
+            task = asyncio.create_task(self._deliver_run(run))
             self._runs.add(task)
             task.add_done_callback(self._end_run)
         return bool(runs)
+
+    def _lease_ids(self) -> set[UUID | None]:
+        return {hold.message.lease_id for hold in self._holds.values()}
+
+    def _hold(self, run: Iterable[OutboxMessage], claimed_at: float) -> None:
+        self._holds.update({message.message_id: _Hold(message, claimed_at) for message in run})
 
     def _end_run(self, run: asyncio.Task[None]) -> None:
         self._runs.discard(run)
@@ -162,13 +176,10 @@ class Relay:
             async with asyncio.timeout(min(waits_s)):
                 await self._woken.wait()
 
-    async def _deliver_run(self, run: Sequence[OutboxMessage], claimed_at: float) -> None:
+    async def _deliver_run(self, run: Sequence[OutboxMessage]) -> None:
         """Deliver the messages of a run in order; after a failure, return the rest of the run to the outbox."""
         for position, message in enumerate(run):
-            verdict = None
-            async with self._delivery_slots:
-                if self._may_deliver(message, claimed_at):
-                    verdict = await self._attempt(message)
+            verdict = await self._deliver(message)
             if verdict is None or verdict.status is DeliveryStatus.PENDING:
                 pause_s = verdict.pause_s if verdict else 0.0
                 released = run[position + 1 :] if verdict else run[position:]
@@ -179,9 +190,20 @@ class Relay:
                 return
             self._add_verdicts([(message, verdict)])
 
-    def _may_deliver(self, message: OutboxMessage, claimed_at: float) -> bool:
+    async def _deliver(self, message: OutboxMessage) -> Verdict | None:
+        """Attempt a delivery as soon as there is a slot; return None if the message may not be delivered then."""
+        try:
+            await self._delivery_slots.acquire()
+        except asyncio.CancelledError:
+            return None  # this relay stops; another one delivers it
+        try:
+            return await self._attempt(message) if self._may_deliver(message) else None
+        finally:
+            self._delivery_slots.release()
+
+    def _may_deliver(self, message: OutboxMessage) -> bool:
         now = self._clock()
-        is_leased = now < max(claimed_at, self._renewed_at) + LEASE.total_seconds()
+        is_leased = now < self._holds[message.message_id].leased_at + LEASE.total_seconds()
         return is_leased and not self._is_stopping and not self._pauses.is_paused(message.destination, now)
 
     async def _attempt(self, message: OutboxMessage) -> Verdict:
@@ -242,17 +264,19 @@ class Relay:
             self._verdicts = verdicts + self._verdicts
             self._has_verdicts.set()
             return False
-        self._leases.subtract(message.lease_id for message, _ in verdicts if message.lease_id is not None)
-        self._leases = +self._leases  # only those that are left
+        for message, _ in verdicts:
+            self._holds.pop(message.message_id, None)
         self.wake()  # the next message of an aggregate may be due now
         return True
 
     async def _renew(self) -> None:
         began = self._clock()
         async with self._writing:
-            if self._leases:
-                await self._store.renew(self._leases)
-        self._renewed_at = began
+            held = [hold.message for hold in self._holds.values()]
+            renewed = await self._store.renew(held) if held else ()
+        for message_id in renewed:
+            if message_id in self._holds:
+                self._holds[message_id].leased_at = began
 
     async def _update_backlog(self) -> None:
         backlog = await self._store.backlog()

@@ -1,7 +1,7 @@
-"""Outbox table in PostgreSQL: one claim at a time leases a message, and only its lease allows to settle it.
+"""Outbox table in PostgreSQL: at most one claim leases a message at a time, and only that lease can settle it.
 
-A lease belongs to a claim, not to a relay. If the answer to a claim is lost, nobody renews its lease, and another claim
-gets the messages when it expires.
+A lease belongs to a claim, not to a relay. If the answer to a claim is lost, no relay renews the lease, and the
+messages can be claimed again when it expires. The column `lease_holder` contains the id of the claim.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ RETENTION = timedelta(days=1)
 MAX_RUN_LENGTH = 20
 
 # A message is the head of its lane if its aggregate has no earlier pending message. The relay that locks the head may
-# also claim its followers, because no other relay can claim them while the head is pending. A relay never claims a
-# message that it is delivering: if the clock is moved during a delivery, the lease expires before it is renewed.
+# also claim its followers, because no other relay can claim them while the head is pending. They may be leased already,
+# if the head has committed late: the claim ends before the first of these. A relay never claims a message that it is
+# delivering: if the clock is moved during a delivery, the lease expires before it is renewed.
 _CLAIM = """
     with heads as materialized (
         select message_id, destination, aggregate_key, sequence
@@ -47,12 +48,17 @@ _CLAIM = """
         select message_id from heads
         union all
         select follower.message_id from heads cross join lateral (
-            select message_id from outbox as later
-            where later.status = 'pending' and later.destination = heads.destination
-                and later.aggregate_key = heads.aggregate_key and later.sequence > heads.sequence
-            order by later.sequence limit $4
+            select message_id, bool_or(is_leased) over (order by sequence) as is_behind_lease from (
+                select message_id, sequence,
+                    lease_holder is not null and (due_time > now() + $6::interval or lease_holder = any($7::uuid[]))
+                        as is_leased
+                from outbox as later
+                where later.status = 'pending' and later.destination = heads.destination
+                    and later.aggregate_key = heads.aggregate_key and later.sequence > heads.sequence
+                order by later.sequence limit $4
+            ) as next
         ) as follower
-        where heads.aggregate_key is not null
+        where heads.aggregate_key is not null and not follower.is_behind_lease
     )
     update outbox as m set lease_holder = $1, due_time = now() + $6::interval + $5::interval
     from claimed where m.message_id = claimed.message_id and m.status = 'pending'
@@ -72,8 +78,10 @@ _SETTLE = """
     where m.message_id = line.message_id and m.lease_holder = line.lease_id
 """
 _RENEW = """
-    update outbox set due_time = now() + $3::interval + $2::interval
-    where status = 'pending' and lease_holder = any($1::uuid[])
+    update outbox as m set due_time = now() + $4::interval + $3::interval
+    from unnest($1::uuid[], $2::uuid[]) as line (message_id, lease_id)
+    where m.message_id = line.message_id and m.lease_holder = line.lease_id
+    returning m.message_id
 """
 _DELETE_DELIVERED = """
     delete from outbox where message_id in (
@@ -115,12 +123,12 @@ class OutboxStore:
         self._database = database
 
     async def claim(
-        self, lease_id: UUID, limit: int, *, held: Collection[UUID] = (), paused: Collection[str] = ()
+        self, lease_id: UUID, limit: int, *, held: Collection[UUID | None] = (), paused: Collection[str] = ()
     ) -> list[list[OutboxMessage]]:
         """Lease due messages under `lease_id` and return them in runs; deliver the messages of a run one after another.
 
-        A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and none for the
-        destinations in `paused` or under the leases in `held`.
+        A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and no message to a
+        destination in `paused` or under a lease in `held`.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(
@@ -143,10 +151,17 @@ class OutboxStore:
                 self.clock.offset,
             )
 
-    async def renew(self, lease_ids: Collection[UUID]) -> None:
-        """Extend leases."""
+    async def renew(self, messages: Collection[OutboxMessage]) -> set[UUID]:
+        """Extend the leases of messages to LEASE from now; return the ids of those whose lease is not lost."""
         async with self._database.connection() as connection:
-            await connection.execute(_RENEW, list(lease_ids), LEASE, self.clock.offset)
+            rows = await connection.fetch(
+                _RENEW,
+                [message.message_id for message in messages],
+                [message.lease_id for message in messages],
+                LEASE,
+                self.clock.offset,
+            )
+        return {row["message_id"] for row in rows}
 
     async def next_due_s(self) -> float | None:
         """Return the time in seconds until the next message is due, negative if overdue; None if none is pending."""

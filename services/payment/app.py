@@ -19,7 +19,7 @@ from services.payment.failed_refunds.handler import FailedRefundHandler
 from services.payment.http import http_app
 from services.payment.servicer import PaymentServicer
 from services.payment.store import PaymentStore
-from services.payment.webhooks import WebhookProcessor
+from services.payment.webhooks import WebhookHandler
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.payment.v1 import payment_pb2
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub, add_PaymentServiceServicer_to_server
@@ -62,7 +62,7 @@ def payment_service(processor: Callable[[Database], CardProcessor] | None = None
         communication = runtime.channels.stub(CommunicationServiceStub)
         disputes = DisputeHandler(store, payments, communication, runtime.now)
         failed_refunds = FailedRefundHandler(store, communication, runtime.now)
-        webhooks = WebhookProcessor(keys, disputes, failed_refunds, runtime.now)
+        webhooks = WebhookHandler(keys, disputes, failed_refunds, runtime.now)
         async with nullcontext(processor(runtime.database)) if processor else open_processor(runtime) as cards:
             cashier = Cashier(store, cards, accounts, runtime.now)
             yield PaymentServicer(store, cashier, CreditStore(runtime.database), accounts, webhooks, runtime.now)

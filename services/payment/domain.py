@@ -43,7 +43,7 @@ class AccountKind(StrEnum):
     CARDS = "cards"  # counterpart of money charged to cards; never positive
     INCOME = "income"  # revenue from sessions
     DISPUTES = "disputes"  # money that the card processor took back for disputes; never negative
-    OWED = "owed"  # money of failed refunds, which members have not received; never negative
+    OWED = "owed"  # money of all failed refunds, also if it was returned in another way; never negative
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Refund:
 class Payment:
     """One charge of one session, with its refunds, also pending and rejected ones, and its disputes, oldest first.
 
-    `failed_refunds` are those that the card processor could not deliver. They remain in `refunds`.
+    `failed_refunds` failed or were canceled after the card processor had accepted them. They remain in `refunds`.
     """
 
     payment_id: UUID
@@ -222,7 +222,7 @@ def entries_of_dispute(currency: str, minor_units: int) -> list[Entry]:
 
 
 def entries_of_failed_refund(currency: str, minor_units: int) -> list[Entry]:
-    """Return the entries for a refund whose money came back from the card, and is owed to the member."""
+    """Return the entries that move the money of a failed refund from the cards to the money owed."""
     return _moved(Account(AccountKind.CARDS, currency), Account(AccountKind.OWED, currency), minor_units)
 
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from services.payment.credits.accounts import CreditAccounts
     from services.payment.credits.store import CreditStore
     from services.payment.store import PaymentStore
-    from services.payment.webhooks import WebhookProcessor
+    from services.payment.webhooks import WebhookHandler
 
 
 class PaymentServicer(CreditServicer):
@@ -51,7 +51,7 @@ class PaymentServicer(CreditServicer):
         cashier: Cashier,
         credit_store: CreditStore,
         accounts: CreditAccounts,
-        webhooks: WebhookProcessor,
+        webhooks: WebhookHandler,
         now: Callable[[], datetime],
     ) -> None:
         self._store = store

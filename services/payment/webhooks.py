@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from services.payment.failed_refunds.handler import FailedRefundHandler
 
 
-class WebhookProcessor:
-    """Processor of webhooks. Signatures by any of `keys` are valid."""
+class WebhookHandler:
+    """Handler of all webhooks, which passes each report on. Signatures by any of `keys` are valid."""
 
     def __init__(
         self,

@@ -113,7 +113,7 @@ def _dispute(dispute: Dispute) -> payment_pb2.Dispute:
 
 def _failed_refund(failed: FailedRefund) -> payment_pb2.FailedRefund:
     message = payment_pb2.FailedRefund(
-        processor_refund_id=failed.refund_id,
+        processor_refund_id=failed.processor_refund_id,
         money=Money(currency_code=failed.currency, minor_units=failed.minor_units),
         reason=failed.reason,
     )

@@ -168,7 +168,8 @@ class StripeProcessor:
         charge = intent.latest_charge
         if not isinstance(charge, stripe.Charge):
             raise TypeError("the intent is not expanded")
-        # A failed refund is no longer in `amount_refunded`, but the member gets its money in another way.
+        # `amount_refunded` does not count failed refunds, whose money the member gets in another way. The list has at
+        # most 100 refunds. So the larger sum counts.
         refunds = await self._refunds_of(intent.id)
         rest = charge.amount - max(charge.amount_refunded, sum(refund.amount for refund in refunds))
         if rest <= 0:

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class FailedRefund:
-    """Failed refund, by the id of the card processor. `create_time` is the time of its first report."""
+    """Failed refund. `create_time` is the time of its first report."""
 
-    refund_id: str
+    processor_refund_id: str
     currency: str
     minor_units: int
     reason: str
@@ -27,7 +27,7 @@ class FailedRefundReport:
     `intent_id` is the payment intent of the refunded charge; empty if the charge has none.
     """
 
-    refund_id: str
+    processor_refund_id: str
     intent_id: str
     currency: str
     minor_units: int

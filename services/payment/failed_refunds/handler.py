@@ -1,6 +1,6 @@
-"""Webhook processing for failed refunds: the first report of each is stored, posted and mailed.
+"""Webhook processing for failed refunds: the first report of a refund is stored, posted and mailed.
 
-Duplicate, late and reordered webhooks change nothing more, so webhooks are not stored.
+Further reports of it change nothing, so webhooks are not stored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from mesh.data.conflicts import retried_on_conflict
 from services.payment.domain import entries_of_failed_refund
-from services.payment.failed_refunds.domain import FailedRefund
 from services.payment.failed_refunds.mail import notification_of
 
 if TYPE_CHECKING:
@@ -36,24 +35,23 @@ class FailedRefundHandler:
     async def apply(self, report: FailedRefundReport) -> None:
         """Store a failed refund, post its money and notify the operators, once per refund.
 
-        The payment remains refunded, so that no other call refunds it a second time.
+        The payment keeps its status and its refunds, so that no call refunds the money again.
         """
-        failed = FailedRefund(report.refund_id, report.currency, report.minor_units, report.reason, self._now())
         async with self._store.transaction() as ledger:
-            session = await ledger.lock_session_of_intent(report.intent_id)
+            now, session = self._now(), await ledger.lock_session_of_intent(report.intent_id)
             payment = session.payment if session else None
-            if not await ledger.failed_refunds.add(failed, payment.payment_id if payment else None):
+            if not await ledger.failed_refunds.add(report, payment.payment_id if payment else None, now):
                 return
             if payment is not None:
-                await self._post(ledger, payment, failed)
-            await ledger.call_later(self._communication.SendSystemNotification, notification_of(failed, payment))
+                await self._post(ledger, payment, report, now)
+            await ledger.call_later(self._communication.SendSystemNotification, notification_of(report, payment))
 
     @staticmethod
-    async def _post(ledger: Ledger, payment: Payment, failed: FailedRefund) -> None:
+    async def _post(ledger: Ledger, payment: Payment, report: FailedRefundReport, now: datetime) -> None:
         await ledger.post(
             "refund_failed",
-            entries_of_failed_refund(failed.currency, failed.minor_units),
-            failed.create_time,
-            reason=failed.reason,
+            entries_of_failed_refund(report.currency, report.minor_units),
+            now,
+            reason=report.reason,
             payment_id=payment.payment_id,
         )

@@ -32,10 +32,18 @@ def parse_failed_refund(event: Mapping[str, Any]) -> FailedRefundReport | None:
 
 def _report(refund: Mapping[str, Any]) -> FailedRefundReport:
     return FailedRefundReport(
-        refund_id=read_id(refund["id"]),
+        processor_refund_id=read_id(refund["id"]),
         intent_id=read_intent_id(refund),
         currency=read_currency(refund["currency"]),
         minor_units=read_amount(refund["amount"]),
-        # A canceled refund has no reason.
-        reason=read_reason(refund.get("failure_reason") or refund["status"]),
+        # Stripe may give no reason, for example for a canceled refund.
+        reason=_reason(refund.get("failure_reason") or refund["status"]),
     )
+
+
+def _reason(value: Any) -> str:  # noqa: ANN401 - any JSON
+    """Return the reason, or "unknown" for one of another form: a reason must not prevent the report."""
+    try:
+        return read_reason(value)
+    except (TypeError, ValueError):
+        return "unknown"

@@ -1,7 +1,7 @@
 -- migrate:up
--- Card refunds that the card processor accepted and could not deliver, by its id.
+-- Card refunds that failed or were canceled after the card processor had accepted them, by its id.
 create table failed_refunds (
-    refund_id text primary key,
+    processor_refund_id text primary key,
     -- Null: the refunded charge is not one of this service, such as the charge of a subscription.
     payment_id uuid references payments,
     currency text not null,
@@ -25,7 +25,7 @@ alter table transactions
             'refund_failed')
     ) not valid;
 
--- The account `owed` holds the money of failed refunds, which members have not received.
+-- The account `owed` holds the money of all failed refunds. Its return in another way is not posted.
 alter table accounts
     -- As above.
     -- squawk-ignore ban-drop-constraint

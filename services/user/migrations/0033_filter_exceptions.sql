@@ -1,6 +1,6 @@
 -- migrate:up transaction:false
--- As `users_exceptions_search`, and with state and roles. Without them, a search for a name that no suspended user has
--- read all exceptions, and so did a search for the few owners.
+-- Replaces `users_exceptions_search`, and adds state and roles. Without these columns, two searches read all exceptions:
+-- one by a name without a suspended user, and one for the few owners.
 create index concurrently if not exists users_exceptions_filter on users using gin (
     state,
     roles,

@@ -307,17 +307,3 @@ async def test_waiting_replicas_do_not_block_a_concurrent_index(
     answers = await asyncio.gather(*(migrate(empty_database_url, tmp_path) for _ in range(5)))
 
     assert sorted(answers) == [[], [], [], [], ["0001", "0002", "0003"]]
-
-
-async def test_a_failed_concurrent_index_can_be_retried(empty_database_url: str, tmp_path: Path, write: Write) -> None:
-    """The invalid index that a failed concurrent build leaves behind does not prevent a successful retry."""
-    write("0001_first.sql", "create table first as select 1 as id from generate_series(1, 2)")
-    write("0002_index.sql", "create unique index concurrently first_once on first (id)")
-    with pytest.raises(MigrationError, match="first_once"):
-        await migrate(empty_database_url, tmp_path)
-    async with connection_to(empty_database_url) as connection:
-        await connection.execute("delete from first where ctid = (select min(ctid) from first)")
-
-    assert await migrate(empty_database_url, tmp_path) == ["0002"]
-    async with connection_to(empty_database_url) as connection:
-        assert await connection.fetchval("select indisvalid from pg_index where indexrelid = 'first_once'::regclass")

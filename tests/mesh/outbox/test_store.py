@@ -31,7 +31,9 @@ async def test_claiming_does_not_scan_delivered_messages(outbox: OutboxFixture) 
     await outbox.publish_event("pending")
     async with outbox.database.connection() as connection:
         await connection.execute("analyze outbox")
-        lines = await connection.fetch("explain " + _CLAIM, uuid.uuid4(), 100, [], 19, LEASE, timedelta(), [uuid.uuid4()])
+        lines = await connection.fetch(
+            "explain " + _CLAIM, uuid.uuid4(), 100, [], 19, LEASE, timedelta(), [uuid.uuid4()]
+        )
     plan = "\n".join(line[0] for line in lines)
 
     assert "Index Scan using outbox_due" in plan

@@ -37,7 +37,7 @@ VARIABLES = {
     "PAYMENT_SUCCESS": {"member_name", "plan_name", "credits"},
     "PAYMENT_FAILED": {"member_name", "plan_name", "retry_time"},
     "PAYMENT_DISPUTED": {"outcome", "sentence", "dispute_id", "payment_id", "amount", "reason", "answer_time"},
-    "REFUND_FAILED": {"remedy", "refund_id", "payment_id", "user_id", "amount", "reason"},
+    "REFUND_FAILED": {"remedy", "refund_id", "payment_id", "amount", "reason"},
     "RENEWAL_REMINDER": {"member_name", "plan_name", "price", "renewal_time"},
     "TRIAL_ENDING": {"member_name", "plan_name", "price", "trial_end_time"},
     "EMAIL_CONFIRMATION": {"member_name", "code"},

@@ -13,7 +13,7 @@ from local.postgres.installation import bundled_program
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-# A dump has the rows of a table after such a line, one per line with tabs between the cells, up to END_OF_ROWS.
+# A line of this form begins the rows of a table: one row per line, with tabs between the cells, up to END_OF_ROWS.
 ROWS_OF_TABLE = re.compile(r"COPY (\S+) \((.+)\) FROM stdin;")
 END_OF_ROWS = r"\."
 BYTEA = re.compile(r"\\\\x([0-9a-f]*)")

@@ -42,12 +42,18 @@ async def test_without_a_secret_every_webhook_is_rejected(serve: Serve) -> None:
         await mesh.stub(PaymentServiceStub).ProcessWebhook(signed(dispute("pi_1", "won"), mesh.clock.now()))
 
 
-async def test_other_events_are_accepted(charged: Charged) -> None:
+async def test_other_events_change_nothing(charged: Charged) -> None:
     """Events about other objects are accepted and change nothing."""
     payload = event("charge.succeeded", {"object": "charge", "id": "ch_1"})
 
     answer = await charged.deliver(payload)
 
     assert (answer.is_dispute, answer.is_failed_refund) == (False, False)
+    assert await count(charged.database, "disputes") == 0
+    assert await count(charged.database, "failed_refunds") == 0
+
+
+async def test_an_unreadable_webhook_is_rejected(charged: Charged) -> None:
+    """A webhook with a valid signature that is no JSON is rejected."""
     with pytest.raises(InvalidRequest):
         await charged.deliver(b"no JSON")

@@ -365,8 +365,8 @@ Global___Payment: _TypeAlias = Payment  # noqa: Y015
 
 @_typing.final
 class FailedRefund(_message.Message):
-    """Card refund that the card processor accepted and could not deliver. The member has not received the money, and it must
-    be returned in another way.
+    """Card refund that failed or was canceled after the card processor had accepted it. The member has not received the money
+    by this refund.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

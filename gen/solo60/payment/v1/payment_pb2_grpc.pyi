@@ -92,10 +92,10 @@ class PaymentServiceStub:
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
 
-    Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
-    email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
-    then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
-    money must be returned in another way. The payment remains refunded.
+    For a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+    email for each change. A refund can fail or be canceled days after the card processor accepted it. The money is then
+    back at the card processor, and the ledger moves it to the account `owed`. Operators get one email, which says how
+    to return the money. The status and the refunds of the payment do not change.
     """
     ExpireCredits: _grpc.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
@@ -161,10 +161,10 @@ class PaymentServiceAsyncStub(PaymentServiceStub):
     nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
     INVALID_REQUEST if the event cannot be parsed.
 
-    Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
-    email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
-    then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
-    money must be returned in another way. The payment remains refunded.
+    For a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+    email for each change. A refund can fail or be canceled days after the card processor accepted it. The money is then
+    back at the card processor, and the ledger moves it to the account `owed`. Operators get one email, which says how
+    to return the money. The status and the refunds of the payment do not change.
     """
     ExpireCredits: _aio.UnaryUnaryMultiCallable[_payment_pb2.ExpireCreditsRequest, _payment_pb2.ExpireCreditsResponse]  # type: ignore[assignment]
     """Books the expired credits of a user, and schedules the next call. Only this service calls it, through its own
@@ -281,10 +281,10 @@ class PaymentServiceServicer(metaclass=_abc_1.ABCMeta):
         nor on their number. Other webhooks are accepted and change nothing. Errors: WEBHOOK_SIGNATURE_INVALID;
         INVALID_REQUEST if the event cannot be parsed.
 
-        Of a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
-        email for each change. A refund that the card processor accepted can fail or be canceled days later. Its money is
-        then back at the card processor, and the ledger shows it as owed to the member. Operators get one email, because the
-        money must be returned in another way. The payment remains refunded.
+        For a dispute, the ledger shows the money that the card processor has taken back and returned, and operators get an
+        email for each change. A refund can fail or be canceled days after the card processor accepted it. The money is then
+        back at the card processor, and the ledger moves it to the account `owed`. Operators get one email, which says how
+        to return the money. The status and the refunds of the payment do not change.
         """
 
     @_abc_1.abstractmethod

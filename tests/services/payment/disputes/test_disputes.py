@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 __all__ = ["mesh"]
 
 
-class Disputed(Charged):
+class DisputableSession(Charged):
     """Session that was charged at Stripe, with reports of disputes."""
 
     async def report(self, status: str, dispute_id: str = "dp_1", **fields: Any) -> None:
@@ -62,12 +62,14 @@ class Disputed(Charged):
 
 
 @pytest.fixture
-async def charged(mesh: MeshForTests, payments: PaymentServiceAsyncStub, stripe_server: StripeServer) -> Disputed:
+async def charged(
+    mesh: MeshForTests, payments: PaymentServiceAsyncStub, stripe_server: StripeServer
+) -> DisputableSession:
     """Charge a session at Stripe."""
-    return await Disputed.at(stripe_server, mesh, payments)
+    return await DisputableSession.at(stripe_server, mesh, payments)
 
 
-async def test_an_open_dispute_takes_the_money_back(charged: Disputed) -> None:
+async def test_an_open_dispute_takes_the_money_back(charged: DisputableSession) -> None:
     """An open dispute appears on the payment, moves its money in the ledger, and notifies the operators."""
     await charged.report("needs_response")
 
@@ -80,7 +82,7 @@ async def test_an_open_dispute_takes_the_money_back(charged: Disputed) -> None:
     assert await charged.outcomes() == ["opened"]
 
 
-async def test_a_won_dispute_returns_the_money(charged: Disputed) -> None:
+async def test_a_won_dispute_returns_the_money(charged: DisputableSession) -> None:
     """A won dispute returns the money in the ledger."""
     await charged.report("needs_response")
     await charged.report("won")
@@ -91,7 +93,7 @@ async def test_a_won_dispute_returns_the_money(charged: Disputed) -> None:
     assert await charged.outcomes() == ["opened", "won"]
 
 
-async def test_a_lost_dispute_leaves_the_money_with_the_member(charged: Disputed) -> None:
+async def test_a_lost_dispute_leaves_the_money_with_the_member(charged: DisputableSession) -> None:
     """A lost dispute moves no more money."""
     await charged.report("needs_response")
     await charged.report("lost")
@@ -101,7 +103,7 @@ async def test_a_lost_dispute_leaves_the_money_with_the_member(charged: Disputed
     assert await charged.outcomes() == ["opened", "lost"]
 
 
-async def test_an_inquiry_moves_no_money(charged: Disputed) -> None:
+async def test_an_inquiry_moves_no_money(charged: DisputableSession) -> None:
     """An inquiry of the bank moves no money until it becomes a dispute, and none if it is closed."""
     await charged.report("warning_needs_response", "dp_1")
     await charged.report("warning_needs_response", "dp_2")
@@ -123,7 +125,7 @@ async def test_the_order_and_number_of_webhooks_do_not_matter(
     """Reports of one dispute in any order, each delivered twice, lead to the same state and ledger."""
     orders = list(permutations(["warning_needs_response", "needs_response", end]))
     for order in orders:
-        each = await Disputed.at(stripe_server, mesh, payments)
+        each = await DisputableSession.at(stripe_server, mesh, payments)
         for status in (*order, *order):
             await each.report(status, f"dp_{each.request.session_id}")
 
@@ -134,7 +136,7 @@ async def test_the_order_and_number_of_webhooks_do_not_matter(
     assert await company_account_sum(mesh.database("payment"), "disputes", "GBP") == lost
 
 
-async def test_concurrent_deliveries_take_effect_once(charged: Disputed) -> None:
+async def test_concurrent_deliveries_take_effect_once(charged: DisputableSession) -> None:
     """Twenty concurrent deliveries of two reports post the money once, and notify once per status."""
     reports = [charged.report(status) for status in ["needs_response", "under_review"] * 10]
 
@@ -144,7 +146,7 @@ async def test_concurrent_deliveries_take_effect_once(charged: Disputed) -> None
     assert await charged.outcomes() == ["opened"]
 
 
-async def test_a_dispute_of_an_unknown_charge_notifies_the_operators(charged: Disputed) -> None:
+async def test_a_dispute_of_an_unknown_charge_notifies_the_operators(charged: DisputableSession) -> None:
     """A dispute of a charge of another service moves no money here, but operators are notified once per status."""
     for status in ("needs_response", "lost"):
         webhook = signed(dispute("pi_of_a_subscription", status), charged.mesh.clock.now())
@@ -155,7 +157,7 @@ async def test_a_dispute_of_an_unknown_charge_notifies_the_operators(charged: Di
     assert await company_account_sum(charged.database, "disputes", "GBP") == 0
 
 
-async def test_a_webhook_waits_for_a_concurrent_one(charged: Disputed) -> None:
+async def test_a_webhook_waits_for_a_concurrent_one(charged: DisputableSession) -> None:
     """A webhook waits for a transaction that changes the same dispute, and then changes nothing again."""
     webhook = signed(dispute("pi_of_a_subscription", "needs_response"), charged.mesh.clock.now())
     await charged.payments.ProcessWebhook(webhook)
@@ -171,7 +173,7 @@ async def test_a_webhook_waits_for_a_concurrent_one(charged: Disputed) -> None:
     assert await charged.outcomes() == ["opened"]
 
 
-async def test_no_part_of_a_disputed_payment_is_refunded(charged: Disputed) -> None:
+async def test_no_part_of_a_disputed_payment_is_refunded(charged: DisputableSession) -> None:
     """A partial refund of a disputed payment is PAYMENT_DISPUTED, and possible again when the dispute is won."""
     await charged.report("needs_response")
     part = refund_part(charged.request, 250)
@@ -186,7 +188,7 @@ async def test_no_part_of_a_disputed_payment_is_refunded(charged: Disputed) -> N
 
 @pytest.mark.parametrize("method", ["refund", "credit_back"])
 async def test_a_refund_during_a_dispute_waits_for_its_end(
-    charged: Disputed, stripe_server: StripeServer, method: str
+    charged: DisputableSession, stripe_server: StripeServer, method: str
 ) -> None:
     """A refund of a disputed session returns nothing at first, and the price to the card when the dispute is won."""
     await charged.report("needs_response")
@@ -209,7 +211,7 @@ async def test_a_refund_during_a_dispute_waits_for_its_end(
     assert await balance(charged.payments, charged.request.user_id) == 0
 
 
-async def test_a_lost_dispute_ends_a_waiting_refund(charged: Disputed, stripe_server: StripeServer) -> None:
+async def test_a_lost_dispute_ends_a_waiting_refund(charged: DisputableSession, stripe_server: StripeServer) -> None:
     """After a lost dispute a refund is still DISPUTED, and nothing is returned a second time."""
     await charged.report("needs_response")
     await charged.payments.RefundSession(refund(charged.request))
@@ -221,7 +223,7 @@ async def test_a_lost_dispute_ends_a_waiting_refund(charged: Disputed, stripe_se
     assert refunded(stripe_server) == []
 
 
-async def test_a_dispute_that_cannot_be_parsed_is_rejected(charged: Disputed) -> None:
+async def test_a_dispute_that_cannot_be_parsed_is_rejected(charged: DisputableSession) -> None:
     """A signed dispute event that cannot be parsed is INVALID_REQUEST, so that the processor delivers it again."""
     payload = dispute(charged.intent_id, "needs_response", amount=0)
 
@@ -264,7 +266,7 @@ async def test_a_dispute_arrives_by_http_and_is_mailed(
     assert "Answer until:  Friday 1 January 2027, 00:00 (UTC)" in mail.body
 
 
-async def test_no_personal_data_of_a_dispute_is_stored(charged: Disputed) -> None:
+async def test_no_personal_data_of_a_dispute_is_stored(charged: DisputableSession) -> None:
     """No table of payment contains the evidence of a dispute, which holds personal data."""
     await charged.report("needs_response")
 

@@ -21,6 +21,7 @@ from solo60.payment.v1.payment_pb2 import (
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.user.v1.events_pb2 import UserErased
 from tests.services.payment.charged import SECRET, Charged, charged, mesh, refunded_session
+from tests.services.payment.disputes.dispute_events import dispute
 from tests.services.payment.failed_refunds.refund_events import refund_event
 from tests.services.payment.ledger_queries import company_account_sum, count
 from tests.services.payment.requests import PENCE, balance, credit_back, refund, refund_part
@@ -41,7 +42,7 @@ async def sums(session: Charged) -> dict[str, int]:
     return {kind: await company_account_sum(session.database, kind, "GBP") for kind in ("cards", "income", "owed")}
 
 
-async def remaining(session: Charged) -> list[tuple[str, int, str]]:
+async def failed_refunds_of(session: Charged) -> list[tuple[str, int, str]]:
     """Return id, amount and reason of the payment's failed refunds."""
     failed = (await session.payment()).failed_refunds
     return [(each.processor_refund_id, each.money.minor_units, each.reason) for each in failed]
@@ -63,15 +64,14 @@ async def test_the_money_of_a_failed_refund_is_owed(refunded_session: Charged) -
     (mail,) = await refunded_session.notifications()
     assert (mail.audience, mail.template_key) == (AUDIENCE_OPERATORS, "REFUND_FAILED")
     assert mail.variables["payment_id"] == stored.payment_id
-    assert mail.variables["user_id"] == refunded_session.request.user_id
-    assert "in another way" in mail.variables["remedy"]
+    assert "by a bank transfer" in mail.variables["remedy"]
 
 
 async def test_a_canceled_refund_is_a_failed_one(refunded_session: Charged) -> None:
     """A canceled refund has not reached the member either."""
     await refunded_session.deliver(refund_event(refunded_session.intent_id, "canceled", "refund.updated"))
 
-    assert await remaining(refunded_session) == [("re_1", PENCE, "canceled")]
+    assert await failed_refunds_of(refunded_session) == [("re_1", PENCE, "canceled")]
     assert await sums(refunded_session) == {"cards": -PENCE, "income": 0, "owed": PENCE}
 
 
@@ -79,12 +79,12 @@ async def test_a_failed_part_leaves_the_rest_of_the_payment(charged: Charged, st
     """A failed partial refund is owed. A refund of the session then returns the rest, and not the part again."""
     await charged.payments.RefundSession(refund_part(charged.request, 250))
     await charged.deliver(refund_event(charged.intent_id, amount=250))
-    before = await charged.payment(), await sums(charged)
+    payment_before, sums_before = await charged.payment(), await sums(charged)
 
     await charged.payments.RefundSession(refund(charged.request))
 
-    assert before[0].status == PAYMENT_STATUS_CAPTURED
-    assert before[1] == {"cards": -PENCE, "income": PENCE - 250, "owed": 250}
+    assert payment_before.status == PAYMENT_STATUS_CAPTURED
+    assert sums_before == {"cards": -PENCE, "income": PENCE - 250, "owed": 250}
     assert (await charged.payment()).status == PAYMENT_STATUS_REFUNDED
     assert sorted(refunded(stripe_server)) == [250, PENCE - 250]
     assert await sums(charged) == {"cards": -250, "income": 0, "owed": 250}
@@ -97,7 +97,7 @@ async def test_each_failed_part_is_stored(charged: Charged) -> None:
     for refund_id, minor_units in (("re_b", 250), ("re_a", 300)):
         await charged.deliver(refund_event(charged.intent_id, id=refund_id, amount=minor_units))
 
-    assert [each[:2] for each in await remaining(charged)] == [("re_b", 250), ("re_a", 300)]
+    assert [each[:2] for each in await failed_refunds_of(charged)] == [("re_b", 250), ("re_a", 300)]
     assert (await sums(charged))["owed"] == 550
     assert len(await charged.notifications()) == 2
 
@@ -136,7 +136,7 @@ async def test_the_order_and_number_of_webhooks_do_not_matter(refunded_session: 
             payload = refund_event(refunded_session.intent_id, status, event_type, id=f"re_{number}", amount=10)
             await refunded_session.deliver(payload)
 
-    assert len(await remaining(refunded_session)) == len(orders)
+    assert len(await failed_refunds_of(refunded_session)) == len(orders)
     assert (await sums(refunded_session))["owed"] == 10 * len(orders)
     assert len(await refunded_session.notifications()) == len(orders)
 
@@ -149,12 +149,12 @@ async def test_concurrent_deliveries_take_effect_once(refunded_session: Charged)
 
     await asyncio.gather(*[refunded_session.deliver(each) for each in payloads * 10])
 
-    assert len(await remaining(refunded_session)) == 1
+    assert len(await failed_refunds_of(refunded_session)) == 1
     assert (await sums(refunded_session))["owed"] == PENCE
     assert len(await refunded_session.notifications()) == 1
 
 
-async def test_a_refund_of_an_unknown_charge_notifies_the_operators(charged: Charged) -> None:
+async def test_a_failed_refund_of_an_unknown_charge_notifies_the_operators(charged: Charged) -> None:
     """A failed refund of a charge of another service is stored and mailed once, and moves no money here."""
     for intent_id in ("pi_of_a_subscription", None):
         payload = refund_event("", payment_intent=intent_id, id=f"re_{intent_id}")
@@ -162,7 +162,7 @@ async def test_a_refund_of_an_unknown_charge_notifies_the_operators(charged: Cha
 
     mails = await charged.notifications()
     assert [each.variables["payment_id"] for each in mails] == ["not a payment of a session"] * 2
-    assert await remaining(charged) == []
+    assert await failed_refunds_of(charged) == []
     assert await count(charged.database, "failed_refunds where payment_id is null") == 2
     assert await sums(charged) == {"cards": -PENCE, "income": PENCE, "owed": 0}
 
@@ -177,7 +177,7 @@ async def test_a_refund_that_has_not_failed_changes_nothing(refunded_session: Ch
     assert await refunded_session.notifications() == []
 
 
-@pytest.mark.parametrize("fields", [{"amount": 0}, {"id": None}, {"failure_reason": "Ada's card"}])
+@pytest.mark.parametrize("fields", [{"amount": 0}, {"id": None}, {"id": "Ada's card"}])
 async def test_a_failed_refund_that_cannot_be_parsed_is_rejected(charged: Charged, fields: dict[str, Any]) -> None:
     """A signed event that cannot be parsed is INVALID_REQUEST, repeats no value, and changes nothing."""
     with pytest.raises(InvalidRequest) as caught:
@@ -194,17 +194,30 @@ async def test_a_refund_that_failed_for_a_dispute_waits_for_its_end(refunded_ses
 
     (mail,) = await refunded_session.notifications()
     assert "only if the dispute is won" in mail.variables["remedy"]
+    assert "GrantCredits" not in mail.variables["remedy"]
+
+
+async def test_a_refund_that_failed_during_a_dispute_waits_for_its_end(charged: Charged) -> None:
+    """If the payment is disputed, the mail asks to wait, whatever the reason of the failure is."""
+    await charged.payments.RefundSession(refund_part(charged.request, 250))
+    await charged.deliver(dispute(charged.intent_id, "needs_response"))
+
+    await charged.deliver(refund_event(charged.intent_id, amount=250))
+
+    _, mail = await charged.notifications()
+    assert "only if the dispute is won" in mail.variables["remedy"]
 
 
 async def test_an_erasure_leaves_a_failed_refund(refunded_session: Charged) -> None:
-    """A failed refund remains after the erasure of the member: it is still owed, and contains no personal data."""
+    """A failed refund and its mail remain after the erasure of the member, without personal data: it is still owed."""
     await refunded_session.deliver(refund_event(refunded_session.intent_id))
     erased = UserErased(user_id=refunded_session.request.user_id)
 
     await refunded_session.payments.OnUserErased(OnUserErasedRequest(event=erased))
 
-    assert await remaining(refunded_session) == [("re_1", PENCE, "lost_or_stolen_card")]
+    assert await failed_refunds_of(refunded_session) == [("re_1", PENCE, "lost_or_stolen_card")]
     assert (await sums(refunded_session))["owed"] == PENCE
+    assert len(await refunded_session.notifications()) == 1
     async with refunded_session.database.connection() as connection:
         tables = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
         queries = [f"select t::text from {table[0]} as t" for table in tables]  # noqa: S608 - a name from the catalog
@@ -232,5 +245,4 @@ async def test_operators_get_a_mail(serve: Serve, stripe_server: StripeServer, t
     (mail,) = read_mails(tmp_path / "inbox")
     assert mail.subject == "Refund re_1 failed: 12.50 GBP"
     assert mail.recipient == "operators@solo60.example"
-    assert "Return the money in another way" in mail.body
-    assert "solo60 call payment.GrantCredits" in mail.body
+    assert "Return the money by a bank transfer, or as credits with GrantCredits." in " ".join(mail.body.split())

@@ -24,12 +24,18 @@ if TYPE_CHECKING:
 
 
 class FailingRefunds(StripeProxy):
-    """Proxy behind which every refund has failed: Stripe no longer counts it in the charge's `amount_refunded`."""
+    """Proxy that sets `amount_refunded` of each charge to 0, as Stripe does when all refunds have failed."""
+
+    rewritten = 0
 
     async def answer(self, request: HttpMessage) -> bytes | None:
         answer = await super().answer(request)
-        # Spaces, because the length of the answer is in its header.
-        return answer and re.sub(rb'("amount_refunded": )(\d+)', lambda m: m[1] + b"0".ljust(len(m[2])), answer)
+        if answer is None:
+            return None
+        # Padded, because a header states the length of the answer.
+        answer, count = re.subn(rb'("amount_refunded": )([1-9]\d*)', lambda m: m[1] + b"0".ljust(len(m[2])), answer)
+        self.rewritten += count
+        return answer
 
 
 @pytest.fixture
@@ -54,7 +60,10 @@ async def request_(payments: PaymentServiceAsyncStub) -> ChargeSessionRequest:
 
 
 async def test_a_failed_part_is_not_in_the_rest(
-    payments: PaymentServiceAsyncStub, request_: ChargeSessionRequest, stripe_server: StripeServer
+    payments: PaymentServiceAsyncStub,
+    request_: ChargeSessionRequest,
+    stripe_server: StripeServer,
+    proxy: FailingRefunds,
 ) -> None:
     """The refund of a session does not return a failed part again, because the member gets it in another way."""
     await payments.RefundSession(refund_part(request_, 250))
@@ -63,6 +72,7 @@ async def test_a_failed_part_is_not_in_the_rest(
 
     assert answer.payment.status == PAYMENT_STATUS_REFUNDED
     assert sorted(refunded(stripe_server)) == [250, PENCE - 250]
+    assert proxy.rewritten
 
 
 async def test_a_repeated_refund_does_not_repeat_a_failed_one(
@@ -81,3 +91,4 @@ async def test_a_repeated_refund_does_not_repeat_a_failed_one(
     assert proxy.open_faults == 0
     assert answer.payment.status == PAYMENT_STATUS_REFUNDED
     assert refunded(stripe_server) == [PENCE]
+    assert proxy.rewritten
