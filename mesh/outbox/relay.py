@@ -157,6 +157,11 @@ class Relay:
     def _hold(self, run: Iterable[OutboxMessage], claimed_at: float) -> None:
         self._holds.update({message.message_id: _Hold(message, claimed_at) for message in run})
 
+    def _hold_of(self, message: OutboxMessage) -> _Hold | None:
+        """Return the hold of a message; None if this relay has lost its lease and claimed the message again."""
+        hold = self._holds.get(message.message_id)
+        return hold if hold is not None and hold.message is message else None
+
     def _end_run(self, run: asyncio.Task[None]) -> None:
         self._runs.discard(run)
         if len(self._runs) == MAX_RUNS // 2:
@@ -202,8 +207,8 @@ class Relay:
             self._delivery_slots.release()
 
     def _may_deliver(self, message: OutboxMessage) -> bool:
-        now = self._clock()
-        is_leased = now < self._holds[message.message_id].leased_at + LEASE.total_seconds()
+        now, hold = self._clock(), self._hold_of(message)
+        is_leased = hold is not None and now < hold.leased_at + LEASE.total_seconds()
         return is_leased and not self._is_stopping and not self._pauses.is_paused(message.destination, now)
 
     async def _attempt(self, message: OutboxMessage) -> Verdict:
@@ -265,7 +270,8 @@ class Relay:
             self._has_verdicts.set()
             return False
         for message, _ in verdicts:
-            self._holds.pop(message.message_id, None)
+            if self._hold_of(message):
+                del self._holds[message.message_id]
         self.wake()  # the next message of an aggregate may be due now
         return True
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,27 @@ async def test_a_renewal_does_not_restore_a_lost_lease(outbox: OutboxFixture) ->
     await relay._deliver_run(run)
 
     assert outbox.echo.servicer.entered == 0
+
+
+async def test_a_relay_that_claims_its_lost_messages_again_delivers_them_once(outbox: OutboxFixture) -> None:
+    """If a relay has lost messages and claimed them again, only the run of the second claim delivers them."""
+    await publish_many(outbox, 3, places=1)
+    relay = outbox.relay()
+    ((*lost,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    relay._hold(lost, time.monotonic())
+    outbox.clock.advance(LEASE)
+    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    relay._hold(run, time.monotonic())
+
+    await relay._deliver_run(lost)
+    assert outbox.echo.servicer.entered == 0
+    await relay._settle()
+    await relay._deliver_run(run)
+    await relay._settle()
+
+    assert outbox.heard("place 0") == ["0", "1", "2"]
+    assert await outbox.count("delivered") == 3
+    assert relay._holds == {}
 
 
 async def test_a_renewal_before_the_answer_to_a_claim_does_not_extend_its_leases(
