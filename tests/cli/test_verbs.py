@@ -63,6 +63,7 @@ def test_without_a_key_nothing_is_called(solo60: Solo60, tmp_path: Path, command
         ("[]", "it must be a JSON object"),
         ("5", "it must be a JSON object"),
         ('{"gymid": "1"}', 'no field named "gymid"'),
+        ('{"gymid": "1"}', "`solo60 describe gym.GetGym` shows its fields."),
         ('{"gym_id": 1}', "Failed to parse gym_id field"),
         ("@/nowhere/request.json", "/nowhere/request.json cannot be read: No such file or directory."),
     ],
