@@ -123,7 +123,7 @@ class Outbox:
             existing = await connection.fetchval("select count(*) from outbox")
             await connection.execute(FILL, max(0, rows - existing))
             await connection.execute("vacuum analyze outbox")
-            arguments: tuple[object, ...] = (None, CONCURRENCY, [], MAX_RUN_LENGTH - 1, LEASE, timedelta())
+            arguments: tuple[object, ...] = (None, CONCURRENCY, [], MAX_RUN_LENGTH - 1, LEASE, timedelta(), [])
             lines = await connection.fetch("explain " + _CLAIM, *arguments)
             claims_ms = [await _timed_ms(lambda: connection.fetch(_CLAIM, *arguments)) for _ in range(50)]
         indexes = sorted({match[1] for line in lines if (match := SCAN.search(line[0]))})
