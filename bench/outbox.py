@@ -35,7 +35,7 @@ from mesh.data.database import Database
 from mesh.data.migrations import MESH_MIGRATIONS, migrate
 from mesh.outbox.metrics import OutboxMetrics
 from mesh.outbox.relay import CONCURRENCY, Relay
-from mesh.outbox.store import _CLAIM, LEASE, MAX_RUN_LENGTH, OutboxStore
+from mesh.outbox.store import CLAIM, OutboxStore, claim_values
 from mesh.outbox.transport import DirectTransport
 from mesh.serving.event_loop import service_loop
 from mesh.transaction import Transaction
@@ -123,9 +123,9 @@ class Outbox:
             existing = await connection.fetchval("select count(*) from outbox")
             await connection.execute(FILL, max(0, rows - existing))
             await connection.execute("vacuum analyze outbox")
-            arguments: tuple[object, ...] = (None, CONCURRENCY, [], MAX_RUN_LENGTH - 1, LEASE, timedelta(), [])
-            lines = await connection.fetch("explain " + _CLAIM, *arguments)
-            claims_ms = [await _timed_ms(lambda: connection.fetch(_CLAIM, *arguments)) for _ in range(50)]
+            values = claim_values(CONCURRENCY, timedelta())
+            lines = await connection.fetch("explain " + CLAIM, *values)
+            claims_ms = [await _timed_ms(lambda: connection.fetch(CLAIM, *values)) for _ in range(50)]
         indexes = sorted({match[1] for line in lines if (match := SCAN.search(line[0]))})
         await _write(self.write, messages)
         began = time.perf_counter()

@@ -16,11 +16,10 @@ import typer
 from google.protobuf import json_format
 from opentelemetry import trace
 
-from cli.method_names import find_by_name
+from cli.method_names import find_by_name, short_method_name
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, err, message_as_dict, print_json, service_error_as_json
 from contracts.errors import DeadlineExceeded, ServiceError
-from contracts.services import short_service_name
 from interceptors.deadline.ledger import read_ledger
 from interceptors.tracing.span_attributes import tracer_of
 
@@ -120,7 +119,7 @@ def _parse(method: Method, text: str) -> Message:
         reason = str(error).partition("\n")[0]
         raise CommandError(
             f"The request is not a {method.request_type.DESCRIPTOR.name}: {reason} "
-            f"`solo60 describe {short_service_name(method.service)}.{method.name}` shows its fields."
+            f"`solo60 describe {short_method_name(method)}` shows its fields."
         ) from None
 
 

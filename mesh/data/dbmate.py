@@ -73,20 +73,19 @@ def _runs_outside_transaction(file: Path) -> bool:
 async def _apply_with_retries(connection: Connection, url: str, files: Sequence[Path]) -> None:
     """Apply files; after a lock timeout, retry with pauses. Files that are applied already are not repeated."""
     for pause_s in PAUSES_S:
-        await _drop_invalid_indexes(connection)
         try:
-            return await _run(url, files)
+            return await _apply_once(connection, url, files)
         except DbmateError as error:
             if not _LOCK_TIMEOUT.search(str(error)):
                 raise
         await asyncio.sleep(pause_s)
-    await _drop_invalid_indexes(connection)
-    return await _run(url, files)
+    return await _apply_once(connection, url, files)
 
 
-async def _drop_invalid_indexes(connection: Connection) -> None:
+async def _apply_once(connection: Connection, url: str, files: Sequence[Path]) -> None:
     for (name,) in await connection.fetch(_INVALID_INDEXES):
         await connection.execute(f"drop index concurrently if exists {name}")
+    await _run(url, files)
 
 
 async def _url_with_tls_as(connection: Connection, database_url: str) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -136,10 +135,7 @@ class Relay:
         claimed_at = self._clock()
         try:
             runs = await self._store.claim(
-                uuid.uuid4(),
-                MAX_RUNS - len(self._runs),
-                held=self._lease_ids(),
-                paused=self._pauses.paused(claimed_at),
+                MAX_RUNS - len(self._runs), held=self._lease_ids(), paused=self._pauses.paused(claimed_at)
             )
         except Exception as error:  # noqa: BLE001 - the next poll tries again
             _log.warning("cannot look for due messages", error=type(error).__name__)
@@ -278,11 +274,11 @@ class Relay:
     async def _renew(self) -> None:
         began = self._clock()
         async with self._writing:
-            held = [hold.message for hold in self._holds.values()]
-            renewed = await self._store.renew(held) if held else ()
-        for message_id in renewed:
-            if message_id in self._holds:
-                self._holds[message_id].leased_at = began
+            holds = list(self._holds.values())
+            renewed = await self._store.renew([hold.message for hold in holds]) if holds else ()
+        for hold in holds:
+            if hold.message.message_id in renewed:
+                hold.leased_at = began
 
     async def _update_backlog(self) -> None:
         backlog = await self._store.backlog()

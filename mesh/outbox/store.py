@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from mesh.data.deletion import delete_in_batches
 from mesh.outbox.message import DeliveryStatus, OutboxMessage
@@ -32,7 +33,7 @@ MAX_RUN_LENGTH = 20
 # also claim its followers, because no other relay can claim them while the head is pending. They may be leased already,
 # if the head has committed late: the claim ends before the first of these. A relay never claims a message that it is
 # delivering: if the clock is moved during a delivery, the lease expires before it is renewed.
-_CLAIM = """
+CLAIM = """
     with heads as materialized (
         select message_id, destination, aggregate_key, sequence
         from outbox as m
@@ -115,6 +116,13 @@ _BACKLOG = """
 """
 
 
+def claim_values(
+    limit: int, offset: timedelta, *, held: Collection[UUID | None] = (), paused: Collection[str] = ()
+) -> tuple[object, ...]:
+    """Return the values for CLAIM, with a new lease."""
+    return uuid4(), limit, list(paused), MAX_RUN_LENGTH - 1, LEASE, offset, list(held)
+
+
 class OutboxStore:
     """Access to the outbox table of one database; `clock` is that of the database."""
 
@@ -123,17 +131,15 @@ class OutboxStore:
         self._database = database
 
     async def claim(
-        self, lease_id: UUID, limit: int, *, held: Collection[UUID | None] = (), paused: Collection[str] = ()
+        self, limit: int, *, held: Collection[UUID | None] = (), paused: Collection[str] = ()
     ) -> list[list[OutboxMessage]]:
-        """Lease due messages under `lease_id` and return them in runs; deliver the messages of a run one after another.
+        """Lease due messages and return them in runs; deliver the messages of a run one after another.
 
         A run is one message, or the next messages of one aggregate. Returns at most `limit` runs, and no message to a
         destination in `paused` or under a lease in `held`.
         """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(
-                _CLAIM, lease_id, limit, list(paused), MAX_RUN_LENGTH - 1, LEASE, self.clock.offset, list(held)
-            )
+            rows = await connection.fetch(CLAIM, *claim_values(limit, self.clock.offset, held=held, paused=paused))
         return _runs(map(_message, rows))
 
     async def settle(self, verdicts: Iterable[tuple[OutboxMessage, Verdict]]) -> None:

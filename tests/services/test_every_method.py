@@ -16,6 +16,7 @@ import pytest_asyncio
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from buf.validate import validate_pb2
+from cli.method_names import short_method_name
 from contracts.errors import InvalidRequest, ScopeMissing, ServiceError, Unauthenticated
 from contracts.scopes import scopes_of_caller
 from contracts.service_error import PLATFORM_REASONS
@@ -53,18 +54,13 @@ FOR_ANY_ID = {"payment.RefundSession"}
 KEY = ((IDEMPOTENCY_KEY, "every-method"),)
 
 
-def name_of(method: Method) -> str:
-    """Return the name of a method as commands take it: "gym.GetGym"."""
-    return f"{short_service_name(method.service)}.{method.name}"
-
-
 def methods_of_records() -> list[Method]:
     """Return the methods that reject an unknown record, and need no more than its id."""
     return [
         method
         for method in all_methods().values()
         if any(ErrorReason.Name(reason).endswith("_NOT_FOUND") for reason in method.policy.errors)
-        if not violations_of(request_with_unknown_ids(method)) and name_of(method) not in FOR_ANY_ID
+        if not violations_of(request_with_unknown_ids(method)) and short_method_name(method) not in FOR_ANY_ID
     ]
 
 
@@ -75,10 +71,10 @@ def request_with_unknown_ids(method: Method) -> Message:
         for field in method.request_type.DESCRIPTOR.fields
         if field.GetOptions().Extensions[validate_pb2.field].string.uuid
     }
-    return method.request_type(**{**ids, **MORE_FIELDS.get(name_of(method), {})})
+    return method.request_type(**{**ids, **MORE_FIELDS.get(short_method_name(method), {})})
 
 
-METHODS = pytest.mark.parametrize("method", all_methods().values(), ids=name_of)
+METHODS = pytest.mark.parametrize("method", all_methods().values(), ids=short_method_name)
 # Caller without an API key.
 STRANGER = "stranger"
 
@@ -101,7 +97,9 @@ async def test_a_method_is_open_to_its_callers_only(mesh: MeshForTests, method: 
         assert await is_admitted(mesh, method, request, caller) == may_call, caller
 
 
-@pytest.mark.parametrize("method", {each.service: each for each in all_methods().values()}.values(), ids=name_of)
+@pytest.mark.parametrize(
+    "method", {each.service: each for each in all_methods().values()}.values(), ids=short_method_name
+)
 async def test_a_method_needs_a_key(mesh: MeshForTests, method: Method) -> None:
     """A call without a key is UNAUTHENTICATED."""
     mesh.keys[STRANGER] = ""
@@ -124,7 +122,7 @@ async def test_each_rule_rejects_a_bad_request(mesh: MeshForTests, method: Metho
     assert await content_of(mesh, service) == before
 
 
-@pytest.mark.parametrize("method", methods_of_records(), ids=name_of)
+@pytest.mark.parametrize("method", methods_of_records(), ids=short_method_name)
 async def test_an_unknown_record_is_not_found(mesh: MeshForTests, method: Method) -> None:
     """A request that names unknown records fails with an error that the method lists."""
     with pytest.raises(ServiceError) as rejection:

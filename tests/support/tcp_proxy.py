@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -100,6 +103,15 @@ class TcpProxy:
                     await writer.drain()
         if self._hangs:
             await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def proxied(database_url: str, *, hangs: bool = False) -> AsyncIterator[tuple[TcpProxy, str]]:
+    """Run a proxy to the server of a database; yield the proxy, and the URL of the database through it."""
+    server, (port,) = urlsplit(database_url), free_ports(1)
+    assert server.port is not None
+    async with TcpProxy(port, server.port, hangs=hangs) as proxy:
+        yield proxy, urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))
 
 
 async def _forward_requests(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -8,31 +8,24 @@ import pytest
 from mesh.data import dbmate
 from mesh.data.dbmate import TimeLimits
 from mesh.data.migrations import MigrationError, migrate
+from tests.mesh.data.migration_files import without_tables_of_the_mesh, write
 from tests.support.eventually import eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.mesh.data.migration_files import Write
+
+__all__ = ["without_tables_of_the_mesh", "write"]
+
 IS_VALID = "select indisvalid from pg_index where indexrelid = to_regclass($1)"
 
 
-@pytest.fixture(autouse=True)
-def without_tables_of_the_mesh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Apply no files of the mesh, so that the tests see only their own files."""
-    monkeypatch.setattr("mesh.data.migrations.MESH_MIGRATIONS", tmp_path_factory.mktemp("mesh"))
-
-
-def write(folder: Path, name: str, statement: str, option: str = "") -> None:
-    """Write a migration file."""
-    (folder / name).write_text(f"-- migrate:up{option}\n{statement};\n\n-- migrate:down\n")
-
-
-async def test_a_failed_concurrent_index_can_be_retried(empty_database_url: str, tmp_path: Path) -> None:
+async def test_a_failed_concurrent_index_can_be_retried(empty_database_url: str, tmp_path: Path, write: Write) -> None:
     """The invalid index that a failed concurrent build leaves behind does not prevent a successful retry."""
-    write(tmp_path, "0001_first.sql", "create table first as select 1 as id from generate_series(1, 2)")
-    index = "create unique index concurrently first_once on first (id)"
-    write(tmp_path, "0002_index.sql", index, " transaction:false")
+    write("0001_first.sql", "create table first as select 1 as id from generate_series(1, 2)")
+    write("0002_index.sql", "create unique index concurrently first_once on first (id)")
     with pytest.raises(MigrationError, match="first_once"):
         await migrate(empty_database_url, tmp_path)
     async with connection_to(empty_database_url) as connection:
@@ -44,15 +37,14 @@ async def test_a_failed_concurrent_index_can_be_retried(empty_database_url: str,
 
 
 async def test_a_concurrent_index_is_valid_after_a_lock_timeout(
-    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    empty_database_url: str, tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a build times out on a lock, its invalid index is dropped, so that `if not exists` builds it again."""
     monkeypatch.setattr(dbmate, "OUTSIDE_TRANSACTION", TimeLimits(lock_s=1, statement_s=60))
     monkeypatch.setattr(dbmate, "PAUSES_S", (0.05,) * 600)
-    write(tmp_path, "0001_first.sql", "create table first (id int)")
+    write("0001_first.sql", "create table first (id int)")
     await migrate(empty_database_url, tmp_path)
-    index = "create index concurrently if not exists first_by_id on first (id)"
-    write(tmp_path, "0002_index.sql", index, " transaction:false")
+    write("0002_index.sql", "create index concurrently if not exists first_by_id on first (id)")
 
     async with connection_to(empty_database_url) as writer, connection_to(empty_database_url) as observer:
         transaction = writer.transaction()

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.database import Database, DatabaseUnavailable
-from tests.support.ports import free_ports
 from tests.support.postgres import connection_to, superuser_url_of
 from tests.support.suspension import suspended
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import proxied
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +24,8 @@ async def test_a_connection_that_the_server_terminated_is_unavailable(empty_data
 
     The next call gets a new connection.
     """
-    server, (port,) = urlsplit(empty_database_url), free_ports(1)
-    assert server.port is not None
-    async with TcpProxy(port, server.port, hangs=True):
-        netloc = server.netloc.replace(str(server.port), str(port))
-        database = await Database.connect(urlunsplit(server._replace(netloc=netloc)), max_connections=1)
+    async with proxied(empty_database_url, hangs=True) as (_, url):
+        database = await Database.connect(url, max_connections=1)
         async with database.connection() as connection:
             pid = connection.get_server_pid()
         await terminate_connection(empty_database_url, pid)

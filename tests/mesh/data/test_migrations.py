@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,34 +12,18 @@ from local.postgres.role import SERVICE_ROLE
 from mesh.data import dbmate
 from mesh.data.dbmate import TimeLimits
 from mesh.data.migrations import MigrationError, migrate
+from tests.mesh.data.migration_files import without_tables_of_the_mesh, write
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.mesh.data.migration_files import Write
     from tests.support.postgres import PostgresForTests
 
-Write = Callable[[str, str], Path]
+__all__ = ["without_tables_of_the_mesh", "write"]
+
 WAITING = "select exists (select from pg_locks where not granted)"
-
-
-@pytest.fixture(autouse=True)
-def without_tables_of_the_mesh(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Apply no files of the mesh, so that the tests see only their own files; return the mesh's empty folder."""
-    folder = tmp_path_factory.mktemp("mesh")
-    monkeypatch.setattr("mesh.data.migrations.MESH_MIGRATIONS", folder)
-    return folder
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    """Write migration files into `tmp_path`."""
-
-    def write(name: str, statement: str) -> Path:
-        path = tmp_path / name
-        option = " transaction:false" if " concurrently " in statement else ""
-        path.write_text(f"-- migrate:up{option}\n{statement};\n\n-- migrate:down\n")
-        return path
-
-    return write
 
 
 async def tables(url: str) -> set[str]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 from structlog.testing import capture_logs
@@ -10,9 +9,8 @@ import mesh.data.notifications
 from local.postgres.role import SERVICE_ROLE
 from mesh.data.notifications import listening
 from tests.support.eventually import eventually
-from tests.support.ports import free_ports
 from tests.support.postgres import execute, superuser_url_of
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import proxied
 
 TIMEOUT_S = 60
 
@@ -78,11 +76,8 @@ async def test_a_connection_that_the_server_terminated_is_replaced(
 ) -> None:
     """A listening connection that the server has terminated, but not closed, is replaced."""
     monkeypatch.setattr(mesh.data.notifications, "CHECK_INTERVAL_S", 0.1)
-    server, (port,) = urlsplit(empty_database_url), free_ports(1)
-    assert server.port is not None
-    url = urlunsplit(server._replace(netloc=server.netloc.replace(str(server.port), str(port))))
     async with (
-        TcpProxy(port, server.port, hangs=True),
+        proxied(empty_database_url, hangs=True) as (_, url),
         listening(url, "news", received.put_nowait, lambda: received.put_nowait("missed?")),
     ):
         assert await next_of(received) == "missed?"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import time
-import uuid
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -24,7 +23,7 @@ from tests.support.eventually import TIMEOUT_S, eventually
 from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -81,10 +80,20 @@ class OutboxFixture:
         async with self.transaction() as tx:
             await tx.publish(Heard(text=text, place=place))
 
+    @asynccontextmanager
+    async def uncommitted(self, text: str, place: str = "here") -> AsyncIterator[Callable[[], Awaitable[None]]]:
+        """Publish an event in a transaction that stays open; yield the function that commits it."""
+        async with connection_to(self.url) as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            tx = Transaction(connection)  # type: ignore[arg-type]  # a connection without a pool
+            await tx.publish(Heard(text=text, place=place))
+            yield transaction.commit
+
     async def publish_settled(self, verdict: Verdict) -> OutboxMessage:
         """Publish one message, and settle it with `verdict`."""
         await self.publish_event("hi")
-        ((message,),) = await self.store.claim(uuid.uuid4(), 1)
+        ((message,),) = await self.store.claim(1)
         await self.store.settle([(message, verdict)])
         return message
 

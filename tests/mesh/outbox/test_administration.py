@@ -21,7 +21,7 @@ async def test_a_retried_dead_letter_starts_over(outbox: OutboxFixture) -> None:
     retried = await outbox.administration.retry(message.message_id)
 
     assert (retried.status, retried.message.attempts, retried.last_error) == (DeliveryStatus.PENDING, 0, "INTERNAL.")
-    ((again,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((again,),) = await outbox.store.claim(1)
     assert (again.message_id, again.payload) == (message.message_id, message.payload)
 
 
@@ -31,7 +31,7 @@ async def test_a_retried_message_goes_to_the_end_of_its_aggregate(outbox: Outbox
     await outbox.publish_event("meanwhile")
     await outbox.administration.retry(message.message_id)
 
-    ((first, second),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((first, second),) = await outbox.store.claim(1)
 
     assert second.message_id == message.message_id != first.message_id
 
@@ -48,7 +48,7 @@ async def test_a_delivered_message_can_neither_be_retried_nor_dropped(outbox: Ou
 async def test_a_leased_message_can_neither_be_retried_nor_dropped(outbox: OutboxFixture) -> None:
     """Retrying or dropping a message that a relay is delivering raises OutboxMessageSettled."""
     await outbox.publish_event("hi")
-    ((message,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((message,),) = await outbox.store.claim(1)
 
     for operation in (outbox.administration.retry, outbox.administration.drop):
         with pytest.raises(OutboxMessageSettled):
@@ -73,7 +73,7 @@ async def test_a_replay_adds_one_new_message_for_each_call(outbox: OutboxFixture
     for _ in range(2):
         await outbox.administration.replay(message.message_id, new_id)
 
-    ((again,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    ((again,),) = await outbox.store.claim(10)
     assert (again.message_id, again.payload) == (new_id, message.payload)
 
 
@@ -92,5 +92,5 @@ async def test_retrying_a_waiting_message_does_not_change_its_place(outbox: Outb
 
     await outbox.administration.retry(message.message_id)
 
-    ((first, _second),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((first, _second),) = await outbox.store.claim(1)
     assert (first.message_id, first.attempts) == (message.message_id, 0)

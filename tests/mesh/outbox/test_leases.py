@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import Counter
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -11,12 +10,9 @@ import pytest
 from mesh.outbox.message import DeliveryStatus, Verdict
 from mesh.outbox.relay import CONCURRENCY
 from mesh.outbox.store import LEASE, MAX_RUN_LENGTH
-from mesh.transaction import Transaction
 from solo60.example.v1.echo_pb2 import KeepRequest, OnHeardRequest
-from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.outbox_fixture import both_transports, publish_many
 from tests.support.eventually import TIMEOUT_S, eventually
-from tests.support.postgres import connection_to
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
@@ -52,7 +48,7 @@ async def test_concurrent_claims_do_not_overlap(outbox: OutboxFixture) -> None:
     """Concurrent claims of several relays cover all due messages and do not overlap."""
     await publish_many(outbox, 200, places=200)
 
-    claims = await asyncio.gather(*[outbox.store.claim(uuid.uuid4(), 60) for _ in range(4)])
+    claims = await asyncio.gather(*[outbox.store.claim(60) for _ in range(4)])
 
     claimed = [message.message_id for runs in claims for run in runs for message in run]
     assert len(claimed) == len(set(claimed)) == 200
@@ -62,8 +58,8 @@ async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(outbox: OutboxF
     """A claim gets the next messages of an aggregate in order. No other claim gets the messages after them."""
     await publish_many(outbox, MAX_RUN_LENGTH + 5, places=1)
 
-    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
-    others = await outbox.store.claim(uuid.uuid4(), 10)
+    ((*run,),) = await outbox.store.claim(10)
+    others = await outbox.store.claim(10)
 
     assert [OnHeardRequest.FromString(each.payload).event.text for each in run] == [
         str(n) for n in range(MAX_RUN_LENGTH)
@@ -74,7 +70,7 @@ async def test_a_claimed_run_of_an_aggregate_cannot_be_overtaken(outbox: OutboxF
 async def test_the_messages_of_a_dead_relay_are_taken_over(outbox: OutboxFixture) -> None:
     """When the lease of a dead relay expires, another relay delivers its messages."""
     await publish_many(outbox, 10, places=2)
-    await outbox.store.claim(uuid.uuid4(), 10)
+    await outbox.store.claim(10)
 
     async with outbox.relay().running():
         assert await outbox.count("pending") == 10
@@ -87,9 +83,9 @@ async def test_the_messages_of_a_dead_relay_are_taken_over(outbox: OutboxFixture
 async def test_a_lost_lease_cannot_settle(outbox: OutboxFixture) -> None:
     """A verdict under a lease that another claim has taken over is ignored."""
     await outbox.publish_event("contested")
-    ((slow,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((slow,),) = await outbox.store.claim(1)
     outbox.clock.advance(LEASE)
-    ((quick,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((quick,),) = await outbox.store.claim(1)
     assert slow.message_id == quick.message_id
 
     await outbox.store.settle([(slow, Verdict(DeliveryStatus.DEAD, 1, "late"))])
@@ -114,7 +110,7 @@ async def test_a_paused_relay_stops_delivering_after_its_lease(outbox: OutboxFix
             now_s += 31.0
 
     outbox.echo.servicer.hook = pause_once
-    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    ((*run,),) = await outbox.store.claim(10)
     relay._hold(run, 0.0)
 
     await relay._deliver_run(run)
@@ -152,7 +148,7 @@ async def test_a_delivery_survives_a_move_of_the_clock(outbox: OutboxFixture) ->
     async with outbox.relay().running() as relay:
         await eventually(lambda: outbox.echo.servicer.entered == 1)
         outbox.clock.advance(timedelta(days=3))
-        assert await outbox.store.claim(uuid.uuid4(), 10, held=relay._lease_ids()) == []
+        assert await outbox.store.claim(10, held=relay._lease_ids()) == []
         gate.set()
         await outbox.until_settled()
 
@@ -178,11 +174,7 @@ async def test_a_stopping_relay_releases_the_messages_that_wait_for_a_delivery(
 
 async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixture) -> None:
     """A message that commits after one with a higher number is delivered all the same."""
-    async with connection_to(outbox.url) as slow:
-        transaction = slow.transaction()
-        await transaction.start()
-        tx = Transaction(slow)  # type: ignore[arg-type]  # a connection without a pool
-        await tx.publish(Heard(text="numbered first", place="here"))
+    async with outbox.uncommitted("numbered first") as commit:
         await outbox.publish_event("committed first", "there")
         async with outbox.relay().running():
 
@@ -190,7 +182,7 @@ async def test_a_message_that_commits_late_is_still_delivered(outbox: OutboxFixt
                 return await outbox.count("delivered") == 1
 
             await eventually(one_is_delivered)
-            await transaction.commit()
+            await commit()
 
             async def both_are_delivered() -> bool:
                 return await outbox.count("delivered") == 2

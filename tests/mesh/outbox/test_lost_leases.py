@@ -3,21 +3,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-import uuid
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 from mesh.data.database import Database
 from mesh.outbox.relay import Relay
 from mesh.outbox.store import LEASE, OutboxStore
-from mesh.transaction import Transaction
-from solo60.example.v1.events_pb2 import Heard
 from tests.mesh.outbox.outbox_fixture import publish_many
 from tests.support.eventually import eventually
-from tests.support.ports import free_ports
-from tests.support.postgres import connection_to
-from tests.support.tcp_proxy import TcpProxy
+from tests.support.tcp_proxy import proxied
 
 if TYPE_CHECKING:
     import pytest
@@ -28,11 +22,8 @@ if TYPE_CHECKING:
 
 async def test_a_claim_without_an_answer_delays_its_messages_by_one_lease(outbox: OutboxFixture) -> None:
     """If the connection is cut after a claim and before its answer, the same relay delivers when the lease expires."""
-    address = urlsplit(outbox.url)
-    (port,) = free_ports(1)
     async with AsyncExitStack() as stack:
-        proxy = await stack.enter_async_context(TcpProxy(port, address.port or 5432))
-        url = urlunsplit(address._replace(netloc=address.netloc.replace(f":{address.port}", f":{port}")))
+        proxy, url = await stack.enter_async_context(proxied(outbox.url))
         database = await Database.connect(url, max_connections=1, clock=outbox.clock)
         stack.push_async_callback(database.close)
         relay = Relay(OutboxStore(database), outbox.transport, outbox.metrics, random.Random(1))  # noqa: S311 - jitter
@@ -55,11 +46,11 @@ async def test_a_renewal_does_not_restore_a_lost_lease(outbox: OutboxFixture) ->
     await publish_many(outbox, 3, places=1)
     now_s = 0.0
     relay = outbox.relay(clock=lambda: now_s)
-    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    ((*run,),) = await outbox.store.claim(10)
     relay._hold(run, 0.0)
     now_s = LEASE.total_seconds() + 1
     outbox.clock.advance(LEASE)
-    assert await outbox.store.claim(uuid.uuid4(), 10)
+    assert await outbox.store.claim(10)
 
     await relay._renew()
     await relay._deliver_run(run)
@@ -71,10 +62,10 @@ async def test_a_relay_that_claims_its_lost_messages_again_delivers_them_once(ou
     """If a relay has lost messages and claimed them again, only the run of the second claim delivers them."""
     await publish_many(outbox, 3, places=1)
     relay = outbox.relay()
-    ((*lost,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    ((*lost,),) = await outbox.store.claim(10)
     relay._hold(lost, time.monotonic())
     outbox.clock.advance(LEASE)
-    ((*run,),) = await outbox.store.claim(uuid.uuid4(), 10)
+    ((*run,),) = await outbox.store.claim(10)
     relay._hold(run, time.monotonic())
 
     await relay._deliver_run(lost)
@@ -122,14 +113,10 @@ async def test_a_late_message_does_not_repeat_deliveries_in_progress(outbox: Out
             await gate.wait()
 
     outbox.echo.servicer.hook = hold_the_first
-    async with connection_to(outbox.url) as slow, outbox.relay().running() as relay:
-        transaction = slow.transaction()
-        await transaction.start()
-        tx = Transaction(slow)  # type: ignore[arg-type]  # a connection without a pool
-        await tx.publish(Heard(text="numbered first", place="here"))
+    async with outbox.uncommitted("numbered first") as commit, outbox.relay().running() as relay:
         await outbox.publish_event("in progress")
         await eventually(lambda: outbox.echo.servicer.entered == 1)
-        await transaction.commit()
+        await commit()
         relay.wake()
         await eventually(lambda: outbox.echo.servicer.entered >= 2)
         gate.set()

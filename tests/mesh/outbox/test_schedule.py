@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import uuid
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ async def test_a_delivery_counts_as_due_until_it_is_settled(outbox: OutboxFixtur
     """A message that is being delivered is due, and is counted by its method after its delivery."""
     await call_on(outbox, 0)
     began = outbox.clock.now()
-    ((message,),) = await outbox.store.claim(uuid.uuid4(), 1)
+    ((message,),) = await outbox.store.claim(1)
     leased = await look(outbox)
     assert leased.due_count == 1
     assert leased.next_due_time is not None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesh.data.deletion import BATCH_SIZE
 from mesh.outbox.message import DeliveryStatus, OutboxMessage, Verdict
-from mesh.outbox.store import _CLAIM, LEASE, RETENTION
+from mesh.outbox.store import CLAIM, RETENTION, claim_values
 
 if TYPE_CHECKING:
     from tests.mesh.outbox.outbox_fixture import OutboxFixture
@@ -31,9 +31,7 @@ async def test_claiming_does_not_scan_delivered_messages(outbox: OutboxFixture) 
     await outbox.publish_event("pending")
     async with outbox.database.connection() as connection:
         await connection.execute("analyze outbox")
-        lines = await connection.fetch(
-            "explain " + _CLAIM, uuid.uuid4(), 100, [], 19, LEASE, timedelta(), [uuid.uuid4()]
-        )
+        lines = await connection.fetch("explain " + CLAIM, *claim_values(100, timedelta(), held=[uuid.uuid4()]))
     plan = "\n".join(line[0] for line in lines)
 
     assert "Index Scan using outbox_due" in plan

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 MIGRATIONS = Path(__file__).parents[4] / "services" / "payment" / "migrations"
 LAST_BEFORE, TABLES, BACKFILL = 20, 21, 22
-# Number above all files. The cashier needs the tables of the newest version.
 # Above every number: the cashier needs the newest tables.
 NEWEST = 10_000
 DAY = timedelta(days=1)

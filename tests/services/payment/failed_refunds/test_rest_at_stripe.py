@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.errors import Unavailable
-from services.payment.app import SERVICE
 from solo60.payment.v1.payment_pb2 import PAYMENT_STATUS_REFUNDED
 from tests.services.payment.requests import PENCE, charge, refund, refund_part
-from tests.services.payment.stripe_mesh import by_stripe, refunded
+from tests.services.payment.stripe_mesh import by_stripe, mesh, refunded
 from tests.support.stripe_proxy import Fault, StripeProxy
 
 if TYPE_CHECKING:
@@ -19,8 +18,10 @@ if TYPE_CHECKING:
     from solo60.payment.v1.payment_pb2 import ChargeSessionRequest
     from solo60.payment.v1.payment_pb2_grpc import PaymentServiceAsyncStub
     from tests.support.http_messages import HttpMessage
-    from tests.support.serving import MeshForTests, Serve
     from tests.support.stripe_server import StripeServer
+
+
+__all__ = ["mesh"]
 
 
 class FailingRefunds(StripeProxy):
@@ -43,12 +44,6 @@ async def proxy(stripe_server: StripeServer) -> AsyncIterator[FailingRefunds]:
     """Run a proxy behind which refunds fail."""
     async with FailingRefunds(stripe_server.port) as proxy:
         yield proxy
-
-
-@pytest.fixture
-async def mesh(serve: Serve, stripe_server: StripeServer, proxy: FailingRefunds) -> MeshForTests:
-    """Serve payment with Stripe behind the proxy."""
-    return await serve(SERVICE, **stripe_server.settings(proxy.port))
 
 
 @pytest.fixture
