@@ -73,11 +73,11 @@ def _example(message_type: type[Message], depth: int) -> Message:
 
 def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
     """Set a field to the first value that breaks none of its own rules; leave it unset if there is none."""
-    for value in _candidates(field, depth):
+    for value in candidate_values(field, depth):
         alone = type(message)()
-        _set(alone, field, value)
+        set_value(alone, field, value)
         if not any(violation.field.partition("[")[0].split(".")[0] == field.name for violation in violations_of(alone)):
-            _set(message, field, value)
+            set_value(message, field, value)
             return
 
 
@@ -96,7 +96,8 @@ def _repair(message: Message) -> None:
             broken = left
 
 
-def _candidates(field: FieldDescriptor, depth: int) -> Iterator[Any]:
+def candidate_values(field: FieldDescriptor, depth: int = MAX_DEPTH) -> Iterator[Any]:
+    """Yield common values for a field, or for one item of a repeated field, without regard to its rules."""
     if field.name in BY_NAME:
         yield BY_NAME[field.name]
     if field.message_type is None:
@@ -136,7 +137,8 @@ def _masks(owner: Descriptor) -> Iterator[list[str]]:
             yield from ([name] for name in names)
 
 
-def _set(message: Message, field: FieldDescriptor, value: object) -> None:
+def set_value(message: Message, field: FieldDescriptor, value: object) -> None:
+    """Set a field to one of its candidate values; add the value to a repeated field."""
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is None and field.is_repeated:
