@@ -47,16 +47,18 @@ class Case:
     request: Message
     is_valid: bool
 
+    def __str__(self) -> str:
+        return f"{self.field} {self.rule} {'accepted' if self.is_valid else 'rejected'}"
 
-@cache
+
 def cases_of(message_type: type[Message]) -> tuple[Case, ...]:
     """Return the cases of a message type: for each rule its boundaries, then one request that breaks it."""
-    return tuple(case for finding in _findings(message_type.DESCRIPTOR, ()) for case in _cases_in(finding))
+    return tuple(case for finding in _findings(type_of(message_type()), ()) for case in _cases_in(finding))
 
 
-def uncovered_rules(descriptor: Descriptor) -> tuple[Rule, ...]:
+def uncovered_rules(message_type: type[Message]) -> tuple[Rule, ...]:
     """Return the rules of a message type, and of the messages in it, that no derived request breaks."""
-    return tuple(finding.rule for finding in _findings(descriptor, ()) if finding.broken is None)
+    return tuple(finding.rule for finding in _findings(type_of(message_type()), ()) if finding.broken is None)
 
 
 def _cases_in(finding: Finding) -> Iterator[Case]:

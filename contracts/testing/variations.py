@@ -92,7 +92,8 @@ def _around(field: FieldDescriptor, base: Message, expression: str) -> Iterator[
         return
     for number in map(int, numbers_in(expression)):
         zero = value_in(type(base)(), field, "")
-        for exact in filter(None.__ne__, [_plus(field, zero, number)]):
+        exact = _plus(field, zero, number)
+        if exact is not None:
             for near in (each for side in neighbours(field, exact) for each in side):
                 yield Probe((exact,), (near,))
                 yield Probe((near,), (exact,))

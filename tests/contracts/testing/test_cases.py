@@ -38,7 +38,8 @@ def message_type(name: str, field: str, more: str = "", label: str = "OPTIONAL")
         message_type {{ name: "Request" field {{ name: "x" number: 1 label: LABEL_{label} {field} }} {more} }}"""
     text = text.replace(".COLOR", f".{package}.Color").replace(".SPAN", f".{package}.Span")
     file = text_format.Parse(text, FileDescriptorProto())
-    return GetMessageClass(descriptor_pool.Default().Add(file).message_types_by_name["Request"])
+    descriptor_pool.Default().Add(file)
+    return GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(f"{package}.Request"))
 
 
 def rules(text: str) -> str:
@@ -127,7 +128,7 @@ def test_every_kind_of_rule_has_a_violation(name: str) -> None:
 
     assert {case.rule for case in cases_of(request_type) if not case.is_valid} == expected
     assert all(len(violations_of(case.request)) == (not case.is_valid) for case in cases_of(request_type))
-    assert uncovered_rules(request_type.DESCRIPTOR) == ()
+    assert uncovered_rules(request_type) == ()
 
 
 def test_lists_are_broken_by_size_repetition_and_items() -> None:
@@ -193,7 +194,7 @@ def test_a_rule_that_no_value_breaks_is_reported() -> None:
     """A rule without a violation is uncovered, so that no rule is skipped silently."""
     request_type = message_type("gap", f"type: TYPE_UINT32 {rules('uint32 { gte: 0 }')}")
 
-    [rule] = uncovered_rules(request_type.DESCRIPTOR)
+    [rule] = uncovered_rules(request_type)
 
     assert (rule.field, rule.path, rule.id) == ("x", "uint32.gte", "uint32.gte")
     assert cases_of(request_type) == ()
