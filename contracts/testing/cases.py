@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from google.protobuf.message_factory import GetMessageClass
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.field_value import FieldValue
+
+# Number of messages that are tried in search of a valid one with a certain field.
+MAX_CHANGES = 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +162,15 @@ def _with_field(example: Message, field: FieldDescriptor) -> Message:
     for message in with_field:
         if field in dict(message.ListFields()) and not breaks(message):
             return message
-    for message in with_field:
-        for other in type_of(example).fields:
-            for value in other_values(other, message, expressions) if other is not field else ():
-                changed = with_value(message, other, value)
-                if field in dict(changed.ListFields()) and not breaks(changed):
-                    return changed
+    for changed in islice(_changed_elsewhere(with_field, field, expressions), MAX_CHANGES):
+        if field in dict(changed.ListFields()) and not breaks(changed):
+            return changed
     return min((example, *with_field), key=lambda message: len(breaks(message)))
+
+
+def _changed_elsewhere(messages: list[Message], field: FieldDescriptor, expressions: str) -> Iterator[Message]:
+    """Yield copies of the messages with a change to a field other than `field`."""
+    for message in messages:
+        for other in type_of(message).fields:
+            if other is not field:
+                yield from (with_value(message, other, value) for value in other_values(other, message, expressions))

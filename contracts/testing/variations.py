@@ -13,7 +13,7 @@ from contracts.testing.list_probes import lists_of
 from contracts.testing.literals import numbers_in, texts_in
 from contracts.testing.placement import VALUES, element_of, element_place, type_of, value_in, with_value
 from contracts.testing.probes import INTEGERS, SECOND_NS, TIMES, neighbours, shifted, usual_values
-from contracts.testing.rules import Probe
+from contracts.testing.rules import Probe, rules_of_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +41,7 @@ def variations(base: Message, expression: str, depth: int = MAX_DEPTH) -> Iterat
 def other_values(field: FieldDescriptor, base: Message, expression: str) -> Iterator[FieldValue]:
     """Yield values of a whole field: none, common ones, and texts of `expression`."""
     yield None
+    yield from _named_by_rules(field)
     for value in candidate_values(field, MAX_DEPTH):
         alone = type(base)()
         set_value(alone, field, value)
@@ -54,6 +55,19 @@ def other_values(field: FieldDescriptor, base: Message, expression: str) -> Iter
             yield [text] if field.is_repeated else text
     if not field.is_repeated:
         yield from usual_values(element_of(field, ""), value_in(base, field, ""))
+
+
+def _named_by_rules(field: FieldDescriptor) -> Iterator[FieldValue]:
+    """Yield the constants, the listed values and the inner side of the bounds that the rules of a scalar field name."""
+    if field.message_type is not None:
+        return
+    for rule in rules_of_field(field):
+        if rule.name in ("const", "in"):
+            for value in [rule.value] if rule.name == "const" else rule.value:
+                yield [value] if field.is_repeated else value
+        elif rule.is_bound and not field.is_repeated:
+            below, above = neighbours(field, rule.value)
+            yield from (rule.value, *below[:1], *above[:1])
 
 
 def _changed(base: Message, expression: str, depth: int) -> Iterator[Message]:

@@ -3,9 +3,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.protobuf import any_pb2, descriptor_pool, duration_pb2, text_format, timestamp_pb2, wrappers_pb2
+from google.protobuf import (
+    any_pb2,
+    descriptor_pool,
+    duration_pb2,
+    struct_pb2,
+    text_format,
+    timestamp_pb2,
+    wrappers_pb2,
+)
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.message_factory import GetMessageClass
+from opentelemetry.proto.metrics.v1 import metrics_pb2
 
 from buf.validate import validate_pb2
 from contracts.testing.cases import Case, cases_of, uncovered_rules
@@ -198,3 +207,11 @@ def test_a_rule_that_no_value_breaks_is_reported() -> None:
 
     assert (rule.field, rule.path, rule.id) == ("x", "uint32.gte", "uint32.gte")
     assert cases_of(request_type) == ()
+
+
+def test_foreign_messages_need_no_rules() -> None:
+    """Message types without rules, with recursion and maps, have no cases and no gaps."""
+    for file in (struct_pb2.DESCRIPTOR, metrics_pb2.DESCRIPTOR):
+        for descriptor in file.message_types_by_name.values():
+            assert cases_of(GetMessageClass(descriptor)) == ()
+            assert uncovered_rules(GetMessageClass(descriptor)) == ()
