@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import protovalidate
@@ -17,6 +18,24 @@ if TYPE_CHECKING:
 _collect_violations = protovalidate.Validator().collect_violations
 
 
+@dataclass(frozen=True, slots=True)
+class BrokenRule:
+    """Rule that a message breaks: its field, its path in the field's options, its id and its description.
+
+    `field` is the path that `violations_of` returns. `path` is empty for a rule of a whole message.
+    """
+
+    field: str
+    path: str
+    id: str
+    description: str
+
+
+def broken_rules(message: Message) -> list[BrokenRule]:
+    """Return the rules that `message` breaks, one for each violation."""
+    return [_broken_rule_of(violation) for violation in _collect_violations(message)]
+
+
 def violations_of(message: Message) -> list[Violation]:
     """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
     return [_violation_of(violation) for violation in _collect_violations(message)]
@@ -25,6 +44,11 @@ def violations_of(message: Message) -> list[Violation]:
 def _violation_of(violation: protovalidate.Violation) -> Violation:
     found = validate_pb2.Violation.FromString(violation.proto.to_binary())
     return Violation(_path(found.field.elements), found.message)
+
+
+def _broken_rule_of(violation: protovalidate.Violation) -> BrokenRule:
+    found = validate_pb2.Violation.FromString(violation.proto.to_binary())
+    return BrokenRule(_path(found.field.elements), _path(found.rule.elements), found.rule_id, found.message)
 
 
 def _path(elements: Iterable[validate_pb2.FieldPathElement]) -> str:

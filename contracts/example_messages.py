@@ -6,6 +6,7 @@ long as one of the values below passes it.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
-    from interceptors.chain.untyped import AnyMessage
+    from contracts.field_value import FieldValue
 
 # In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
@@ -73,11 +74,11 @@ def _example(message_type: type[Message], depth: int) -> Message:
 
 def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
     """Set a field to the first value that breaks none of its own rules; leave it unset if there is none."""
-    for value in _candidates(field, depth):
+    for value in candidate_values(field, depth):
         alone = type(message)()
-        _set(alone, field, value)
+        set_value(alone, field, value)
         if not any(violation.field.partition("[")[0].split(".")[0] == field.name for violation in violations_of(alone)):
-            _set(message, field, value)
+            set_value(message, field, value)
             return
 
 
@@ -96,19 +97,29 @@ def _repair(message: Message) -> None:
             broken = left
 
 
-def _candidates(field: FieldDescriptor, depth: int) -> Iterator[Any]:
-    if field.name in BY_NAME:
+def candidate_values(field: FieldDescriptor, depth: int = MAX_DEPTH) -> Iterator[Any]:
+    """Yield common values for a field, or for one item of a repeated field, without regard to its rules."""
+    if field.name in BY_NAME and _suits(field, BY_NAME[field.name]):
         yield BY_NAME[field.name]
     if field.message_type is None:
         yield from _scalars(field)
     elif field.message_type.GetOptions().map_entry:
-        yield from _pairs(field.message_type)
+        yield from _pairs(field.message_type, depth)
     elif field.message_type.full_name in SPECIAL:
         yield from SPECIAL[field.message_type.full_name]
     elif field.message_type.full_name == FIELD_MASK:
         yield from _masks(cast("Descriptor", field.containing_type))
     elif depth:
         yield _example(GetMessageClass(field.message_type), depth - 1)
+
+
+def _suits(field: FieldDescriptor, value: object) -> bool:
+    """Return whether a value is of the field's type: text, or a number or moment."""
+    if isinstance(value, str):
+        return field.type == field.TYPE_STRING
+    if field.message_type is not None:
+        return field.message_type.full_name in SPECIAL
+    return field.type not in (field.TYPE_STRING, field.TYPE_BYTES, field.TYPE_BOOL, field.TYPE_ENUM)
 
 
 def _scalars(field: FieldDescriptor) -> Sequence[Any]:
@@ -120,12 +131,14 @@ def _scalars(field: FieldDescriptor) -> Sequence[Any]:
         return (True, False)
     if field.enum_type is not None:
         return [value.number for value in field.enum_type.values if value.number] or [0]
-    return NUMBERS
+    is_unsigned = field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64)
+    return [number for number in NUMBERS if number >= 0] if is_unsigned else NUMBERS
 
 
-def _pairs(entry: Descriptor) -> Iterator[dict[Any, Any]]:
-    keys, values = (_scalars(entry.fields_by_name[name]) for name in ("key", "value"))
-    return ({key: value} for key in keys for value in values[:1])
+def _pairs(entry: Descriptor, depth: int) -> Iterator[dict[Any, Any]]:
+    keys = _scalars(entry.fields_by_name["key"])
+    for value in islice(candidate_values(entry.fields_by_name["value"], depth), 1):
+        yield from ({key: value} for key in keys)
 
 
 def _masks(owner: Descriptor) -> Iterator[list[str]]:
@@ -136,7 +149,8 @@ def _masks(owner: Descriptor) -> Iterator[list[str]]:
             yield from ([name] for name in names)
 
 
-def _set(message: Message, field: FieldDescriptor, value: object) -> None:
+def set_value(message: Message, field: FieldDescriptor, value: object) -> None:
+    """Set a field to one of its candidate values; add the value to a repeated field."""
     target = getattr(message, field.name)
     kind = field.message_type
     if kind is None and field.is_repeated:
@@ -144,12 +158,21 @@ def _set(message: Message, field: FieldDescriptor, value: object) -> None:
     elif kind is None:
         setattr(message, field.name, value)
     elif kind.GetOptions().map_entry:
-        target.update(value)
+        _update_map(target, value)
     else:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: AnyMessage, value: object) -> None:
+def _update_map(target: FieldValue, value: FieldValue) -> None:
+    is_message = target.GetEntryClass().DESCRIPTOR.fields_by_name["value"].message_type is not None
+    for key, each in value.items():
+        if is_message:
+            _set_message(target[key], each)
+        else:
+            target[key] = each
+
+
+def _set_message(target: FieldValue, value: object) -> None:
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)
