@@ -26,7 +26,7 @@ TESTS = (
     "tests/services/trainer",
     "tests/contracts",
     "tests/mesh/test_config.py",
-    "tests/cli/test_example_requests.py",
+    "tests/contracts/test_example_messages.py",
     "tests/services/test_every_call_has_a_deadline.py",
     "tests/services/test_every_rpc_is_served.py",
     "tests/services/test_migrations_are_safe.py",

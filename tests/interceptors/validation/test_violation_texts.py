@@ -16,7 +16,7 @@ from interceptors.chain.call import Call
 from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
-from tests.interceptors.test_redaction import TYPES
+from tests.contracts.test_redaction import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
