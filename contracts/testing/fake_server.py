@@ -20,7 +20,7 @@ from contracts.policy import ContractError
 from contracts.redaction import redacted
 from contracts.testing.fake_call import HANDLER_FACTORIES, FakeCalls
 from contracts.testing.health import health_handler
-from contracts.testing.script import Script, ScriptError, ScriptMethod, messages
+from contracts.testing.script import Script, ScriptError, ScriptMethod, answers_of, requests_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -128,14 +128,13 @@ class Scripting:
 
         def script(
             *,
-            request: Message | None = None,
-            requests: Sequence[Message] | None = None,
+            request: Message | Sequence[Message] | None = None,
             answer: Message | None = None,
             answers: Sequence[Message] = (),
             error: ServiceError | grpc.StatusCode | None = None,
             **options: Any,
         ) -> Script:
-            given, sent = messages(request, requests), messages(answer, answers) or ()
+            given, sent = requests_of(request), answers_of(answer, answers)
             return self._server.add(Script(method, given, sent, error, **options))
 
         return script

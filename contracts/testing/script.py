@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import grpc
+from google.protobuf.message import Message
 
 from contracts.errors import ServiceError, UnknownError
 from contracts.testing.partial_messages import includes
@@ -13,8 +14,6 @@ from contracts.violations import violations_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from google.protobuf.message import Message
 
     from contracts.method import Method
 
@@ -113,8 +112,7 @@ class ScriptMethod(Protocol):
     def __call__(
         self,
         *,
-        request: Message | None = None,
-        requests: Sequence[Message] | None = None,
+        request: Message | Sequence[Message] | None = None,
         answer: Message | None = None,
         answers: Sequence[Message] = (),
         error: ServiceError | grpc.StatusCode | None = None,
@@ -122,8 +120,15 @@ class ScriptMethod(Protocol):
     ) -> Script: ...
 
 
-def messages(one: Message | None, several: Sequence[Message] | None) -> tuple[Message, ...] | None:
-    """Return the messages of a script, given as one or as several; None if neither is given."""
-    if one is not None and several:
-        raise ScriptError("Give one message or a list of messages, not both.")
-    return (one,) if one is not None else None if several is None else tuple(several)
+def requests_of(request: Message | Sequence[Message] | None) -> tuple[Message, ...] | None:
+    """Return the requests of a script, given as one message or as a list; None if any request matches."""
+    if request is None:
+        return None
+    return (request,) if isinstance(request, Message) else tuple(request)
+
+
+def answers_of(answer: Message | None, answers: Sequence[Message]) -> tuple[Message, ...]:
+    """Return the answers of a script, given as one message or as a list."""
+    if answer is not None and answers:
+        raise ScriptError("Give `answer` or `answers`, not both.")
+    return tuple(answers) if answer is None else (answer,)

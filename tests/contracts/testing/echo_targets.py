@@ -89,11 +89,11 @@ def script_like_the_real_one(fake: FakeServer) -> None:
     echo.Echo(request=pb.EchoRequest(text="hi"), answer=pb.EchoResponse(text="hi"))
     echo.EchoMany(answers=[pb.EchoManyResponse(text="hi")] * 3)
     echo.EchoJoined(
-        requests=[pb.EchoJoinedRequest(text="a"), pb.EchoJoinedRequest(text="b")],
+        request=[pb.EchoJoinedRequest(text="a"), pb.EchoJoinedRequest(text="b")],
         answer=pb.EchoJoinedResponse(text="a b"),
     )
     echo.EchoEach(
-        requests=[pb.EchoEachRequest(text="a"), pb.EchoEachRequest(text="b")],
+        request=[pb.EchoEachRequest(text="a"), pb.EchoEachRequest(text="b")],
         answers=[pb.EchoEachResponse(text="a"), pb.EchoEachResponse(text="b")],
     )
     echo.Keep(answer=pb.KeepResponse(idempotency_key=FIRST_KEY), times=1)

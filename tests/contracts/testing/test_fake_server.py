@@ -47,7 +47,7 @@ WRONG_SCRIPTS: list[tuple[str, dict[str, Any], str]] = [
     ("Echo", {"answer": pb.EchoResponse(text="hi"), "error": SlotTaken()}, "give one `answer` or an `error`"),
     ("Echo", {}, "give one `answer` or an `error`"),
     ("Echo", {"answer": pb.EchoResponse(text="hi"), "cut_after": 0}, "only a stream can be cut"),
-    ("Echo", {"requests": [HI, HI], "error": SlotTaken()}, "give one `request`"),
+    ("Echo", {"request": [HI, HI], "error": SlotTaken()}, "give one `request`"),
     ("EchoMany", {"answers": TEXTS, "cut_after": 4}, "must be within the answers"),
     ("EchoMany", {"answers": TEXTS, "duplicate": 3}, "must be within the answers"),
 ]
