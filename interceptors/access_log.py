@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from contracts.redaction import redacted
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
-from interceptors.redaction import redacted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contracts.metadata import CORRELATION_ID
 from contracts.policy import Criticality
-from interceptors.chain.metadata import CORRELATION_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,10 +17,10 @@ from google.protobuf import descriptor_pool
 
 from contracts.codes import TRANSIENT
 from contracts.method import Method, methods_of
+from contracts.status import error_of_outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.deadline.interceptor import TIMEOUT_MS
-from interceptors.errors.status import error_of_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator

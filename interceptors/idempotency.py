@@ -11,6 +11,8 @@ import uuid
 from typing import TYPE_CHECKING
 
 from contracts.errors import IdempotencyKeyMissing
+from contracts.metadata import IDEMPOTENCY_KEY as IDEMPOTENCY_KEY
+from contracts.metadata import REPLAYED as REPLAYED
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
 
@@ -18,8 +20,6 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call, Proceed
 
-IDEMPOTENCY_KEY = "idempotency-key"
-REPLAYED = "idempotent-replayed"
 _FORM = re.compile(r"[\x21-\x7e]{1,255}")
 
 

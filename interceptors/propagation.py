@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from contracts.metadata import CORRELATION_ID
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.chain.server import ServerInterceptor
 from interceptors.context import correlation_id_in, current_context, new_correlation_id, set_current_context
 

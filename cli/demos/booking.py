@@ -12,7 +12,7 @@ from cli.demos.waiting import refusal
 from cli.demos.wording import facts_of_error, facts_of_session, slot
 from cli.gyms import FIELD_STREET
 from contracts.errors import SlotTaken, Unauthenticated
-from interceptors.errors.status import error_of_call
+from contracts.status import error_of_call
 from mesh.connection import connection_options
 from solo60.session.v1.session_pb2 import BookSessionRequest, GetSessionRequest, GetSessionResponse
 

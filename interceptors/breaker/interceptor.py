@@ -11,10 +11,10 @@ import grpc
 
 from contracts.codes import CALLEE_FAULTS, UNRELATED_TO_HEALTH
 from contracts.errors import CircuitOpen
+from contracts.metadata import STATUS_DETAILS
 from contracts.service_error import PLATFORM_REASONS, ServiceError
 from interceptors.breaker.circuit import Circuit, Outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
-from interceptors.chain.metadata import STATUS_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

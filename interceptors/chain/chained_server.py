@@ -8,9 +8,9 @@ import grpc
 import grpc.aio
 
 from contracts.errors import Unimplemented
-from interceptors.chain.metadata import CORRELATION_ID, STATUS_DETAILS
+from contracts.metadata import CORRELATION_ID, STATUS_DETAILS
+from contracts.status import status_of_error
 from interceptors.context import correlation_id_in
-from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

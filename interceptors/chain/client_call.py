@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 
+from contracts.status import error_of_status
 from interceptors.chain.immediate import status_part
-from interceptors.errors.status import error_of_status
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator

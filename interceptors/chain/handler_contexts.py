@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from interceptors.chain.metadata import CORRELATION_ID
+from contracts.metadata import CORRELATION_ID
 
 if TYPE_CHECKING:
     import grpc

@@ -1,8 +1,5 @@
 """Metadata keys that several modules of the chain use. Each other key is in the module of its interceptor."""
 
-CORRELATION_ID = "x-correlation-id"
-# Serialized google.rpc.Status of a rejected call.
-STATUS_DETAILS = "grpc-status-details-bin"
 # Number of times that gRPC's core has sent the call before (gRFC A6).
 PREVIOUS_ATTEMPTS = "grpc-previous-rpc-attempts"
 # Milliseconds until a client may send a rejected call again; below 0, never (gRFC A6).

@@ -9,10 +9,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 
 from contracts.errors import Internal
+from contracts.metadata import STATUS_DETAILS
 from contracts.policy import ContractError
+from contracts.status import status_of_error
 from interceptors.chain.handlers import GENERATED_SUFFIX, HANDLER_FACTORIES, handler_function
-from interceptors.chain.metadata import STATUS_DETAILS
-from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,12 +17,13 @@ import structlog
 
 from contracts.declarations import undeclared_in
 from contracts.errors import Internal, ServiceError
+from contracts.metadata import STATUS_DETAILS
 from contracts.method import find_method
 from contracts.policy import ContractError
 from contracts.service_error import PLATFORM_REASONS
-from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS, STATUS_DETAILS
+from contracts.status import status_of_error
+from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
 from interceptors.errors.caller_error import caller_error, is_fault, task_is_cancelled
-from interceptors.errors.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

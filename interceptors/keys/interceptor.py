@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from contracts.errors import RateLimited, ScopeMissing, ServiceError, Unauthenticated, Unavailable
+from contracts.metadata import API_KEY as API_KEY
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
 from interceptors.keys.keyring import Keyring
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from interceptors.chain.call import Call, Proceed
     from interceptors.keys.keyring import KeyEntry, RejectedKey
 
-API_KEY = "x-api-key"
 # Note on a call with a superseded key.
 SUPERSEDED_KEY = "superseded_key"
 # Notes on a call with a rejected key: the key's id, its caller and the cause. The response contains none of them.

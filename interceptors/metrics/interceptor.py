@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import Counter
 
+from contracts.status import error_of_outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
-from interceptors.errors.status import error_of_outcome
 from interceptors.keys.interceptor import SUPERSEDED_KEY
 from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
 from interceptors.metrics.registry import metrics_of

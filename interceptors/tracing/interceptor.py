@@ -16,12 +16,12 @@ from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
+from contracts.status import error_of_outcome
 from interceptors.chain.application import MethodDetails
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
-from interceptors.errors.status import error_of_outcome
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from interceptors.redaction import is_personal
+from contracts.redaction import is_personal
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor

@@ -11,7 +11,7 @@ import orjson
 
 from contracts.method import find_method
 from contracts.policy import ContractError
-from interceptors.redaction import redacted
+from contracts.redaction import redacted
 from mesh.data.idempotency import keyed_call
 from mesh.data.pages import page_of
 from mesh.outbox.message import DeliveryStatus

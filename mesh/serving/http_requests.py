@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Router
 
 from contracts.errors import Cancelled, DeadlineExceeded, Internal, MessageTooLarge, ServiceError
+from contracts.metadata import CORRELATION_ID
 from interceptors.access_log import LOGGER
-from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.context import correlation_id_in, detached_work
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from interceptors.redaction import is_personal
+from contracts.redaction import is_personal
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,9 +9,9 @@ import pytest
 
 from contracts.errors import ServiceError
 from contracts.method import Method, methods_of
+from contracts.redaction import redacted
 from contracts.services import SERVICE_NAMES, SERVICES
 from contracts.violations import violations_of
-from interceptors.redaction import redacted
 from local.keys import OPERATOR
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from mesh.serving.channel import Channels

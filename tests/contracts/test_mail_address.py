@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.address_violations import address_violations
 from contracts.mail_address import MailAddress, canonical, readable
 from contracts.violations import violations_of
-from interceptors.validation.mail_addresses import address_violations
 from solo60.example.v1.echo_pb2 import EchoRequest
 
 # Each address in four forms: as written, for SMTP, as stored, and as shown to people.

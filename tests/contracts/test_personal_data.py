@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf.descriptor import FieldDescriptor
 
+from contracts.redaction import is_personal
 from contracts.services import our_services
-from interceptors.redaction import is_personal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ import grpc
 import grpc.aio
 import pytest
 
-from interceptors.chain.metadata import CORRELATION_ID
+from contracts.metadata import CORRELATION_ID
+from contracts.status import error_of_call
 from interceptors.context import CallContext, current_context, detached_work
-from interceptors.errors.status import error_of_call
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub

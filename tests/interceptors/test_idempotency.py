@@ -6,9 +6,9 @@ import pytest
 
 from contracts.errors import IdempotencyKeyMissing, ServiceError
 from contracts.method import find_method
+from contracts.status import error_of_call
 from interceptors.chain.call import Call
 from interceptors.context import current_context
-from interceptors.errors.status import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY, ServerIdempotencyKey
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub

@@ -12,8 +12,8 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from interceptors.chain.metadata import STATUS_DETAILS
-from interceptors.errors.status import status_of_error
+from contracts.metadata import STATUS_DETAILS
+from contracts.status import status_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

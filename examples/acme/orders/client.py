@@ -29,6 +29,7 @@ from interceptors import (
     RetryBudgets,
 )
 from orders.settings import ADDRESS, KEYS
+from orders.shop import Shop
 
 BOOK = pb.PlaceOrderRequest(sku="BOOK-60", quantity=1, recipient="Ada Lovelace")
 
@@ -63,10 +64,9 @@ def connect(address: str, key: str) -> ChainedChannel:
 
 async def main() -> None:
     async with connect(ADDRESS, (KEYS / "shop").read_text(encoding="utf-8")) as channel:
-        orders = OrderServiceStub(channel)
-        placed = await orders.PlaceOrder(BOOK)
-        async for response in orders.WatchOrder(pb.WatchOrderRequest(order_id=placed.order_id)):
-            print(pb.OrderStatus.Name(response.status))
+        shop = Shop(OrderServiceStub(channel))
+        async for status in shop.progress_of(await shop.buy(BOOK)):
+            print(status)
     async with connect(ADDRESS, (KEYS / "dashboard").read_text(encoding="utf-8")) as channel:
         try:
             await OrderServiceStub(channel).PlaceOrder(BOOK)

@@ -10,7 +10,7 @@ import grpc.aio
 import pytest
 
 from contracts.errors import GymNotFound, Internal, RateLimited, UnknownError
-from interceptors.chain.metadata import STATUS_DETAILS
+from contracts.metadata import STATUS_DETAILS
 from solo60.example.v1 import echo_pb2
 from tests.interceptors.metrics.samples import samples
 from tests.support.call_shapes import HI, both_streams, client_stream, each_shape, raising, unary

@@ -24,8 +24,8 @@ from contracts.errors import (
     UnknownError,
     Violation,
 )
-from interceptors.chain.metadata import STATUS_DETAILS
-from interceptors.errors.status import error_of_status, status_of_error
+from contracts.metadata import STATUS_DETAILS
+from contracts.status import error_of_status, status_of_error
 from solo60.example.v1 import echo_pb2
 from tests.support.call_shapes import (
     HI,

@@ -7,8 +7,8 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import Internal, InvalidRequest
-from interceptors.validation.interceptor import unstorable_texts
-from interceptors.validation.malformed_times import malformed_times
+from contracts.malformed_times import malformed_times
+from contracts.request_violations import unstorable_texts
 from solo60.common.v1.period_pb2 import Period
 from solo60.communication.v1.communication_pb2 import SendEmailRequest
 from solo60.example.v1 import echo_pb2

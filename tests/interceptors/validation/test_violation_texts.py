@@ -10,13 +10,14 @@ import pytest
 from buf.validate import validate_pb2
 from contracts.errors import InvalidRequest
 from contracts.method import find_method
+from contracts.request_violations import MAX_VIOLATIONS, unstorable_texts
+from contracts.status import status_of_error
 from contracts.violations import violations_of
 from interceptors.chain.call import Call
-from interceptors.errors.status import status_of_error
-from interceptors.validation.interceptor import MAX_VIOLATIONS, ServerValidation, unstorable_texts
+from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.user.v1.user_pb2 import BatchGetUsersRequest
-from tests.interceptors.test_redaction import TYPES
+from tests.contracts.test_redaction import TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

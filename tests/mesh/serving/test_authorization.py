@@ -15,8 +15,8 @@ from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from contracts.method import find_method
 from contracts.scopes import calls_of
 from contracts.services import SERVICES, all_methods
+from contracts.status import error_of_call
 from interceptors.chain.server import ServerChain
-from interceptors.errors.status import error_of_call
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from interceptors.keys.interceptor import API_KEY
 from interceptors.keys.keyring import Keyring, mint_key, record_of_key

@@ -13,8 +13,8 @@ from pydantic import SecretStr
 
 import mesh.serving.health
 import mesh.serving.watched_file
-from interceptors.chain.metadata import CORRELATION_ID
-from interceptors.errors.status import error_of_call
+from contracts.metadata import CORRELATION_ID
+from contracts.status import error_of_call
 from local.postgres.server import EmbeddedPostgres
 from mesh.data.migrations import migrate
 from mesh.serving.process import serving

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contracts.metadata import CORRELATION_ID
 from interceptors.access_log import ServerAccessLog
-from interceptors.chain.metadata import CORRELATION_ID
 from interceptors.keys.interceptor import API_KEY
 from interceptors.propagation import USER_ID, ServerContext
 from mesh.telemetry.log_lines import LogLineHandler, json_line

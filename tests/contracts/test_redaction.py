@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.method import methods_of
+from contracts.redaction import MASK, is_personal, redacted
 from contracts.services import our_services
-from interceptors.redaction import MASK, is_personal, redacted
 from solo60.communication.v1.communication_pb2 import Recipient, SendEmailRequest
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.mesh.v1 import policy_pb2

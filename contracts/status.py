@@ -22,9 +22,9 @@ from contracts.errors import (
     UnknownError,
     Violation,
 )
+from contracts.metadata import STATUS_DETAILS
 from contracts.policy import seconds
 from contracts.service_error import DOMAIN
-from interceptors.chain.metadata import STATUS_DETAILS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

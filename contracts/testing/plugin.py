@@ -1,0 +1,50 @@
+"""pytest plugin: the option that updates expectations, and the files of each test module.
+
+Add `-p contracts.testing.plugin` to pytest's options. With pytest-xdist, run each module on one worker
+(`--dist loadfile`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from contracts.testing.expectation_files import ExpectationFiles
+
+_deselected = pytest.StashKey[set["Path"]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that writes what the tests expect, instead of comparing it."""
+    parser.addoption("--update-expectations", action="store_true", help="write the expectations of consumers to files")
+
+
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Note modules of which only a part runs."""
+    for item in items:
+        item.config.stash.setdefault(_deselected, set()).add(item.path)
+
+
+@pytest.fixture(scope="session")
+def expectations_folder(pytestconfig: pytest.Config) -> Path:
+    """Return the folder with the expectations of all consumers. Override this fixture to use another one."""
+    return pytestconfig.rootpath / "tests" / "contracts" / "expectations"
+
+
+@pytest.fixture(scope="module")
+def expectation_files(request: pytest.FixtureRequest, expectations_folder: Path) -> Iterator[ExpectationFiles]:
+    """Return the expectations of this module; at its end, fail if its files have expectations that no test recorded."""
+    from contracts.testing.expectation_files import ExpectationFiles  # noqa: PLC0415 - a run without it starts faster
+
+    config, failed = request.config, request.session.testsfailed
+    module = request.path.relative_to(config.rootpath).as_posix()
+    files = ExpectationFiles(expectations_folder, module, update=config.getoption("--update-expectations"))
+    yield files
+    is_part = request.path in config.stash.get(_deselected, set()) or any("::" in each for each in config.args)
+    if not is_part and request.session.testsfailed == failed:
+        files.finish()

@@ -1,0 +1,106 @@
+"""Patterns of the messages that a consumer sends and relies on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from contracts.redaction import is_personal
+from contracts.testing.message_items import is_text, set_fields, text_of
+from contracts.testing.pattern import ANY, PERSONAL, UNSET
+from contracts.testing.script import ScriptError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from google.protobuf.descriptor import FieldDescriptor
+
+    from contracts.field_value import FieldValue
+    from contracts.testing.pattern import Pattern, Value
+
+
+def as_item(value: object) -> object:
+    """Return the value of a placeholder as it occurs in a message: a time as a Timestamp."""
+    if not isinstance(value, datetime):
+        return value
+    time = Timestamp()
+    time.FromDatetime(value)
+    return time
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """Writer of patterns: `placeholders` are values by name, and the paths name fields of a message."""
+
+    placeholders: Mapping[str, object]
+    any_value: frozenset[str] = field(default_factory=frozenset)
+    unset: frozenset[str] = field(default_factory=frozenset)
+
+    def answer(self, message: Message) -> Pattern:
+        """Return the pattern of an answer: each field that is set in the message, and the fields that are not."""
+        for path in self.unset | self.any_value:
+            if _has(message, path.split(".")) is (path in self.unset):
+                raise ScriptError(f"{path} must be set in an answer if its value is not relied on, and only then.")
+        return self._fields(message, message, "")
+
+    def request(self, sent: Message, expected: Message | None) -> Pattern:
+        """Return the pattern of a request. The values of fields outside of the expected part are not written."""
+        return self._fields(sent, expected, "")
+
+    def _fields(self, message: Message, expected: Message | None, path: str) -> Pattern:
+        shown = {} if expected is None else {each.name: items for each, items in set_fields(expected)}
+        found: list[tuple[str, Value]] = []
+        for each, items in set_fields(message):
+            place = f"{path}{each.name}"
+            found += [(each.name, value) for value in self._values(each, items, shown.get(each.name), place)]
+        found += [(name, UNSET) for name in self._unset_in(path)]
+        return tuple(found)
+
+    def _unset_in(self, path: str) -> Iterable[str]:
+        return sorted(
+            each.removeprefix(path) for each in self.unset if each.startswith(path) and "." not in each[len(path) :]
+        )
+
+    def _values(
+        self, each: FieldDescriptor, items: list[FieldValue], parts: list[FieldValue] | None, path: str
+    ) -> list[Value]:
+        names = [self._placeholder(item) for item in items]
+        if all(names):
+            return list(names)
+        if path in self.any_value:
+            return [ANY]
+        if is_personal(each):
+            return [PERSONAL]
+        if parts is None and not any(map(self._has_placeholder, items)):
+            return [ANY]
+        if is_text(each):
+            texts = [text_of(each, item) if parts is not None else ANY for item in items]
+            return [name or text for name, text in zip(names, texts, strict=True)]
+        inner = parts if parts is not None else [None] * len(items)
+        return [self._fields(item, part, f"{path}.") for item, part in zip(items, inner, strict=True)]
+
+    def _placeholder(self, item: FieldValue) -> str:
+        """Return the mark of the placeholder with this value, or an empty string."""
+        for name, value in self.placeholders.items():
+            if type(value) is type(item) and value == item:
+                return f"<{name}>"
+        return ""
+
+    def _has_placeholder(self, item: FieldValue) -> bool:
+        if self._placeholder(item):
+            return True
+        if not isinstance(item, Message):
+            return False
+        return any(self._has_placeholder(inner) for _, items in set_fields(item) for inner in items)
+
+
+def _has(message: Message, names: list[str]) -> bool:
+    """Return whether the field at a path is set; a path through a list looks at its first item."""
+    items = {each.name: items for each, items in set_fields(message)}.get(names[0])
+    if not items or len(names) == 1:
+        return bool(items)
+    return isinstance(items[0], Message) and _has(items[0], names[1:])

@@ -1,0 +1,142 @@
+"""Verification of a provider: each expectation of its consumers is replayed against the real service."""
+
+from __future__ import annotations
+
+import uuid
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from contracts.errors import DeadlineExceeded, ServiceError
+from contracts.metadata import IDEMPOTENCY_KEY
+from contracts.testing.expectation import Kind, name_of_error
+from contracts.testing.pattern import placeholders_of
+from contracts.testing.recording import as_item
+from contracts.testing.replay import differences, message_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+
+    from google.protobuf.message import Message
+
+    from contracts.testing.expectation import Expectation
+
+World = TypeVar("World")
+
+
+class BrokenExpectation(AssertionError):
+    """Expectation that the provider does not meet; the message names consumer, state, method and field."""
+
+
+async def verify(
+    expectation: Expectation,
+    stub: object,
+    states: Mapping[str, Callable[[World], Awaitable[Mapping[str, object] | None]]],
+    world: World,
+    *,
+    deadline_factor: float = 1.0,
+) -> None:
+    """Replay an expectation against the service behind `stub`; raise BrokenExpectation if it is not met.
+
+    The function of the state prepares the service by means of `world`, and returns the values of the placeholders.
+    `stub` has the consumer's key. Only fields that the consumer relies on are compared. The answer must arrive within
+    the consumer's deadline times `deadline_factor`. A call through an outbox is sent twice with one idempotency key, as
+    an outbox delivers at least once, and must get the same answer.
+    """
+    prepare = states.get(expectation.state)
+    if prepare is None:
+        raise BrokenExpectation(f"{expectation}: the provider has no function for this state.")
+    values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
+    try:
+        call = _Replay(expectation, stub, values, deadline_factor)
+    except ValueError as error:
+        raise BrokenExpectation(f"{expectation}: {error}.") from None
+    first = await call.problems()
+    if not first and expectation.kind is not Kind.CALLS:
+        first = [f"on the second delivery, {problem}" for problem in await call.problems()]
+    if first:
+        raise BrokenExpectation("\n".join(f"{expectation}: {problem}" for problem in first))
+
+
+def check_states(states: Iterable[str], expectations: Sequence[Expectation]) -> None:
+    """Raise AssertionError for states without a function, and for functions that no expectation uses."""
+    wanted = {each.state: each for each in expectations}
+    missing = [f"{each}: the provider has no function for this state." for each in _without(states, wanted)]
+    unused = [f"No consumer expects anything given {state}." for state in set(states) - wanted.keys()]
+    if missing or unused:
+        raise AssertionError("\n".join(sorted([*missing, *unused])))
+
+
+def _without(states: Iterable[str], wanted: Mapping[str, Expectation]) -> list[Expectation]:
+    return [each for state, each in wanted.items() if state not in states]
+
+
+class _Replay:
+    """Calls of one expectation, all with the same requests and idempotency key."""
+
+    def __init__(
+        self, expectation: Expectation, stub: object, values: Mapping[str, object], deadline_factor: float
+    ) -> None:
+        method, patterns = expectation.method, (*expectation.requests, *expectation.answers)
+        for name in sorted(set[str]().union(*map(placeholders_of, patterns)) - values.keys()):
+            raise ValueError(f"the function of the state returns no {name}")
+        self._expectation = expectation
+        self._call = getattr(stub, method.name)
+        self._values = values
+        self._timeout_s = expectation.deadline_s * deadline_factor
+        self._requests = [message_of(each, method.request_type, values) for each in expectation.requests]
+        self._metadata = ((IDEMPOTENCY_KEY, str(uuid.uuid4())),) if _is_keyed(expectation) else ()
+
+    async def problems(self) -> list[str]:
+        """Call the provider once, and return what the consumer misses in its answer."""
+        answers, error = await self._answers()
+        expected, found = self._expectation.error, name_of_error(error)
+        if error is not None and found != expected:
+            if isinstance(error, DeadlineExceeded) and not expected:
+                return [f"it did not answer within {self._timeout_s:g} s."]
+            return [f"it failed with {found}, not {expected or 'an answer'}: {_described(error)}"]
+        if expected and error is None:
+            return [f"it answered, but must fail with {expected}."]
+        return self._problems_of_answers(answers)
+
+    def _problems_of_answers(self, answers: list[Message]) -> list[str]:
+        wanted, is_stream = self._expectation.answers, self._expectation.method.response_streaming
+        if len(answers) < len(wanted):
+            return [f"the stream ended after {len(answers)} of {len(wanted)} messages."]
+        return [
+            f"message {number} of the stream: {problem}" if is_stream else problem
+            for number, (pattern, answer) in enumerate(zip(wanted, answers, strict=False), 1)
+            for problem in differences(pattern, answer, self._values)
+        ]
+
+    async def _answers(self) -> tuple[list[Message], ServiceError | None]:
+        """Return the answers that the consumer reads, and the error after them."""
+        method = self._expectation.method
+        answers: list[Message] = []
+        sent: Any = _each(self._requests) if method.request_streaming else self._requests[0]
+        call = self._call(sent, timeout=self._timeout_s, metadata=self._metadata)
+        try:
+            if not method.response_streaming:
+                return [await call], None
+            async for answer in call:
+                answers.append(answer)
+                if len(answers) == len(self._expectation.answers) and not self._expectation.error:
+                    break
+        except ServiceError as error:
+            return answers, error
+        finally:
+            call.cancel()
+        return answers, None
+
+
+async def _each(requests: Sequence[Message]) -> AsyncIterator[Message]:
+    for request in requests:
+        yield request
+
+
+def _is_keyed(expectation: Expectation) -> bool:
+    return expectation.kind is not Kind.CALLS or expectation.method.policy.idempotency_key_required
+
+
+def _described(error: ServiceError) -> str:
+    """Return the message of an error, with the fields of an invalid request."""
+    fields = "; ".join(f"{violation.field} {violation.description}" for violation in error.violations)
+    return f"{error.message} ({fields})" if fields else error.message
