@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 # Full name of a method or event, an option of a policy, and the full name of the called or subscribing method.
 Edge: TypeAlias = tuple[str, str, str]
 
+SESSION, SUBSCRIPTION = "solo60.session.v1.SessionService", "solo60.subscription.v1.SubscriptionService"
+REFUND = "solo60.payment.v1.PaymentService/RefundSession"
+# Edges that servers use unseen. A failed booking is released in detached work, which serves no method. An order is
+# settled after its subscription has ended at the card processor only in a race.
+UNSEEN: frozenset[Edge] = frozenset(
+    {
+        *((f"{SESSION}/BookSession", "calls_later", each) for each in (REFUND, f"{SESSION}/ExpireOffer")),
+        *((f"{SESSION}/ClaimOffer", "calls_later", each) for each in (REFUND, f"{SESSION}/ExpireOffer")),
+        (f"{SUBSCRIPTION}/SettleSubscriptionOrder", "calls_later", f"{SUBSCRIPTION}/SyncCardProcessor"),
+    }
+)
 DELIVERIES = "outbox_deliveries_total"
 
 
@@ -57,5 +68,5 @@ def declared_edges() -> set[Edge]:
 
 
 def missing_edges(seen: set[Edge]) -> list[str]:
-    """Return one line for each declared edge that no server used."""
-    return [f"{source}: {option}: {target}" for source, option, target in sorted(declared_edges() - seen)]
+    """Return one line for each declared edge that no server used, without those in UNSEEN."""
+    return [f"{source}: {option}: {target}" for source, option, target in sorted(declared_edges() - seen - UNSEEN)]
