@@ -137,7 +137,7 @@ async def test_the_subscription_of_a_departed_user_ends_at_stripe(
 async def test_a_reported_end_cancels_nothing_at_stripe(
     stripe_mesh: SubscriptionMesh, stripe_server: StripeServer
 ) -> None:
-    """If an operator attributes a held webhook about an end, the subscription ends here and stays as it is at Stripe."""
+    """If an operator attributes a held webhook about an end, the subscription ends here and is left alone at Stripe."""
     new = await subscribe(stripe_mesh, stripe_server.add_card(GOOD), FOUR_HOURS)
     with pytest.raises(SubscriptionNotFound):
         await stripe_mesh.deliver(webhook(event("ended", str(uuid4()), end_time=datetime.now(UTC)), "msg_1"))
