@@ -24,6 +24,8 @@ class GeneratedNames:
 
     def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
         self._classes: dict[str, str] = {}
+        # Results of `of_class`, because a module names the same few classes many times.
+        self._found: dict[str, str] = {}
         self.methods: dict[str, dict[str, str]] = {}
         self.events: set[str] = set()
         for file in files:
@@ -50,6 +52,11 @@ class GeneratedNames:
         """
         if MESSAGES not in dotted:
             return ""
+        if dotted not in self._found:
+            self._found[dotted] = self._search(dotted)
+        return self._found[dotted]
+
+    def _search(self, dotted: str) -> str:
         found = {
             name
             for known, name in self._classes.items()
