@@ -1,4 +1,4 @@
-"""`solo60 doctor`: checks of the services' databases and of the disk."""
+"""`solo60 doctor`: checks of the services' databases, of the disk and of the keyring."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import typer
 from cli.database_server import database_server
 from cli.terminal import CommandError, JsonFlag, out, print_json
 from local.disk import disk_trouble_of_mesh
+from local.keys import needless_scopes
+from local.movable_clock import clock_of_mesh
 from local.postgres.server import PostgresError
 from local.service_databases import check_integrity_of_all
 from mesh.config import SettingsError, load_settings
+from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,22 +31,28 @@ SUPERUSER_NOTE = (
 
 
 def doctor(*, as_json: JsonFlag = False) -> None:
-    """Check for broken invariants, missing migrations, superuser roles and a full disk. Exit with 0 if there are none.
+    """Check databases, disk and keyring, and exit with 0 if all are sound.
 
-    Checks the databases at DATABASE_URL, else those of the running mesh, else those in DATA_DIR. Changes nothing.
+    Reports broken invariants, missing migrations, superuser roles, a full disk, and keys with scopes that their callers
+    do not need. Checks the databases at DATABASE_URL, else those of the running mesh, else those in DATA_DIR. Changes
+    nothing.
     """
     settings = load_settings()
     disk = disk_trouble_of_mesh(settings) if settings.data_dir.is_dir() else ""
     report = asyncio.run(_check_integrity(settings, disk))
+    keyring = _troubles_of_keyring(settings)
     if as_json:
-        print_json({**{name: _as_json(found) for name, found in report.items()}, **_disk_as_json(disk)})
+        services = {name: _as_json(found) for name, found in report.items()}
+        print_json({**services, **_disk_as_json(disk), **_keyring_as_json(keyring)})
     else:
         for name, found in report.items():
             for line in _lines(found):
                 out.print(f"{name}: {line}", markup=False)
         if disk:
             out.print(f"DATA_DIR: {disk}", markup=False)
-    if disk or not all(found.is_sound for found in report.values()):
+        for trouble in keyring:
+            out.print(trouble, markup=False)
+    if disk or keyring or not all(found.is_sound for found in report.values()):
         raise typer.Exit(1)
 
 
@@ -57,6 +66,21 @@ async def _check_integrity(settings: Settings, disk: str) -> dict[str, Integrity
         if not disk:
             raise
         raise CommandError(f"DATA_DIR: {disk} ({error})") from None
+
+
+def _troubles_of_keyring(settings: Settings) -> list[str]:
+    """Return one line for each valid key with scopes that its caller does not need, or why there is no keyring."""
+    try:
+        records = KeyringFile(settings.keyring_path).records()
+    except SettingsError as error:
+        return [str(error)]
+    now = clock_of_mesh(settings).now()
+    return [
+        f"KEYRING_FILE: key {record.key_id} of {record.caller} has needless scopes: {', '.join(sorted(needless))} "
+        f"(issue another key with `solo60 keys issue`, then `solo60 keys revoke {record.key_id}`)"
+        for record in records
+        if record.is_valid(now) and (needless := needless_scopes(record))
+    ]
 
 
 def _lines(found: IntegrityReport) -> Iterator[str]:
@@ -77,6 +101,10 @@ def _lines(found: IntegrityReport) -> Iterator[str]:
 
 def _disk_as_json(disk: str) -> dict[str, object]:
     return {"disk": {"sound": False, "trouble": disk}} if disk else {}
+
+
+def _keyring_as_json(troubles: list[str]) -> dict[str, object]:
+    return {"keyring": {"sound": False, "troubles": troubles}} if troubles else {}
 
 
 def _as_json(found: IntegrityReport) -> dict[str, object]:

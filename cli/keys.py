@@ -12,8 +12,9 @@ import typer
 from rich.table import Column, Table
 
 from cli.durations import parse_duration
+from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
-from contracts.scopes import all_scopes
+from contracts.scopes import all_scopes, scopes_of_caller
 from interceptors.keys.keyring import is_caller_name
 from local.keys import default_scopes, write_key
 from local.movable_clock import clock_of_mesh
@@ -33,21 +34,33 @@ keys = typer.Typer(help="Issue, list, rotate and revoke service API keys.", no_a
 
 @keys.command()
 def issue(
-    caller: Annotated[str, typer.Argument(metavar="CALLER", help="Caller: a service, or another name with --scope.")],
+    caller: Annotated[
+        str | None,
+        typer.Argument(metavar="CALLER", help="Caller: a service, or another name with --scope or --for."),
+    ] = None,
     scope: Annotated[list[str] | None, typer.Option(help="Scope of the key. May be repeated.")] = None,
+    service: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="SERVICE",
+            help="Give the key exactly the scopes that SERVICE needs. Without CALLER, the caller is SERVICE.",
+        ),
+    ] = None,
 ) -> None:
     """Issue a key and print it. Only its hash is stored, so the key cannot be shown again.
 
     A key for a service of the local mesh is written to the service's key file instead. A service's default scopes come
     from the contract.
     """
+    caller = service if caller is None else caller
+    if caller is None:
+        raise CommandError("Give the key a CALLER, such as `solo60 keys issue session`.")
     if not is_caller_name(caller):
         raise CommandError(
             f'"{caller}" is not a valid caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces.'
         )
-    scopes = frozenset(scope) if scope else default_scopes(caller)
-    if scopes is None:
-        raise CommandError(f'"{caller}" is not a service: give its scopes with --scope, such as --scope gym.read.')
+    scopes = _scopes_of_new_key(caller, frozenset(scope or ()), service)
     _reject_unknown(scopes)
     settings = load_settings()
     key = KeyringFile(settings.keyring_path).issue(caller, scopes)
@@ -111,6 +124,19 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="Key id, fro
     except KeyError:
         raise CommandError(f'There is no key with the id "{key_id}". List all ids with `solo60 keys list`.') from None
     out.print(f"{key_id} is revoked.", markup=False)
+
+
+def _scopes_of_new_key(caller: str, scopes: frozenset[str], service: str | None) -> frozenset[str]:
+    if service is not None:
+        if scopes:
+            raise CommandError("--scope and --for exclude each other: --for already gives the scopes of a service.")
+        return scopes_of_caller(require_service(service))
+    found = scopes or default_scopes(caller)
+    if found is None:
+        raise CommandError(
+            f'"{caller}" is not a service: give its scopes with --scope, such as --scope gym.read, or --for a service.'
+        )
+    return found
 
 
 def _is_of_local_mesh(settings: Settings, caller: str) -> bool:

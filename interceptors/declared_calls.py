@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 # Minimum time between two log lines about the same pair of methods.
 WARNING_INTERVAL_S = 60.0
 
+# Problems of all pairs of a served and a called method that this process has checked, by their paths. The text is empty
+# if the call is declared. Contracts do not change while a process runs, so all interceptors share the result.
+CHECKED_CALLS: dict[tuple[str, str], str] = {}
+CHECKED_LATER_CALLS: dict[tuple[str, str], str] = {}
+
 _log = structlog.stdlib.get_logger("solo60.contracts")
 
 
@@ -36,18 +41,15 @@ class ClientDeclaredCalls(ClientInterceptor):
         self._rejects = reject
         self._clock = clock
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
-        # Keyed by the paths of the served and the called method. The text is empty if the call is declared.
-        self._problems: dict[tuple[str, str], str] = {}
-        self._problems_later: dict[tuple[str, str], str] = {}
 
     def start(self, call: ClientCall) -> None:
         context = current_context()
         if context is None or context.method is None:
             return
         pair = context.method.path, call.method.path
-        problem = self._problems.get(pair)
+        problem = CHECKED_CALLS.get(pair)
         if problem is None:
-            problem = self._problems[pair] = undeclared_call(context.method, call.method)
+            problem = CHECKED_CALLS[pair] = undeclared_call(context.method, call.method)
         if problem:
             self._reject_or_warn(problem, context.method, call.method)
 
@@ -56,9 +58,9 @@ class ClientDeclaredCalls(ClientInterceptor):
         if context is None or context.method is None:
             return
         pair = context.method.path, method.path
-        problem = self._problems_later.get(pair)
+        problem = CHECKED_LATER_CALLS.get(pair)
         if problem is None:
-            problem = self._problems_later[pair] = undeclared_later_call(context.method, method)
+            problem = CHECKED_LATER_CALLS[pair] = undeclared_later_call(context.method, method)
         if problem:
             self._reject_or_warn(problem, context.method, method)
 

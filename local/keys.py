@@ -16,6 +16,7 @@ from mesh.serving.keyring_file import KeyringFile
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
 OPERATOR = "operator"
@@ -46,6 +47,15 @@ def ensure_local_keys(settings: Settings) -> None:
         write_key(path, keyring.issue(caller, scopes))
         if record is not None and record.caller == caller:
             keyring.revoke(record.key_id)
+
+
+def needless_scopes(record: KeyRecord) -> frozenset[str]:
+    """Return the scopes of a key that its caller does not need, according to the contracts.
+
+    A service needs the scopes of its own calls. Other callers may have every scope that some method requires.
+    """
+    needed = scopes_of_caller(record.caller) if record.caller in SERVICE_NAMES else all_scopes()
+    return record.scopes - needed
 
 
 def ensure_link_secret(settings: Settings) -> str:

@@ -14,8 +14,8 @@ from opentelemetry.util._once import Once
 
 from mesh.loading import loading
 from tests.support.core_lines import CoreLineFilter
+from tests.support.declarations import DECLARATIONS, is_complete
 from tests.support.node import node_folder
-from tests.support.outcomes import WORKER_OUTPUT, Outcome, is_complete, missing_outcomes, outcomes_of_this_process
 from tests.support.postgres import (
     acquired_databases,
     database_url,
@@ -81,7 +81,9 @@ def fresh_tracer_provider(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 _core_lines = pytest.StashKey[CoreLineFilter]()
-_outcomes = pytest.StashKey[set[Outcome]]()
+# Declarations that the tests have seen, by kind.
+_seen = pytest.StashKey[dict[str, set[tuple[str, ...]]]]()
+WORKER_OUTPUT = "declarations seen"
 
 
 @pytest.hookimpl(trylast=True)
@@ -93,33 +95,43 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the path of gRPC's log file if it contains warnings or errors, and the missing outcomes of methods."""
+    """Print the path of gRPC's log file if it contains warnings or errors, and the declarations that no test saw."""
     lines = config.stash.get(_core_lines, None)
     if lines is not None and lines.summary():
         terminalreporter.write_line(lines.summary())
-    missing = missing_outcomes(config.stash.setdefault(_outcomes, set())) if is_complete(config) else []
-    if missing:
-        terminalreporter.section("declared outcomes without a test")
+    for title, missing in _missing(config).items():
+        terminalreporter.section(title)
         terminalreporter.write_line("\n".join(missing))
 
 
 def pytest_testnodedown(node: WorkerController) -> None:
-    """Take over the outcomes of a worker that has ended."""
-    found = map(tuple, getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, ()))
-    node.config.stash.setdefault(_outcomes, set()).update(found)
+    """Take over the declarations that a worker has seen."""
+    for title, found in getattr(node, "workeroutput", {}).get(WORKER_OUTPUT, {}).items():
+        _seen_in(node.config)[title].update(map(tuple, found))
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Fail a complete and otherwise successful run if no call had one of the declared outcomes."""
+    """Fail a complete and otherwise successful run if no test saw one of the declarations."""
     config = session.config
+    for kind in DECLARATIONS:
+        _seen_in(config)[kind.title].update(kind.of_this_process())
     if hasattr(config, "workerinput"):
-        config.workeroutput[WORKER_OUTPUT] = sorted(outcomes_of_this_process())  # type: ignore[attr-defined]  # of xdist
-        return
-    seen = config.stash.setdefault(_outcomes, set())
-    seen.update(outcomes_of_this_process())
-    if exitstatus == pytest.ExitCode.OK and is_complete(config) and missing_outcomes(seen):
+        config.workeroutput[WORKER_OUTPUT] = {title: sorted(found) for title, found in _seen_in(config).items()}  # type: ignore[attr-defined]  # of xdist
+    elif exitstatus == pytest.ExitCode.OK and _missing(config):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _seen_in(config: pytest.Config) -> dict[str, set[tuple[str, ...]]]:
+    return config.stash.setdefault(_seen, {kind.title: set() for kind in DECLARATIONS})
+
+
+def _missing(config: pytest.Config) -> dict[str, list[str]]:
+    """Return the declarations that no test of a complete run has seen, by kind."""
+    if not is_complete(config):
+        return {}
+    found = {kind.title: kind.missing(_seen_in(config)[kind.title]) for kind in DECLARATIONS}
+    return {title: missing for title, missing in found.items() if missing}
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

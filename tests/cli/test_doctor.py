@@ -8,6 +8,7 @@ import pytest
 
 from contracts.services import SERVICE_NAMES
 from local.service_databases import database_url_of
+from mesh.serving.keyring_file import KeyringFile
 from tests.support.postgres import execute, superuser_url_of
 from tests.support.terminal import solo60_in_terminal
 
@@ -82,3 +83,43 @@ def test_doctor_reports_a_superuser_connection(
 
     assert done.exit_code == 1
     assert all(entry["superuser"] for entry in json.loads(done.out).values())
+
+
+@pytest.mark.requirement("S1")
+@pytest.mark.usefixtures("server_url")
+def test_doctor_reports_keys_with_needless_scopes(solo60: Solo60, tmp_path: Path) -> None:
+    """`doctor` exits with 1 and names each valid key with scopes that its caller does not need, and no other key."""
+    solo60("migrate")
+    for arguments in (("operator",), ("--for", "gym"), ("canary", "--for", "session")):
+        solo60("keys", "issue", *arguments)
+    sound = solo60("doctor")
+    solo60("keys", "issue", "gym", "--scope", "session.react", "--scope", "gym.write", "--scope", "gym.read")
+    keyring = KeyringFile(tmp_path / "keyring.json")
+    keyring.issue("canary", {"session.raed"})
+    *_, of_gym, of_canary = [record.key_id for record in keyring.records()]
+
+    lines = [line for line in solo60("doctor").out.splitlines() if line.startswith("KEYRING_FILE")]
+    report = json.loads(solo60("doctor", "--json").out)
+    solo60("keys", "revoke", of_gym)
+    solo60("keys", "revoke", of_canary)
+
+    end = "(issue another key with `solo60 keys issue`, then `solo60 keys revoke {}`)"
+    assert sound.exit_code == 0
+    assert lines == [
+        f"KEYRING_FILE: key {of_gym} of gym has needless scopes: gym.read, gym.write {end.format(of_gym)}",
+        f"KEYRING_FILE: key {of_canary} of canary has needless scopes: session.raed {end.format(of_canary)}",
+    ]
+    assert report["keyring"] == {"sound": False, "troubles": lines}
+    assert solo60("doctor").exit_code == 0
+
+
+@pytest.mark.usefixtures("server_url")
+def test_doctor_reports_an_unreadable_keyring(solo60: Solo60, tmp_path: Path) -> None:
+    """`doctor` exits with 1 and names a file that is not a keyring, after the state of the databases."""
+    solo60("migrate")
+    (tmp_path / "keyring.json").write_text("a diary")
+
+    done = solo60("doctor")
+
+    assert done.exit_code == 1
+    assert done.out.splitlines()[-1] == f"KEYRING_FILE: {tmp_path / 'keyring.json'} is not a keyring."

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from contracts.scopes import all_scopes, scopes_of_caller
+from contracts.services import SERVICE_NAMES
 from local.keys import write_key
 from mesh.serving.key_uses import KeyUses
 from mesh.serving.keyring_file import parse_keyring
@@ -34,6 +35,41 @@ def test_a_key_for_a_service_has_the_scopes_of_its_contract(solo60: Solo60, tmp_
     assert (record.caller, record.scopes) == ("session", scopes_of_caller("session"))
     assert done.out.strip() not in done.err
     assert done.out.strip() not in (tmp_path / "keyring.json").read_text()
+
+
+@pytest.mark.requirement("S1")
+@pytest.mark.parametrize(("arguments", "caller"), [((), "session"), (("canary",), "canary"), (("user",), "user")])
+def test_a_key_may_have_the_scopes_of_a_named_service(
+    solo60: Solo60, tmp_path: Path, arguments: tuple[str, ...], caller: str
+) -> None:
+    """`--for SERVICE` gives a key exactly the scopes of that service. Without CALLER, the service is the caller."""
+    key = solo60("keys", "issue", *arguments, "--for", "session").out.strip()
+
+    record = keyring_in(tmp_path).find(key, datetime.now(UTC))
+    assert record is not None
+    assert (record.caller, record.scopes) == (caller, scopes_of_caller("session"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Give the key a CALLER, such as `solo60 keys issue session`.\n"),
+        (("canary", "--for", "sesion"), f'"sesion" is not a service. Services: {", ".join(SERVICE_NAMES)}.\n'),
+        (("canary", "--for", "operator"), f'"operator" is not a service. Services: {", ".join(SERVICE_NAMES)}.\n'),
+        (
+            ("canary", "--for", "session", "--scope", "gym.read"),
+            "--scope and --for exclude each other: --for already gives the scopes of a service.\n",
+        ),
+    ],
+)
+def test_a_key_without_clear_scopes_is_not_issued(
+    solo60: Solo60, tmp_path: Path, arguments: tuple[str, ...], sentence: str
+) -> None:
+    """`keys issue` exits with 1, one sentence and no keyring if the caller is missing or `--for` is unusable."""
+    done = solo60("keys", "issue", *arguments)
+
+    assert (done.exit_code, done.out, done.err) == (1, "", sentence)
+    assert not (tmp_path / "keyring.json").exists()
 
 
 def test_the_operator_has_every_scope(solo60: Solo60, tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """Outcomes of all methods in a run of the tests: each method succeeds, and fails with each error that it lists.
 
-The servers of the tests count their calls in Prometheus's registry. Each worker sends its outcomes to the main process,
-which fails a complete run if an outcome is missing.
+The servers of the tests count their calls in Prometheus's registry.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 from prometheus_client import REGISTRY
 
@@ -14,16 +13,12 @@ from contracts.service_error import PLATFORM_REASONS
 from contracts.services import SERVICES, all_methods
 from solo60.common.v1.errors_pb2 import ErrorReason
 
-if TYPE_CHECKING:
-    import pytest
-
 # Full name of a method and the reason of an error, or SUCCESS.
 Outcome: TypeAlias = tuple[str, str]
 
 SUCCESS = "success"
 HANDLED = "grpc_server_handled_total"
 SENT = "grpc_server_msg_sent_total"
-WORKER_OUTPUT = "outcomes of methods"
 
 
 def outcomes_of_this_process() -> set[Outcome]:
@@ -57,14 +52,3 @@ def missing_outcomes(seen: set[Outcome]) -> list[str]:
 
 def _name_of(reason: ErrorReason.ValueType) -> str:
     return ErrorReason.Name(reason).removeprefix("ERROR_REASON_")
-
-
-def is_complete(config: pytest.Config) -> bool:
-    """Return whether a run selects every test that serves methods in its own process."""
-    options = config.option
-    return (
-        config.args_source is config.ArgsSource.TESTPATHS
-        and not options.keyword
-        and options.markexpr in ("", "not system")
-        and not getattr(options, "lf", False)
-    )

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 
-from contracts.errors import AlreadySubscribed, CardDeclined, IdempotencyKeyReused, Unavailable
+from contracts.errors import AlreadySubscribed, CardDeclined, IdempotencyKeyReused, SubscriptionNotFound, Unavailable
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from mesh import card_processor
 from solo60.subscription.v1.subscription_pb2 import (
+    WEBHOOK_SCHEME_STANDARD,
+    OnUserErasedRequest,
+    OnUserLeftRequest,
     PaymentMethod,
+    ResolveWebhookRequest,
     ResumeSubscriptionRequest,
     ReviewSubscriptionRequest,
     SettleSubscriptionOrderRequest,
     UpdatePaymentMethodRequest,
 )
+from solo60.user.v1.events_pb2 import UserErased, UserLeft
 from tests.services.subscription.stripe_mesh import (
     DECLINED,
     DECLINED_LATER,
@@ -107,6 +113,47 @@ async def test_webhooks_of_stripe_renew_and_end_a_subscription(
     assert await stripe_mesh.balance(new.user_id) == 200
     held = "select event from webhooks where hold_reason is not null and processor_id = $1"
     assert await stripe_mesh.fetch("subscription", held, started["id"]) == []
+
+
+@pytest.mark.requirement("J4")
+@pytest.mark.parametrize("departure", ["left", "erased"])
+async def test_the_subscription_of_a_departed_user_ends_at_stripe(
+    stripe_mesh: SubscriptionMesh, stripe_server: StripeServer, departure: str
+) -> None:
+    """If a member leaves or is erased, the subscription ends at Stripe too, so the card is not charged again."""
+    new = await subscribe(stripe_mesh, stripe_server.add_card(GOOD), FOUR_HOURS)
+
+    if departure == "left":
+        await stripe_mesh.subscriptions.OnUserLeft(OnUserLeftRequest(event=UserLeft(user_id=new.user_id)))
+    else:
+        await stripe_mesh.subscriptions.OnUserErased(OnUserErasedRequest(event=UserErased(user_id=new.user_id)))
+
+    async def has_ended_at_stripe() -> bool:
+        return [each["status"] for each in at_stripe(stripe_server)] == ["canceled"]
+
+    await eventually(has_ended_at_stripe)
+
+
+async def test_a_reported_end_cancels_nothing_at_stripe(
+    stripe_mesh: SubscriptionMesh, stripe_server: StripeServer
+) -> None:
+    """If an operator attributes a held webhook about an end, the subscription ends here and is left alone at Stripe."""
+    new = await subscribe(stripe_mesh, stripe_server.add_card(GOOD), FOUR_HOURS)
+    with pytest.raises(SubscriptionNotFound):
+        await stripe_mesh.deliver(webhook(event("ended", str(uuid4()), end_time=datetime.now(UTC)), "msg_1"))
+    request = ResolveWebhookRequest(
+        scheme=WEBHOOK_SCHEME_STANDARD, webhook_id="msg_1", subscription_id=new.subscription_id
+    )
+
+    await stripe_mesh.subscriptions.ResolveWebhook(request)
+
+    async def is_synced() -> bool:
+        calls = "select status from outbox where destination like '%/SyncCardProcessor'"
+        return await stripe_mesh.fetch("subscription", calls) == [("delivered",)]
+
+    await eventually(is_synced)
+    assert await stripe_mesh.status(new) == "EXPIRED"
+    assert [each["status"] for each in at_stripe(stripe_server)] == ["active"]
 
 
 @pytest.mark.parametrize("fault", [Fault.LOSE_REQUEST, Fault.LOSE_ANSWER, Fault.FAIL, Fault.HANG])

@@ -1,0 +1,1 @@
+"""Python source of services, compared with what the contracts declare."""
