@@ -13,6 +13,7 @@ from opentelemetry import trace
 from opentelemetry.util._once import Once
 
 from mesh.loading import loading
+from tests.support.consumers import consume
 from tests.support.core_lines import CoreLineFilter
 from tests.support.declarations import DECLARATIONS, is_complete
 from tests.support.node import node_folder
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "acquired_databases",
+    "consume",
     "database_url",
     "databases_of_module",
     "empty_database_url",

@@ -1,32 +1,26 @@
-"""Files with the expectations of all consumers: `<folder>/<consumer>-<provider>/<Method>.txt`."""
+"""Expectations of consumers in files: `<folder>/<consumer>-<provider>/<Method>.txt`, one section for each state."""
 
 from __future__ import annotations
 
 import difflib
-import re
 from typing import TYPE_CHECKING
 
-from contracts.testing.expectation import Expectation, parse_expectation
 from contracts.testing.fake_server import descriptor_of
+from contracts.testing.sections import UPDATE_OPTION, Section, path_of, read_file, write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-    from contracts.method import Method
+    from contracts.testing.expectation import Expectation
     from contracts.testing.fake_server import Service
-
-UPDATE_OPTION = "--update-expectations"
-_HEAD = re.compile(r"# Expectations of (\S+) on (\S+)\. Do not edit\.\n# Recorded by `pytest (\S+) (\S+)`\.\n")
-_VERSION = re.compile(r"v\d+\w*")
 
 
 class ExpectationFiles:
     """Expectations that the tests of one module record.
 
-    A recorded expectation is compared with its file, or written to it with `update`. All tests of one consumer and
-    provider are in one module, so that the module's end shows which expectations in the files are no longer recorded.
-    `module` is the path of the module below the folder in which pytest starts.
+    A recorded expectation is compared with its file, or written to it with `update`. A section lists the modules that
+    record it, so that the end of a module shows which sections no test records any more. `module` is the path of the
+    module below the folder in which pytest starts.
     """
 
     def __init__(self, folder: Path, module: str, *, update: bool = False) -> None:
@@ -43,98 +37,69 @@ class ExpectationFiles:
         if recorded.setdefault(expectation.state, text) != text:
             differing = _difference(recorded[expectation.state], text)
             raise AssertionError(f"Two tests expect something else of {expectation}: name their states.\n{differing}")
-        stored = _sections(path)
-        if stored.get(expectation.state) == text and _module_of(path) == self._module:
+        sections = read_file(path)
+        stored = sections.get(expectation.state, Section("", frozenset()))
+        if stored.text == text and self._module in stored.modules:
             return
         if not self._update:
-            differing = _difference(stored.get(expectation.state, ""), text)
-            raise AssertionError(f"{path} does not have what this test expects. {self._advice()}\n{differing}")
-        _write(path, expectation, self._module, stored | {expectation.state: text})
+            problem = f"{path} does not have what {self._module} expects of {expectation}."
+            raise AssertionError(f"{problem} {self._advice()}\n{_difference(stored.text, text)}")
+        sections[expectation.state] = Section(text, stored.modules | {self._module})
+        write_file(path, expectation.consumer, expectation.method.full_name, sections)
 
     def finish(self) -> None:
-        """Remove the expectations of this module that no test has recorded; raise AssertionError without `update`."""
+        """Remove this module from the sections that it has not recorded; raise AssertionError without `update`."""
         for path in sorted(self._folder.glob("*/*.txt")):
-            if _module_of(path) != self._module:
-                continue
-            stored, recorded = _sections(path), self._recorded.get(path, {})
-            if stale := stored.keys() - recorded.keys():
-                self._remove(path, sorted(stale))
-
-    def _remove(self, path: Path, states: list[str]) -> None:
-        if not self._update:
-            raise AssertionError(f"No test has recorded in {path}: {', '.join(states)}. {self._advice()}")
-        first, *_ = _expectations_in(path)
-        left = {state: text for state, text in _sections(path).items() if state not in states}
-        if left:
-            _write(path, first, self._module, left)
-            return
-        path.unlink()
-        if not any(path.parent.iterdir()):
-            path.parent.rmdir()
+            sections, recorded = read_file(path), self._recorded.get(path, {})
+            stale = [
+                state for state, each in sections.items() if self._module in each.modules and state not in recorded
+            ]
+            if stale and not self._update:
+                raise AssertionError(f"{self._module} no longer expects {path}, given {stale[0]}. {self._advice()}")
+            for state in stale:
+                _drop(path, state, self._module)
 
     def _advice(self) -> str:
-        return f"If the change is right, run: pytest {self._module} {UPDATE_OPTION}"
+        return f"If this is right, run: pytest {self._module} {UPDATE_OPTION}"
 
 
 def expectations_on(service: Service, folder: Path) -> list[Expectation]:
     """Return the expectations of all consumers on a service, given by its stub class or descriptor.
 
-    Raises ValueError if a file is malformed, or if the module that has recorded it no longer exists.
+    Raises ValueError if a file is malformed, or if a module that has recorded a section no longer exists.
     """
     name = descriptor_of(service).full_name
-    return [
-        each
-        for path in sorted(folder.glob("*/*.txt"))
-        if (found := _HEAD.match(path.read_text(encoding="utf-8"))) and found[2].partition("/")[0] == name
-        for each in _checked(path)
-    ]
+    found = []
+    for path in sorted(folder.glob("*/*.txt")):
+        for section in read_file(path).values():
+            expectation = section.expectation(path)
+            if expectation.method.service == name:
+                _check_modules(path, section)
+                found.append(expectation)
+    return found
 
 
-def path_of(folder: Path, consumer: str, method: Method) -> Path:
-    """Return the file of the expectations of a consumer on a method."""
-    parts = method.service.split(".")[:-1]
-    provider = next((part for part in reversed(parts) if not _VERSION.fullmatch(part)), method.service)
-    return folder / f"{consumer}-{provider}" / f"{method.name}.txt"
+def _check_modules(path: Path, section: Section) -> None:
+    for module in section.modules:
+        if not any((parent / module).exists() for parent in path.parents):
+            raise ValueError(f"{path}: {module} has recorded this file, but does not exist: delete what it recorded.")
 
 
-def _checked(path: Path) -> list[Expectation]:
-    module = _module_of(path)
-    if not any((parent / module).exists() for parent in path.parents):
-        raise ValueError(f"{path}: {module} has recorded these expectations, but does not exist: delete the file.")
-    return list(_expectations_in(path))
-
-
-def _expectations_in(path: Path) -> Iterator[Expectation]:
-    found = _HEAD.match(path.read_text(encoding="utf-8"))
-    if found is None:
-        raise ValueError(f"{path}: the first two lines are not those of a file of expectations.")
-    for text in _sections(path).values():
-        try:
-            yield parse_expectation(text.splitlines(), found[1], found[2])
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}.") from None
-
-
-def _module_of(path: Path) -> str:
-    found = _HEAD.match(path.read_text(encoding="utf-8")) if path.exists() else None
-    return found[3] if found else ""
-
-
-def _sections(path: Path) -> dict[str, str]:
-    """Return the text of each expectation in a file, by its state."""
-    if not path.exists():
-        return {}
-    _, *texts = path.read_text(encoding="utf-8").split("\n\n")
-    return {text.partition("\n")[0].removeprefix("given: "): text.rstrip("\n") + "\n" for text in texts}
-
-
-def _write(path: Path, one: Expectation, module: str, sections: dict[str, str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    head = (
-        f"# Expectations of {one.consumer} on {one.method.full_name}. Do not edit.\n"
-        f"# Recorded by `pytest {module} {UPDATE_OPTION}`.\n"
-    )
-    path.write_text("\n".join([head, *(sections[state] for state in sorted(sections))]), encoding="utf-8")
+def _drop(path: Path, state: str, module: str) -> None:
+    """Remove a module from a section, and the section, file and folder if nothing is left."""
+    sections = read_file(path)
+    expectation = sections[state].expectation(path)
+    modules = sections[state].modules - {module}
+    if modules:
+        sections[state] = Section(sections[state].text, modules)
+    else:
+        del sections[state]
+    if sections:
+        write_file(path, expectation.consumer, expectation.method.full_name, sections)
+        return
+    path.unlink()
+    if not any(path.parent.iterdir()):
+        path.parent.rmdir()
 
 
 def _difference(stored: str, recorded: str) -> str:

@@ -115,21 +115,21 @@ class MeshForTests:
         """Replace the keyring file of all servers."""
         self.keyring_path.write_text(format_keyring(records))
 
-    async def start(self, service: Service, database_url: str) -> None:
-        """Serve `service` in this process."""
+    async def start(self, service: Service, database_url: str, **settings: Any) -> None:
+        """Serve `service` in this process. Settings by field name override those of the mesh for this service."""
         own: dict[str, Any] = {
             "service_api_key": SecretStr(self.keys[service.name]),
             "database_url": SecretStr(database_url),
         }
         if self._http_service not in ("", service.name):
             own["http_address"] = None
-        settings = self.settings.model_copy(update=own)
+        own_settings = self.settings.model_copy(update=own | settings)
         stack = self._running[service.name] = AsyncExitStack()
         self._database_urls[service.name] = database_url
         self._databases[service.name] = await lazy_database(database_url, self.clock)
         stack.push_async_callback(self._databases[service.name].close)
-        address = settings.listen_address_of(service.name)
-        await stack.enter_async_context(serving(service, settings, address, self.clock))
+        address = self.settings.listen_address_of(service.name)
+        await stack.enter_async_context(serving(service, own_settings, address, self.clock))
 
     async def wait_until_connected(self, name: str) -> None:
         """Wait until every caller of this test is connected to the service `name`."""

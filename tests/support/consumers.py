@@ -1,0 +1,61 @@
+"""Consumers of contract tests: one real service on its own database, and fake providers for everything that it calls.
+
+async def test_a_booking_asks_for_the_price(consume: Consume) -> None:
+    mesh, expectations = await consume(session.SERVICE)
+    expectations.of(GymServiceStub).given("an open gym", gym_id=GYM_ID).GetGym(...)
+"""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from contracts.scopes import scopes_of_caller
+from contracts.services import SERVICE_NAMES
+from contracts.testing import ExpectationFiles, Expectations
+from tests.support.serving import DEADLINE_FACTOR
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from mesh.serving.service import Service
+    from tests.support.postgres import DatabaseFactory
+    from tests.support.serving import MeshForTests, Serve
+
+
+EXPECTATIONS_FOLDER = Path(__file__).parents[1] / "contracts/expectations"
+
+
+class Consume(Protocol):
+    """Starter of consumers. Settings by field name override the defaults."""
+
+    async def __call__(self, service: Service, **settings: Any) -> tuple[MeshForTests, Expectations]:
+        """Start `service`, and return its mesh and the expectations that its providers are scripted with.
+
+        Calls to itself, through its outbox, go to a fake too.
+        """
+
+
+@pytest.fixture
+async def consume(
+    serve: Serve, database_url: DatabaseFactory, expectation_files: ExpectationFiles
+) -> AsyncIterator[Consume]:
+    """Start consumers for one test, and record their expectations after it."""
+    async with AsyncExitStack() as exit_stack:
+
+        async def start(service: Service, **settings: Any) -> tuple[MeshForTests, Expectations]:
+            expectations = Expectations(
+                service.name, expectation_files, scopes_of_caller(service.name), deadline_factor=DEADLINE_FACTOR
+            )
+            await exit_stack.enter_async_context(expectations)
+            mesh = await serve(**settings)
+            mesh.keys[service.name] = expectations.key
+            fakes = {f"{name}_service_url": expectations.address for name in SERVICE_NAMES}
+            await mesh.start(service, await database_url(service.name), **fakes)
+            exit_stack.push_async_callback(mesh.stop, service.name)
+            return mesh, expectations
+
+        yield start
