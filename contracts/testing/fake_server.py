@@ -9,6 +9,7 @@ Descriptors tell everything, so the server needs no generated servicer. It serve
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -38,6 +39,14 @@ class UnexpectedCalls(AssertionError):
     """Calls that no script answers, or that the clients of a contract never send."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeardCall:
+    """Call that a fake server has answered: its requests, and the seconds until its deadline when it arrived."""
+
+    requests: tuple[Message, ...]
+    time_left_s: float
+
+
 class FakeServer:
     """Server on a free port of the loopback interface, with a script for each method.
 
@@ -53,7 +62,7 @@ class FakeServer:
         self.address = ""
         self.problems: list[str] = []
         self._scripts: list[Script] = []
-        self._heard: dict[Script, list[tuple[Message, ...]]] = {}
+        self._heard: dict[Script, list[HeardCall]] = {}
         self._has_heard = asyncio.Event()
         self._calls = FakeCalls(self, deadline_factor)
         self._server = grpc.aio.server(handlers=[_AnyMethod(self._calls, self.problems)])
@@ -82,8 +91,8 @@ class FakeServer:
         self._heard[script] = []
         return script
 
-    def heard(self, script: Script) -> Sequence[tuple[Message, ...]]:
-        """Return the requests of each call that a script has answered."""
+    def heard(self, script: Script) -> Sequence[HeardCall]:
+        """Return the calls that a script has answered."""
         return self._heard[script]
 
     def script_for(self, method: Method, requests: Sequence[Message], *, are_complete: bool = True) -> Script | None:
@@ -94,9 +103,9 @@ class FakeServer:
                 return script
         return None
 
-    def note_call(self, script: Script, requests: Sequence[Message]) -> None:
-        """Count a call as answered by a script."""
-        self._heard[script].append(tuple(requests))
+    def note_call(self, script: Script, requests: tuple[Message, ...], time_left_s: float) -> None:
+        """Note a call that a script answers."""
+        self._heard[script].append(HeardCall(requests, time_left_s))
         self._has_heard.set()
 
     async def until(self, is_done: Callable[[], bool]) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc.aio
+
 from contracts.errors import DeadlineExceeded, ServiceError
 from contracts.metadata import IDEMPOTENCY_KEY
+from contracts.status import error_of_call
 from contracts.testing.expectation import Kind, name_of_error
 from contracts.testing.pattern import placeholders_of
 from contracts.testing.recording import as_item
@@ -44,7 +47,10 @@ async def verify(
     prepare = states.get(expectation.state)
     if prepare is None:
         raise BrokenExpectation(f"{expectation}: the provider has no function for this state.")
-    values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
+    try:
+        values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
+    except Exception as error:
+        raise BrokenExpectation(f"{expectation}: the function of this state failed: {error}") from error
     try:
         call = _Replay(expectation, stub, values, deadline_factor)
     except ValueError as error:
@@ -122,6 +128,8 @@ class _Replay:
                     break
         except ServiceError as error:
             return answers, error
+        except grpc.aio.AioRpcError as error:  # of a client without interceptors
+            return answers, error_of_call(error, method.full_name)
         finally:
             call.cancel()
         return answers, None
