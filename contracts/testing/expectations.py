@@ -81,9 +81,8 @@ class _Declared:
         expected = self.script.requests or (None,) * len(call.requests)
         name, limit_s = self.script.method.full_name, self.deadline_s
         if limit_s < self.script.method.policy.deadline_s and call.time_left_s > limit_s * _CORE_ROUNDING:
-            raise AssertionError(
-                f"{consumer} would wait {call.time_left_s:.3g} s for {name}: call it with {limit_s:g} s."
-            )
+            waits = f"{consumer} would wait {call.time_left_s:.3g} s for {name}"
+            raise AssertionError(f"{waits}, but expects an answer within {limit_s:g} s: set the timeout of the call.")
         return Expectation(
             consumer=consumer,
             method=self.script.method,

@@ -64,10 +64,11 @@ class FakeServer:
         self._scripts: list[Script] = []
         self._heard: dict[Script, list[HeardCall]] = {}
         self._has_heard = asyncio.Event()
-        self._calls = FakeCalls(self, deadline_factor)
-        self._server = grpc.aio.server(handlers=[_AnyMethod(self._calls, self.problems)])
+        self._handler = _AnyMethod(FakeCalls(self, deadline_factor), self.problems)
+        self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(handlers=[self._handler])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
         return self
@@ -75,7 +76,8 @@ class FakeServer:
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        await self._server.stop(0)
+        if self._server is not None:
+            await self._server.stop(0)
         if self.problems and error is None:
             raise UnexpectedCalls("\n".join(self.problems))
         if self.problems and error is not None:
