@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 
-
 def aggregate_key_of(event: Message) -> str | None:
     """Return the aggregate key of `event`, or None if events of its type have no order.
 

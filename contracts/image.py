@@ -7,59 +7,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.descriptor import (
-    Descriptor,
-    EnumDescriptor,
-    EnumValueDescriptor,
-    FieldDescriptor,
-    FileDescriptor,
-    MethodDescriptor,
-    ServiceDescriptor,
-)
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
+from contracts.source_paths import file_of, options_number, path_of
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from google.protobuf.descriptor import (
+        Descriptor,
+        EnumDescriptor,
+        MethodDescriptor,
+        ServiceDescriptor,
+    )
     from google.protobuf.descriptor_pb2 import SourceCodeInfo
+    from google.protobuf.message import Message
+
+    from contracts.source_paths import Element
 
     Locations = dict[tuple[int, ...], SourceCodeInfo.Location]
 
-Element: TypeAlias = (
-    Descriptor
-    | EnumDescriptor
-    | EnumValueDescriptor
-    | FieldDescriptor
-    | FileDescriptor
-    | MethodDescriptor
-    | ServiceDescriptor
-)
-
-# Field of each file in an image of `buf build`. Its field 1 says whether the file is only an import.
-_BUF_EXTENSION = 8042
+# Field of each file in an image of `buf build`, and the field inside of it that is true for an import.
+_BUF_EXTENSION, _IS_IMPORT = 8042, 1
 # Contracts that others copy and import.
 _FOREIGN_FOLDERS = ("google/", "buf/")
-# Field numbers of descriptor.proto, which lead from a parent to its child in a source location.
-_MESSAGES_OF_FILE, _ENUMS_OF_FILE, _SERVICES_OF_FILE, _EXTENSIONS_OF_FILE = 4, 5, 6, 7
-_FIELDS, _NESTED, _ENUMS, _EXTENSIONS = 2, 3, 4, 6
-_VALUES = 2
-_METHODS = 2
-_OPTIONS: tuple[tuple[type, int], ...] = (
-    (FileDescriptor, 8),
-    (Descriptor, 7),
-    (FieldDescriptor, 8),
-    (EnumDescriptor, 3),
-    (EnumValueDescriptor, 3),
-    (ServiceDescriptor, 3),
-    (MethodDescriptor, 4),
-)
 
 
 class ImageError(Exception):
@@ -77,19 +55,19 @@ class Location:
 class Image:
     """Contracts to examine, and the files that they import.
 
-    `files` are the contracts to examine, in the order of the image. The image must contain every import, in any order.
-    `sources` maps a file's name to its source, which makes the lines inside of an option exact: without it, they are
-    those of the option's start. Raises ImageError if the descriptors are invalid.
+    `files` are the contracts to examine, in the order of the image: those in `names`, or all. The image must contain
+    every import, in any order. `sources` maps a file's name to its source, which makes the lines inside of an option
+    exact: without it, they are those of the option's start. Raises ImageError if the descriptors are invalid.
     """
 
     def __init__(
-        self, image: FileDescriptorSet, names: Collection[str] = (), sources: dict[str, Path] | None = None
+        self, image: FileDescriptorSet, names: Collection[str] | None = None, sources: dict[str, Path] | None = None
     ) -> None:
         # A separate pool, so that contracts with outdated or missing generated code can be read too.
         self._pool = DescriptorPool()
         _add_all(self._pool, image)
         every_file = [self._pool.FindFileByName(file.name) for file in image.file]
-        self.files = tuple(file for file in every_file if not names or file.name in names)
+        self.files = tuple(file for file in every_file if names is None or file.name in names)
         self._sources = sources or {}
         self._locations = {file.name: _locations_in(file) for file in image.file}
         self.methods = {name_of(method): method for service in self.services() for method in service.methods}
@@ -104,7 +82,7 @@ class Image:
     def parse(cls, data: bytes) -> Image:
         """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError.
 
-        Imports are not examined: files that buf marks as imports, and those of Google and buf unless there are no others.
+        Imports are not examined: files that buf marks as imports, and those of Google and buf if there are others.
         """
         try:
             image = FileDescriptorSet.FromString(data)
@@ -148,10 +126,10 @@ class Image:
         `option` is a path into the options: the number of the option, and below it the name of each field, as in
         `location_of(method, 60060, "retry", "codes")`.
         """
-        file, path = _file_of(element), _path_of(element)
+        file, path = file_of(element), path_of(element)
         locations = self._locations[file.name]
         names = [part for part in option if isinstance(part, str)]
-        start = (*path, _options_number(element), *(part for part in option if isinstance(part, int)))
+        start = (*path, options_number(element), *(part for part in option if isinstance(part, int)))
         parts = [location for at, location in locations.items() if at[: len(start)] == start]
         if option and parts:
             return Location(file.name, self._line_inside(file.name, parts, names))
@@ -214,10 +192,13 @@ def _names_to_examine(image: FileDescriptorSet) -> list[str]:
 
 
 def _is_import(file: FileDescriptorProto) -> bool:
-    marks = [field.data for field in UnknownFieldSet(file) if field.field_number == _BUF_EXTENSION]
-    return any(
-        field.field_number == 1 and bool(field.data) for mark in marks for field in UnknownFieldSet(Empty.FromString(mark))
-    )
+    mark = _unknown_fields_of(file).get(_BUF_EXTENSION, b"")
+    return bool(_unknown_fields_of(Empty.FromString(mark)).get(_IS_IMPORT))
+
+
+def _unknown_fields_of(message: Message) -> dict[int, Any]:
+    fields = UnknownFieldSet(message)
+    return {fields[index].field_number: fields[index].data for index in range(len(fields))}
 
 
 def _find(lines: Sequence[str], part: SourceCodeInfo.Location, names: Sequence[str]) -> int | None:
@@ -242,57 +223,3 @@ def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
         yield message
         for nested in message.nested_types:
             yield from _with_nested(nested)
-
-
-def _file_of(element: Element) -> FileDescriptor:
-    match element:
-        case FileDescriptor():
-            return element
-        case MethodDescriptor():
-            return element.containing_service.file
-        case EnumValueDescriptor():
-            return element.type.file
-        case _:
-            return element.file  # type: ignore[union-attr]  # the stubs omit the file of a field
-
-
-def _options_number(element: Element) -> int:
-    return next(number for kind, number in _OPTIONS if isinstance(element, kind))
-
-
-def _path_of(element: Element) -> tuple[int, ...]:
-    """Return the path of a declaration, as descriptor.proto's SourceCodeInfo defines it."""
-    match element:
-        case FileDescriptor():
-            return ()
-        case ServiceDescriptor():
-            return (_SERVICES_OF_FILE, element.index)
-        case MethodDescriptor():
-            return (*_path_of(element.containing_service), _METHODS, element.index)
-        case EnumValueDescriptor():
-            return (*_path_of(element.type), _VALUES, element.index)
-        case FieldDescriptor():
-            return _path_of_field(element)
-        case EnumDescriptor():
-            of_message, of_file = _ENUMS, _ENUMS_OF_FILE
-        case _:
-            of_message, of_file = _NESTED, _MESSAGES_OF_FILE
-    index, parent = _index_of(element), element.containing_type
-    return (of_file, index) if parent is None else (*_path_of(parent), of_message, index)
-
-
-def _path_of_field(field: FieldDescriptor) -> tuple[int, ...]:
-    owner = field.containing_type
-    if owner is not None and not field.is_extension:
-        return (*_path_of(owner), _FIELDS, field.index)
-    scope = field.extension_scope
-    return (_EXTENSIONS_OF_FILE, field.index) if scope is None else (*_path_of(scope), _EXTENSIONS, field.index)
-
-
-def _index_of(element: Descriptor | EnumDescriptor) -> int:
-    parent, is_message = element.containing_type, isinstance(element, Descriptor)
-    if parent is None:
-        names = list(element.file.message_types_by_name if is_message else element.file.enum_types_by_name)
-    else:
-        names = [each.name for each in (parent.nested_types if is_message else parent.enum_types)]
-    return names.index(element.name)

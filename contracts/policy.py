@@ -79,8 +79,8 @@ class Policy:
 
     `idle_s` is the longest pause between two messages of a stream. `is_repeatable` is true if a call can safely be sent
     again, because of its `idempotency_level` or an idempotency key. `subscribes_to` is the full name of an event, or
-    empty. `own_work_s` is the longest time of the handler without its calls. `parallel_calls` are groups of `calls` that
-    it makes at the same time.
+    empty. `own_work_s` is the longest time of the handler without its calls. `parallel_calls` are groups of `calls` at
+    the same time.
     """
 
     deadline_s: float

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
+
 def short_service_name(service: str) -> str:
     """Return the short name of a service: "gym" for "solo60.gym.v1.GymService"."""
     return service.split(".")[1]
@@ -53,7 +54,7 @@ def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]
     """
     services = list(services)
     for find in (port_troubles, shared_port_troubles, shared_name_troubles, http_call_troubles):
-        for service, trouble in find(services):
+        for service, trouble, _ in find(services):
             yield f"{service.full_name}: {trouble}."
 
 

@@ -61,19 +61,23 @@ def with_effects(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
             continue
-        hint = "has NO_SIDE_EFFECTS; change its idempotency_level"
+        hint = "change its idempotency_level"
         for call in subject.graph.callees_of(name_of(method)):
             if subject.methods[call].GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
-                yield subject.in_policy(method, f"{hint}, because {call} may have side effects", "calls", call)
+                yield subject.in_policy(
+                    method, f"has NO_SIDE_EFFECTS, but calls {call}, which may have some; {hint}", "calls", call
+                )
         if policy.calls_later:
-            yield subject.in_policy(method, f"{hint}, because calls_later are effects", "calls_later")
+            yield subject.in_policy(method, f"has NO_SIDE_EFFECTS, but a later call is one; {hint}", "calls_later")
 
 
 def beyond_deadline(subject: Subject) -> Iterator[Problem]:
     """Yield each deadline that is shorter than the method's own work and its calls.
 
-    A method without calls and without own_work is not checked.
+    A method without calls and without own_work is not checked. No deadline fits a cycle, so a cycle is reported alone.
     """
+    if subject.graph.cycle_below(*subject.image.methods):
+        return
     for method, policy in subject.policies:
         name, graph = name_of(method), subject.graph
         deadline_s, needed_s = seconds(policy.deadline), graph.worst_case_s(name)

@@ -32,5 +32,5 @@ def listed_twice(subject: Subject) -> Iterator[Problem]:
             yield subject.in_policy(method, message, "errors", _name_of(reason))
 
 
-def _name_of(reason: int) -> str:
+def _name_of(reason: ErrorReason.ValueType) -> str:
     return ErrorReason.Name(reason) if reason in ErrorReason.values() else str(reason)

@@ -1,4 +1,4 @@
-"""Finding of a check: one fault of a contract, with its place and the text to write instead."""
+"""Checks and their findings: each finding is one fault of a contract, with its place."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from contracts.checks.subject import Subject
     from contracts.image import Location
 
 
@@ -24,3 +27,16 @@ class Finding:
     line: int
     id: str
     message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Check of contracts: `find` yields each problem of one kind.
+
+    `fault` describes the problem, and `remedy` says what to write instead.
+    """
+
+    id: str
+    find: Callable[[Subject], Iterator[Problem]]
+    fault: str
+    remedy: str

@@ -45,7 +45,7 @@ def admitted_control(pattern: str) -> list[str]:
 
 
 def _controls_in(listed: str) -> list[str]:
-    """Return the control characters in a class such as "[a-z\\n]"."""
+    """Return the control characters in a class, such as "[a-z]" with a line break."""
     python = re.sub(r"\\x\{([0-9a-fA-F]+)\}", lambda code: f"\\U{int(code[1], 16):08x}", listed)
     try:
         with warnings.catch_warnings():

@@ -54,9 +54,12 @@ def has_personal_name(field: FieldDescriptor) -> bool:
             return False
     elif field.type not in _KINDS:
         return False
-    words = ["", "", *field.name.lower().split("_")]
-    words[-1] = _singular(words[-1]) if field.is_repeated else words[-1]
-    *_, before, last = words
+    *_, before, last = ["", "", *field.name.lower().split("_")]
+    words = {last, _singular(last)} if field.is_repeated else {last}
+    return any(_is_personal(before, word) for word in words)
+
+
+def _is_personal(before: str, last: str) -> bool:
     if f"{before} {last}" in _HARMLESS:
         return False
     is_name = last == "name" and before in _NAMES_OF_PEOPLE

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from contracts.checks.finding import Problem
     from contracts.checks.subject import Subject
+    from contracts.field_value import FieldValue
 
 
 def missing(subject: Subject) -> Iterator[Problem]:
@@ -37,13 +38,10 @@ def missing(subject: Subject) -> Iterator[Problem]:
 def out_of_range(option: str, subject: Subject) -> Iterator[Problem]:
     """Yield each value of an option that breaks a protovalidate rule of policy.proto."""
     for method, policy in subject.policies:
-        alone = policy_pb2.MethodPolicy()
-        alone.CopyFrom(policy)
-        for other in policy.DESCRIPTOR.fields:
-            if other.name != option:
-                alone.ClearField(other.name)
+        declared: dict[str, FieldValue] = {field.name: value for field, value in policy.ListFields()}
+        alone = {option: declared[option]} if option in declared else {}
         try:
-            for violation in violations_of(alone):
+            for violation in violations_of(policy_pb2.MethodPolicy(**alone)):
                 names = re.sub(r"\[\d*\]", "", violation.field).split(".")
                 if names[0] == option:
                     yield subject.in_policy(method, f"{violation.field} {violation.description}", *names)

@@ -64,7 +64,7 @@ def external_unknown(subject: Subject) -> Iterator[Problem]:
         for scope in external_scopes_of(service):
             if scope not in required:
                 message = f'external_scopes: no method of this service requires "{scope}"; remove it'
-                yield subject.problem(service, message, policy_pb2.EXTERNAL_SCOPES_FIELD_NUMBER)
+                yield subject.problem(service, message, policy_pb2.EXTERNAL_SCOPES_FIELD_NUMBER, scope)
 
 
 def _held(subject: Subject) -> set[str]:

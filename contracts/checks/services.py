@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from contracts.checks.finding import Problem
     from contracts.checks.subject import Subject
 
-    Trouble = tuple[ServiceDescriptor, str]
+    # A service, the message, and the wrong value of the option if it may have several.
+    Trouble = tuple[ServiceDescriptor, str, str]
 
 MAX_PORT = 65_535
 MESH_PACKAGE = "solo60.mesh.v1"
@@ -48,7 +49,7 @@ def port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
     for service in services:
         is_process = service.file.package not in PACKAGES_WITHOUT_PROCESS
         if is_process and not 1 <= default_port_of(service) <= MAX_PORT:
-            yield service, f"default_port must be 1 to {MAX_PORT}"
+            yield service, f"default_port must be 1 to {MAX_PORT}", ""
 
 
 def shared_port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
@@ -57,7 +58,7 @@ def shared_port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trou
     for service in _with_port(services):
         port = default_port_of(service)
         if first.setdefault(port, service) is not service:
-            yield service, f"default_port: {port} belongs to {first[port].full_name}; choose another one"
+            yield service, f"default_port: {port} belongs to {first[port].full_name}; choose another one", ""
 
 
 def shared_name_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
@@ -66,7 +67,7 @@ def shared_name_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trou
     for service in _with_port(services):
         name = short_name_of(service)
         if first.setdefault(name, service) is not service:
-            yield service, f"package: {name} belongs to {first[name].full_name}; choose another second part"
+            yield service, f"package: {name} belongs to {first[name].full_name}; choose another second part", ""
 
 
 def http_call_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
@@ -75,7 +76,7 @@ def http_call_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Troubl
         own = {f"{service.full_name}/{method.name}" for method in service.methods}
         for call in http_calls_of(service):
             if call not in own:
-                yield service, f"http_calls: {call} is not a method of this service"
+                yield service, f"http_calls: {call} is not a method of this service", call
 
 
 def port_missing(subject: Subject) -> Iterator[Problem]:
@@ -107,4 +108,5 @@ def _with_port(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceDescrip
 
 
 def _problems(subject: Subject, troubles: Iterable[Trouble], *option: int) -> Iterator[Problem]:
-    return (subject.problem(service, message, *option) for service, message in troubles)
+    for service, message, value in troubles:
+        yield subject.problem(service, message, *option, *([value] if value else []))
