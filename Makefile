@@ -57,7 +57,7 @@ lint: setup $(IMPORTS) ## check format, style, types, layers and contracts
 	@set -e; for each in $(WORKSPACES); do cd $(CURDIR)/$$each; \
 		buf format proto --exit-code >/dev/null || { echo "contracts are not formatted: run make fmt" >&2; exit 1; }; \
 		buf lint; \
-		python -m contracts.linter; \
+		python -m contracts check; \
 	done
 
 # Findings without a fix are left to `make lint`, because formatting removes many of them.

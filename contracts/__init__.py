@@ -1,1 +1,1 @@
-"""The contracts as Python objects: policies, errors, events, and the linter that checks them."""
+"""The contracts as Python objects: policies, errors, events, and the checks of them."""

@@ -7,51 +7,37 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf.descriptor import (
-    Descriptor,
-    EnumDescriptor,
-    EnumValueDescriptor,
-    FieldDescriptor,
-    FileDescriptor,
-    MethodDescriptor,
-    ServiceDescriptor,
-)
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from contracts.source_paths import file_of, options_number, path_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
+    from google.protobuf.descriptor import (
+        Descriptor,
+        EnumDescriptor,
+        MethodDescriptor,
+        ServiceDescriptor,
+    )
     from google.protobuf.descriptor_pb2 import SourceCodeInfo
+    from google.protobuf.message import Message
 
-Element: TypeAlias = (
-    Descriptor
-    | EnumDescriptor
-    | EnumValueDescriptor
-    | FieldDescriptor
-    | FileDescriptor
-    | MethodDescriptor
-    | ServiceDescriptor
-)
+    from contracts.source_paths import Element
 
-# Field numbers of descriptor.proto, which lead from a parent to its child in a source location.
-_MESSAGES_OF_FILE, _ENUMS_OF_FILE, _SERVICES_OF_FILE, _EXTENSIONS_OF_FILE = 4, 5, 6, 7
-_FIELDS, _NESTED, _ENUMS, _EXTENSIONS = 2, 3, 4, 6
-_VALUES = 2
-_METHODS = 2
-_OPTIONS: tuple[tuple[type, int], ...] = (
-    (FileDescriptor, 8),
-    (Descriptor, 7),
-    (FieldDescriptor, 8),
-    (EnumDescriptor, 3),
-    (EnumValueDescriptor, 3),
-    (ServiceDescriptor, 3),
-    (MethodDescriptor, 4),
-)
+    Locations = dict[tuple[int, ...], SourceCodeInfo.Location]
+
+# Field of each file in an image of `buf build`, and the field inside of it that is true for an import.
+_BUF_EXTENSION, _IS_IMPORT = 8042, 1
+# Contracts that others copy and import.
+_FOREIGN_FOLDERS = ("google/", "buf/")
 
 
 class ImageError(Exception):
@@ -69,20 +55,19 @@ class Location:
 class Image:
     """Contracts to examine, and the files that they import.
 
-    `files` are the contracts to examine, in the order of the image. The image must contain every import. `sources` maps
-    a file's name to its source, which makes the lines inside of an option exact: without it, they are those of the
-    option's start.
+    `files` are the contracts to examine, in the order of the image: those in `names`, or all. The image must contain
+    every import, in any order. `sources` maps a file's name to its source, which makes the lines inside of an option
+    exact: without it, they are those of the option's start. Raises ImageError if the descriptors are invalid.
     """
 
     def __init__(
-        self, image: FileDescriptorSet, names: Collection[str] = (), sources: dict[str, Path] | None = None
+        self, image: FileDescriptorSet, names: Collection[str] | None = None, sources: dict[str, Path] | None = None
     ) -> None:
         # A separate pool, so that contracts with outdated or missing generated code can be read too.
         self._pool = DescriptorPool()
-        for file in image.file:
-            _add(self._pool, file)
+        _add_all(self._pool, image)
         every_file = [self._pool.FindFileByName(file.name) for file in image.file]
-        self.files = tuple(file for file in every_file if not names or file.name in names)
+        self.files = tuple(file for file in every_file if names is None or file.name in names)
         self._sources = sources or {}
         self._locations = {file.name: _locations_in(file) for file in image.file}
         self.methods = {name_of(method): method for service in self.services() for method in service.methods}
@@ -95,16 +80,19 @@ class Image:
 
     @classmethod
     def parse(cls, data: bytes) -> Image:
-        """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError."""
+        """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError.
+
+        Imports are not examined: files that buf marks as imports, and those of Google and buf if there are others.
+        """
         try:
             image = FileDescriptorSet.FromString(data)
         except DecodeError:
             raise ImageError(
-                "The file is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
+                "The image is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
             ) from None
         if not image.file:
-            raise ImageError("the image contains no files.")
-        return cls(image)
+            raise ImageError("The image contains no files.")
+        return cls(image, _names_to_examine(image))
 
     def services(self) -> Iterator[ServiceDescriptor]:
         """Yield every service in `files`."""
@@ -117,9 +105,20 @@ class Image:
             for message in file.message_types_by_name.values():
                 yield from _with_nested(message)
 
+    def enum(self, name: str) -> EnumDescriptor | None:
+        """Return the enum with this full name, also from an import, or None."""
+        try:
+            return self._pool.FindEnumTypeByName(name)
+        except KeyError:
+            return None
+
     def imports(self, name: str) -> bool:
         """Return whether a file of the image has this name, such as "buf/validate/validate.proto"."""
         return name in self._locations
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a file's source, or the file's name if the source is unknown."""
+        return str(self._sources.get(name, name))
 
     def location_of(self, element: Element, *option: int | str) -> Location:
         """Return the place of a declaration, or of one of its options.
@@ -127,29 +126,25 @@ class Image:
         `option` is a path into the options: the number of the option, and below it the name of each field, as in
         `location_of(method, 60060, "retry", "codes")`.
         """
-        file, path = _file_of(element), _path_of(element)
+        file, path = file_of(element), path_of(element)
         locations = self._locations[file.name]
-        found = locations.get(path)
-        numbers = [part for part in option if isinstance(part, int)]
         names = [part for part in option if isinstance(part, str)]
-        if numbers:
-            of_option = locations.get((*path, _options_number(element), *numbers))
-            if of_option is not None:
-                return Location(file.name, self._line_inside(file.name, of_option, names))
+        start = (*path, options_number(element), *(part for part in option if isinstance(part, int)))
+        parts = [location for at, location in locations.items() if at[: len(start)] == start]
+        if option and parts:
+            return Location(file.name, self._line_inside(file.name, parts, names))
+        found = locations.get(path)
         return Location(file.name, found.span[0] + 1 if found else 0)
 
-    def _line_inside(self, file: str, location: SourceCodeInfo.Location, names: Sequence[str]) -> int:
-        """Return the line of a nested field of an option, or the first line of the option."""
-        first, last = location.span[0], location.span[2] if len(location.span) == 4 else location.span[0]  # noqa: PLR2004 - a span of several lines has four numbers
-        lines = self._lines_of(file)[first : last + 1]
-        at = 0
-        for name in names:
-            start = at
-            while at < len(lines) and not re.search(rf"\b{re.escape(name)}\b", lines[at]):
-                at += 1
-            if at == len(lines):
-                return first + start + 1
-        return first + at + 1
+    def _line_inside(self, file: str, parts: Sequence[SourceCodeInfo.Location], names: Sequence[str]) -> int:
+        """Return the line of a nested field in the parts of an option, or of the innermost field that is found."""
+        lines = self._lines_of(file)
+        for count in range(len(names), 0, -1):
+            for part in parts:
+                line = _find(lines, part, names[:count])
+                if line is not None:
+                    return line
+        return parts[0].span[0] + 1
 
     def _lines_of(self, file: str) -> list[str]:
         path = self._sources.get(file)
@@ -161,14 +156,65 @@ def name_of(method: MethodDescriptor) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
 
 
+def _add_all(pool: DescriptorPool, image: FileDescriptorSet) -> None:
+    """Add each file after its imports."""
+    waiting = {file.name: file for file in image.file}
+
+    def add(name: str) -> None:
+        file = waiting.pop(name)
+        for imported in file.dependency:
+            if imported in waiting:
+                add(imported)
+        _add(pool, file)
+
+    for file in image.file:
+        if file.name in waiting:
+            add(file.name)
+
+
 def _add(pool: DescriptorPool, file: FileDescriptorProto) -> None:
+    for imported in file.dependency:
+        try:
+            pool.FindFileByName(imported)
+        except KeyError:
+            raise ImageError(
+                f"{file.name} imports {imported}, but the image lacks it. Build the image with its imports."
+            ) from None
     try:
         pool.AddSerializedFile(file.SerializeToString())
     except TypeError as error:
         raise ImageError(f"{file.name} cannot be read: {error}") from None
 
 
-def _locations_in(file: FileDescriptorProto) -> dict[tuple[int, ...], SourceCodeInfo.Location]:
+def _names_to_examine(image: FileDescriptorSet) -> list[str]:
+    names = [file.name for file in image.file if not _is_import(file)]
+    return [name for name in names if not name.startswith(_FOREIGN_FOLDERS)] or names
+
+
+def _is_import(file: FileDescriptorProto) -> bool:
+    mark = _unknown_fields_of(file).get(_BUF_EXTENSION, b"")
+    return bool(_unknown_fields_of(Empty.FromString(mark)).get(_IS_IMPORT))
+
+
+def _unknown_fields_of(message: Message) -> dict[int, Any]:
+    fields = UnknownFieldSet(message)
+    return {fields[index].field_number: fields[index].data for index in range(len(fields))}
+
+
+def _find(lines: Sequence[str], part: SourceCodeInfo.Location, names: Sequence[str]) -> int | None:
+    """Return the line, from 1, on which the last of `names` follows the others in a part of a file."""
+    first, last = part.span[0], part.span[2] if len(part.span) == 4 else part.span[0]  # noqa: PLR2004 - a span of several lines has four numbers
+    at = first
+    for name in names:
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        while at <= last and at < len(lines) and not word.search(lines[at].partition("//")[0]):
+            at += 1
+        if at > last or at >= len(lines):
+            return None
+    return at + 1
+
+
+def _locations_in(file: FileDescriptorProto) -> Locations:
     return {tuple(location.path): location for location in file.source_code_info.location}
 
 
@@ -177,57 +223,3 @@ def _with_nested(message: Descriptor) -> Iterator[Descriptor]:
         yield message
         for nested in message.nested_types:
             yield from _with_nested(nested)
-
-
-def _file_of(element: Element) -> FileDescriptor:
-    match element:
-        case FileDescriptor():
-            return element
-        case MethodDescriptor():
-            return element.containing_service.file
-        case EnumValueDescriptor():
-            return element.type.file
-        case _:
-            return element.file  # type: ignore[union-attr]  # the stubs omit the file of a field
-
-
-def _options_number(element: Element) -> int:
-    return next(number for kind, number in _OPTIONS if isinstance(element, kind))
-
-
-def _path_of(element: Element) -> tuple[int, ...]:
-    """Return the path of a declaration, as descriptor.proto's SourceCodeInfo defines it."""
-    match element:
-        case FileDescriptor():
-            return ()
-        case ServiceDescriptor():
-            return (_SERVICES_OF_FILE, element.index)
-        case MethodDescriptor():
-            return (*_path_of(element.containing_service), _METHODS, element.index)
-        case EnumValueDescriptor():
-            return (*_path_of(element.type), _VALUES, element.index)
-        case FieldDescriptor():
-            return _path_of_field(element)
-        case EnumDescriptor():
-            of_message, of_file = _ENUMS, _ENUMS_OF_FILE
-        case _:
-            of_message, of_file = _NESTED, _MESSAGES_OF_FILE
-    index, parent = _index_of(element), element.containing_type
-    return (of_file, index) if parent is None else (*_path_of(parent), of_message, index)
-
-
-def _path_of_field(field: FieldDescriptor) -> tuple[int, ...]:
-    owner = field.containing_type
-    if owner is not None and not field.is_extension:
-        return (*_path_of(owner), _FIELDS, field.index)
-    scope = field.extension_scope
-    return (_EXTENSIONS_OF_FILE, field.index) if scope is None else (*_path_of(scope), _EXTENSIONS, field.index)
-
-
-def _index_of(element: Descriptor | EnumDescriptor) -> int:
-    parent, is_message = element.containing_type, isinstance(element, Descriptor)
-    if parent is None:
-        names = list(element.file.message_types_by_name if is_message else element.file.enum_types_by_name)
-    else:
-        names = [each.name for each in (parent.nested_types if is_message else parent.enum_types)]
-    return names.index(element.name)

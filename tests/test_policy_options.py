@@ -1,4 +1,4 @@
-"""Coverage of each option of a method's policy by the reader, the linter, the explanation and the documentation."""
+"""Coverage of each option of a method's policy by the reader, the checks, the explanation and the documentation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from buf.validate import validate_pb2
 from cli.explanation import DEFAULT, explain
-from contracts.linter import RULES
+from contracts.checks.registry import CHECKS
 from contracts.method import find_method
 from mesh.config import load_settings
 from solo60.mesh.v1 import policy_pb2
@@ -53,12 +52,6 @@ def any_value_of(field: FieldDescriptor) -> object:
     return [value] if field.is_repeated else value
 
 
-def has_rule(field: FieldDescriptor) -> bool:
-    """Return whether a field has a protovalidate rule, or a field of its message has one."""
-    inner = field.message_type.fields if field.message_type is not None else ()
-    return field.GetOptions().HasExtension(validate_pb2.field) or any(map(has_rule, inner))
-
-
 WITHOUT_OPTIONS = method_with()
 WITH_OPTION = {option: method_with(option) for option in FIELDS}
 
@@ -70,16 +63,17 @@ def test_the_policy_has_each_option(option: str) -> None:
 
 
 @pytest.mark.parametrize("option", FIELDS)
-def test_the_linter_checks_each_option(option: str) -> None:
-    """The linter has a rule for each option, except single booleans and enums: buf rejects their wrong values.
+def test_each_option_is_checked(option: str) -> None:
+    """Each option has a check, except single booleans and enums: buf rejects their wrong values.
 
-    The rule is a protovalidate rule of the option, or a function of the linter.
+    The id of a check begins with the name of its option. An option with a protovalidate rule has a check for it.
     """
-    field, functions = FIELDS[option], [rule.__name__ for rule in RULES]
+    field = FIELDS[option]
+    prefix = option.removesuffix("s").upper()
 
     is_checked_by_buf = field.type in (field.TYPE_BOOL, field.TYPE_ENUM) and not field.is_repeated
-    assert is_checked_by_buf or has_rule(field) or f"_{option}" in functions, (
-        f"policy.proto: {option} has no protovalidate rule, and contracts/linter.py: RULES has no function _{option}"
+    assert is_checked_by_buf or any(each.id.startswith(prefix) for each in CHECKS), (
+        f"policy.proto: {option} has no protovalidate rule, and contracts/checks/registry.py has no check {prefix}_..."
     )
 
 

@@ -1,67 +1,150 @@
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from contracts.call_graph import problems_of_calls
-from contracts.method import Method
-from contracts.policy import Policy, Retry
-from contracts.services import all_methods
-from solo60.example.v1.echo_pb2 import EchoRequest, EchoResponse
+from contracts.call_graph import CallGraph
+from contracts.checks.run import check
+from contracts.edges import Edge, Kind
+from solo60.common.v1 import errors_pb2
+from solo60.mesh.v1 import policy_pb2
+from tests.support.images import image_of
+
+if TYPE_CHECKING:
+    from contracts.image import Image
 
 
-def graph(attempts: int = 1, **calls: tuple[float, tuple[str, ...]]) -> dict[str, Method]:
-    """Return methods by name, each with its deadline in seconds and its callees. All are attempted `attempts` times."""
-    retry = Retry(attempts, 0.05, 1.0, 2.0, ()) if attempts > 1 else None
-    return {
-        name: Method(
-            path=f"/{name}",
-            service="solo60.test.v1.TestService",
-            name=name,
-            request_type=EchoRequest,
-            response_type=EchoResponse,
-            request_streaming=False,
-            response_streaming=False,
-            policy=Policy(deadline_s=deadline_s, scopes=frozenset(), calls=called, retry=retry),
+def name_of(method: str) -> str:
+    """Return the full name of a declared method: each has a service of its own."""
+    return f"acme.test.v1.{method}/Do"
+
+
+def calls(deadline_s: float, *callees: str, groups: tuple[tuple[str, ...], ...] = (), **options: Any) -> dict[str, Any]:
+    """Return the options of a policy with a deadline and calls."""
+    parallel = [policy_pb2.ParallelCalls(calls=map(name_of, group)) for group in groups]
+    own_work = {"own_work": timedelta(seconds=options.pop("own_work_s"))} if "own_work_s" in options else {}
+    named = {"calls": list(map(name_of, callees)), "parallel_calls": parallel, **own_work, **options}
+    return {"deadline": timedelta(seconds=deadline_s), "scopes": ["test.read"], **named}
+
+
+def image_with(**policies: dict[str, Any]) -> Image:
+    """Declare methods with these policies, by name."""
+    file = FileDescriptorProto(name="graph.proto", package="acme.test.v1", syntax="proto3")
+    file.dependency.append(policy_pb2.DESCRIPTOR.name)
+    file.message_type.add(name="Message")
+    for name, options in policies.items():
+        method = file.service.add(name=name).method.add(
+            name="Do", input_type=".acme.test.v1.Message", output_type=".acme.test.v1.Message"
         )
-        for name, (deadline_s, called) in calls.items()
+        method.options.idempotency_level = method.options.IDEMPOTENT
+        method.options.Extensions[policy_pb2.policy].CopyFrom(policy_pb2.MethodPolicy(**options))
+    return image_of(file)
+
+
+def ids(**policies: dict[str, Any]) -> list[str]:
+    """Return the ids of the findings in methods with these policies."""
+    return [finding.id for finding in check(image_with(**policies))]
+
+
+RETRY_3 = policy_pb2.Retry(max_attempts=3)
+
+
+def test_the_worst_case_is_own_work_and_the_deadlines_of_all_calls() -> None:
+    """The worst case of a method is its own work plus the deadlines of its calls, one after the other."""
+    graph = CallGraph(image_with(A=calls(9, "B", "C", own_work_s=1), B=calls(2), C=calls(3)))
+
+    assert graph.worst_case_s(name_of("A")) == 6
+    assert graph.worst_case_s(name_of("B")) == 0.1
+
+
+def test_of_parallel_calls_the_longest_counts() -> None:
+    """Of the calls in one group only the longest counts, and groups follow each other."""
+    groups = (("B", "C"), ("D", "E"))
+    callees = {"B": calls(2), "C": calls(3), "D": calls(4), "E": calls(1), "F": calls(5)}
+    graph = CallGraph(image_with(A=calls(20, *callees, groups=groups, own_work_s=1), **callees))
+
+    assert graph.worst_case_s(name_of("A")) == 1 + 3 + 4 + 5
+    assert graph.steps_of(name_of("A"))[-1] == (name_of("F"),)
+
+
+def test_attempts_multiply_over_a_chain() -> None:
+    """Every hop multiplies the attempts of the hop above, and the worst chain is the one with the most attempts."""
+    graph = CallGraph(
+        image_with(A=calls(9, "B", "C", retry=RETRY_3), B=calls(1), C=calls(2, "D", retry=RETRY_3), D=calls(1))
+    )
+
+    assert graph.worst_case_attempts(name_of("A")) == 9
+    assert graph.worst_chain(name_of("A")) == (9, [name_of("A"), name_of("C"), name_of("D")])
+
+
+def test_callers_of_every_kind_are_found() -> None:
+    """The callers of a method are those of calls, later calls and events, and unknown methods have none."""
+    later = calls(1) | {"calls_later": [name_of("B")]}
+    graph = CallGraph(image_with(A=calls(9, "B"), B=calls(1) | {"subscribes_to": "acme.Event"}, C=later))
+
+    assert set(graph.callers_of(name_of("B"))) == {
+        Edge(name_of("A"), name_of("B"), Kind.CALL),
+        Edge(name_of("C"), name_of("B"), Kind.LATER),
+        Edge("acme.Event", name_of("B"), Kind.EVENT),
     }
-
-
-@pytest.mark.requirement("C6")
-def test_our_call_graph_is_sound() -> None:
-    """The call graph of our contracts has no cycle, no callee with a longer deadline and no excess of retries."""
-    assert problems_of_calls(all_methods()) == []
+    assert graph.callers_of("acme.v1.Nothing/Do") == ()
+    assert graph.is_entry_point(name_of("A"))
+    assert not graph.is_entry_point(name_of("B"))
 
 
 @pytest.mark.requirement("C6")
 def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
-    """A cycle over three methods is reported with its methods in the order of their calls."""
-    cycle = graph(a=(1, ("b",)), b=(1, ("c",)), c=(1, ("a",)))
+    """A cycle over three methods is reported once, with its methods in the order of their calls."""
+    (finding,) = check(image_with(A=calls(1, "B"), B=calls(1, "C"), C=calls(1, "A")))
 
-    [problem] = problems_of_calls(cycle)
+    path = f"calls {name_of('B')} calls {name_of('C')} calls {name_of('A')}"
+    assert finding.message == f"{name_of('A')}: {path}: calls must not form a cycle; use calls_later for one of them."
 
-    ways_round = ("a calls b calls c calls a", "b calls c calls a calls b", "c calls a calls b calls c")
-    assert problem in {f"{way}: calls must not form a cycle." for way in ways_round}
+
+def test_a_cycle_of_later_calls_is_legal() -> None:
+    """Later calls may form a cycle, because nobody waits for them."""
+    assert ids(A=calls(1) | {"calls_later": [name_of("B")]}, B=calls(2, "A")) == []
 
 
 def test_two_paths_to_one_method_are_no_cycle() -> None:
     """A diamond of calls and a method without callers are no problems."""
-    assert problems_of_calls(graph(a=(1, ("b", "c")), b=(1, ("d",)), c=(1, ("d",)), d=(1, ()), lone=(1, ()))) == []
+    assert ids(A=calls(9, "B", "C"), B=calls(3, "D"), C=calls(3, "D"), D=calls(1), Lone=calls(1)) == []
 
 
-def test_a_callee_with_a_longer_deadline_is_reported() -> None:
-    """A callee with a longer deadline than its caller is reported."""
-    assert problems_of_calls(graph(a=(1, ("b",)), b=(1.5, ()))) == [
-        "a has a deadline of 1 s, but its callee b has 1.5 s."
-    ]
+def test_attempts_are_limited() -> None:
+    """Three hops of three attempts are reported, and four hops of two are not."""
+    chain = {"B": calls(4, "C", retry=RETRY_3), "C": calls(3, retry=RETRY_3)}
+    assert ids(A=calls(9, "B", retry=RETRY_3), **chain) == ["CALLS_ATTEMPTS"]
+
+    two = policy_pb2.Retry(max_attempts=2)
+    half = {"B": calls(5, "C", retry=two), "C": calls(3, "D", retry=two), "D": calls(1, retry=two)}
+    assert ids(A=calls(9, "B", retry=two), **half) == []
 
 
-def test_retries_multiplied_over_a_chain_are_reported() -> None:
-    """A chain of calls is reported if its retries multiply to more than 18 attempts.
+REASON = errors_pb2.ERROR_REASON_ETAG_MISMATCH  # ABORTED
+RETRIES_ABORTED: dict[str, Any] = {"retry": policy_pb2.Retry(max_attempts=2, codes=[10]), "errors": [REASON]}
 
-    Every hop repeats the attempts of the hop above: four hops of three attempts make 81.
+
+@pytest.mark.parametrize(
+    ("between", "last", "expected"),
+    [
+        ({"errors": [REASON]}, RETRIES_ABORTED, ["RETRY_REPEATED"]),
+        ({}, RETRIES_ABORTED, []),
+        ({"errors": [REASON]}, {"errors": [REASON]}, []),
+        ({"errors": [REASON]}, {"retry": policy_pb2.Retry(), "errors": [REASON]}, []),
+    ],
+    ids=["passed on", "not passed on", "not retried", "another code is retried"],
+)
+def test_a_domain_error_is_retried_on_one_hop(
+    between: dict[str, Any], last: dict[str, Any], expected: list[str]
+) -> None:
+    """A domain error that every method of a path declares is reported if two hops retry its code.
+
+    The hops may be apart. A method that does not declare the error answers INTERNAL, which nobody retries.
     """
-    chain = graph(3, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))
+    found = ids(A=calls(9, "B", **RETRIES_ABORTED), B=calls(4, "C", **between), C=calls(1, **last))
 
-    assert problems_of_calls(chain) == ["a calls b calls c calls d: retries multiply to 81 attempts, above 18."]
-    assert problems_of_calls(graph(2, a=(1, ("b",)), b=(1, ("c",)), c=(1, ("d",)), d=(1, ()))) == []
+    assert found == expected

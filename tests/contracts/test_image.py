@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc_tools
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pb2 import EDITION_2023, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet
 
+from contracts.checks.run import check
 from contracts.image import Image, ImageError
 from solo60.mesh.v1 import policy_pb2
 
@@ -88,3 +91,60 @@ def test_an_image_without_its_imports_is_reported(data: bytes) -> None:
 
     with pytest.raises(ImageError, match=SESSION):
         Image.parse(alone.SerializeToString())
+
+
+def test_imports_of_an_image_are_not_examined() -> None:
+    """Files that buf marks as imports are not examined, nor those of Google and buf beside others."""
+    data = subprocess.run(["buf", "build", "--output", "-"], cwd=ROOT, capture_output=True, check=True).stdout
+
+    assert {file.name.partition("/")[0] for file in Image.parse(data).files} == {"solo60"}
+    foreign = [file for file in FileDescriptorSet.FromString(data).file if file.name.startswith("google/")]
+    alone = Image.parse(FileDescriptorSet(file=foreign).SerializeToString())
+    assert {file.package for file in alone.files} == {"google.rpc"}
+
+
+def test_files_may_be_in_any_order(data: bytes, image: Image) -> None:
+    """An image may list a file before its imports."""
+    files = FileDescriptorSet.FromString(data)
+    turned = FileDescriptorSet(file=reversed(files.file))
+
+    assert set(Image.parse(turned.SerializeToString()).methods) == set(image.methods)
+
+
+@pytest.mark.parametrize("syntax", ["proto2", "editions"])
+def test_other_syntaxes_are_read(syntax: str) -> None:
+    """Images of proto2 with groups, and of editions, are read."""
+    file = FileDescriptorProto(name="old.proto", package="acme.old.v1", syntax=syntax)
+    if syntax == "editions":
+        file.edition = EDITION_2023
+    message = file.message_type.add(name="Old")
+    message.nested_type.add(name="Part")
+    kind = FieldDescriptorProto.TYPE_GROUP if syntax == "proto2" else FieldDescriptorProto.TYPE_MESSAGE
+    message.field.add(
+        name="part", number=1, label=FieldDescriptorProto.LABEL_OPTIONAL, type=kind, type_name=".acme.old.v1.Old.Part"
+    )
+
+    image = Image.parse(FileDescriptorSet(file=[file]).SerializeToString())
+
+    assert [message.name for message in image.messages()] == ["Old", "Part"]
+    assert check(image) == []
+
+
+def test_an_option_in_parts_has_the_line_of_its_part(tmp_path: Path) -> None:
+    """The parts of an option may be separate statements; each has its own line."""
+    lines = ['syntax = "proto3";', "package acme.v1;", 'import "solo60/mesh/v1/policy.proto";', "message M {}"]
+    lines += ["service S {", "rpc Do(M) returns (M) {", "option (solo60.mesh.v1.policy).deadline = {seconds: 1};"]
+    lines += ["option (solo60.mesh.v1.policy).scopes = 'a.b';", "}", "}"]
+    source = tmp_path / "acme.proto"
+    source.write_text("\n".join(lines))
+    includes = [f"-I{folder}" for folder in (tmp_path, ROOT / "proto", ROOT / "third_party/protovalidate")]
+    includes += [f"-I{ROOT / 'third_party/googleapis'}", f"-I{Path(grpc_tools.__file__).parent / '_proto'}"]
+    options = ["--include_imports", "--include_source_info", f"-o{tmp_path / 'image'}"]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *includes, *options, source], check=True)
+    files = FileDescriptorSet.FromString((tmp_path / "image").read_bytes())
+    image = Image(files, {source.name}, {source.name: source})
+
+    method = image.methods["acme.v1.S/Do"]
+
+    assert image.location_of(method, POLICY, "deadline").line == 7
+    assert image.location_of(method, POLICY, "scopes", "a.b").line == 8

@@ -40,7 +40,7 @@ def test_the_registry_holds_each_service_with_a_port_in_the_order_of_ports() -> 
 
 @pytest.mark.parametrize("port", [None, 0, 65_536])
 def test_a_service_without_a_port_is_reported(port: int | None) -> None:
-    """The linter rejects a service without a default port, or with a port that does not exist."""
+    """The check reports a service without a default port, or with a port that does not exist."""
     assert problems_of(("solo60.trainer.v1", "TrainerService", port)) == [
         "solo60.trainer.v1.TrainerService: default_port must be 1 to 65535."
     ]
@@ -48,26 +48,28 @@ def test_a_service_without_a_port_is_reported(port: int | None) -> None:
 
 @pytest.mark.parametrize("package", ["solo60.mesh.v1", "solo60.example.v1"])
 def test_a_service_without_processes_needs_no_port(package: str) -> None:
-    """The linter accepts services of the mesh and of the example without a default port."""
+    """The check accepts services of the mesh and of the example without a default port."""
     assert problems_of((package, "OutboxService", None)) == []
 
 
 def test_two_services_with_one_port_are_reported() -> None:
-    """The linter rejects a service with the default port of another service, and names both."""
+    """The check reports a service with the default port of another service, and names both."""
     assert problems_of(TRAINER, ("solo60.spa.v1", "SpaService", 50060)) == [
-        "solo60.spa.v1.SpaService: default_port: 50060 belongs to solo60.trainer.v1.TrainerService."
+        "solo60.spa.v1.SpaService: default_port: 50060 belongs to solo60.trainer.v1.TrainerService; choose another one."
     ]
 
 
 def test_two_services_with_one_name_are_reported() -> None:
-    """The linter rejects a second service in the same package or another version of it, because names are unique."""
-    assert problems_of(TRAINER, ("solo60.trainer.v2", "TrainerService", 50061)) == [
-        "solo60.trainer.v2.TrainerService: package: trainer belongs to solo60.trainer.v1.TrainerService."
-    ]
+    """The check reports a second service in the same package or another version of it, because names are unique."""
+    [problem] = problems_of(TRAINER, ("solo60.trainer.v2", "TrainerService", 50061))
+
+    assert problem.startswith(
+        "solo60.trainer.v2.TrainerService: package: trainer belongs to solo60.trainer.v1.TrainerService; "
+    )
 
 
 def test_http_calls_name_methods_of_the_service() -> None:
-    """The linter rejects a name in `http_calls` that is not a method of the service."""
+    """The check reports a name in `http_calls` that is not a method of the service."""
     file = descriptor_pb2.FileDescriptorProto(name="spa.proto", package="solo60.spa.v1", syntax="proto3")
     file.message_type.add(name="Message")
     service = file.service.add(name="SpaService")

@@ -5,11 +5,7 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
-from google.protobuf import descriptor_pb2, descriptor_pool, text_format
-from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-from buf.validate import validate_pb2
-from contracts.texts import problems_of_texts
 from contracts.violations import violations_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import Quote
@@ -18,8 +14,6 @@ from solo60.user.v1.user_pb2 import CreateUserRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from google.protobuf.descriptor import Descriptor
 
 TURNING = [*range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 SEPARATORS = [0x2028, 0x2029]
@@ -82,87 +76,3 @@ def test_multi_line_text_allows_only_tabs_and_line_breaks() -> None:
     for code in {*CONTROLS, *TURNING} - {0x9, 0xA, 0xD}:
         quote.noise_policy = f"No{chr(code)}weights"
         assert [violation.field for violation in violations_of(quote)] == ["noise_policy"]
-
-
-CLOSED = [
-    "string {[solo60.common.v1.line]: true}",
-    "string {[solo60.common.v1.name]: true max_len: 100}",
-    "string {[solo60.common.v1.multi_line]: true}",
-    "string {[solo60.common.v1.mail_address]: true}",
-    "string {uuid: true}",
-    'string {in: "a" in: "b"}',
-    'string {const: "a"}',
-    r'string {pattern: "^[A-Z][A-Z0-9_.]{2,63}$"}',
-    r'string {pattern: "^[0-9]{4}-(0[1-9]|1[0-2])$"}',
-    r'string {pattern: "^([0-9a-f]{32})?$"}',
-    r'string {pattern: "^a\\.b$"}',
-]
-OPEN = [
-    "",
-    "string {min_len: 1 max_len: 100}",
-    "string {[solo60.common.v1.line]: false}",
-    r'string {pattern: "^[^a]*$"}',
-    r'string {pattern: "^a.b$"}',
-    r'string {pattern: "^(a|.)$"}',
-    r'string {pattern: "^a|b$"}',
-    r'string {pattern: "[a-z]+"}',
-    r'string {pattern: "^a\\s$"}',
-]
-OPEN_PROBLEM = (
-    "does not limit its characters; add line, name, multi_line or mail_address of solo60/common/v1/text.proto, "
-    "a format such as uuid, or a pattern of listed characters."
-)
-
-
-def declared(rules: str, *, is_repeated: bool = False, is_map: bool = False) -> Descriptor:
-    """Declare a message with one text field that carries `rules`."""
-    file = descriptor_pb2.FileDescriptorProto(name="text.proto", package="solo60.test.v1", syntax="proto3")
-    message = file.message_type.add(name="Said")
-    label = FieldDescriptorProto.LABEL_REPEATED if is_repeated or is_map else FieldDescriptorProto.LABEL_OPTIONAL
-    text = message.field.add(name="text", number=1, type=FieldDescriptorProto.TYPE_STRING, label=label)
-    text_format.Parse(rules, text.options.Extensions[validate_pb2.field])
-    if is_map:
-        entry = message.nested_type.add(name="TextEntry")
-        entry.options.map_entry = True
-        for number, side in enumerate(("key", "value"), 1):
-            entry.field.add(
-                name=side,
-                number=number,
-                type=FieldDescriptorProto.TYPE_STRING,
-                label=FieldDescriptorProto.LABEL_OPTIONAL,
-            )
-        text.type, text.type_name = FieldDescriptorProto.TYPE_MESSAGE, ".solo60.test.v1.Said.TextEntry"
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return pool.FindMessageTypeByName("solo60.test.v1.Said")
-
-
-@pytest.mark.parametrize("rules", CLOSED)
-def test_a_text_with_a_character_rule_passes(rules: str) -> None:
-    """The linter accepts texts and lists of texts with one of our rules, a format or a pattern of listed characters."""
-    assert list(problems_of_texts([declared(rules)])) == []
-    items = f"repeated {{items {{{rules}}}}}"
-    assert list(problems_of_texts([declared(items, is_repeated=True)])) == []
-
-
-@pytest.mark.parametrize("rules", OPEN)
-def test_a_text_without_a_character_rule_is_reported(rules: str) -> None:
-    """The linter reports a text field, a map key or a map value that has no rule for its characters."""
-    assert list(problems_of_texts([declared(rules)])) == [f"solo60.test.v1.Said.text: {OPEN_PROBLEM}"]
-    sides = f"map {{keys {{{rules}}}}}"
-    assert list(problems_of_texts([declared(sides, is_map=True)])) == [
-        f"solo60.test.v1.Said.text (keys): {OPEN_PROBLEM}",
-        f"solo60.test.v1.Said.text (values): {OPEN_PROBLEM}",
-    ]
-
-
-def test_mail_address_is_the_only_rule_for_addresses() -> None:
-    """The linter rejects the `email` format, and `mail_address` in maps, because servers do not check maps."""
-    assert list(problems_of_texts([declared("string {email: true}")])) == [
-        "solo60.test.v1.Said.text: do not use the rule email, use solo60.common.v1.mail_address."
-    ]
-    address = "string {[solo60.common.v1.mail_address]: true}"
-    sides = f"map {{keys {{{address}}} values {{string {{uuid: true}}}}}}"
-    assert list(problems_of_texts([declared(sides, is_map=True)])) == [
-        "solo60.test.v1.Said.text (keys): mail_address is not supported in maps."
-    ]

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from contracts.linter import lint_files, main
-from contracts.workspace import WorkspaceError, read_contracts
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from contracts.checks.run import check
+from contracts.workspace import WorkspaceError, read_image
 
 WITHOUT_POLICY = """syntax = "proto3";
 package {package};
@@ -31,28 +28,28 @@ def workspace(tmp_path: Path) -> Path:
 
 def exempt(workspace: Path, packages: str) -> None:
     """Exempt packages, written as a TOML array."""
-    (workspace / "pyproject.toml").write_text(f"[tool.contract-linter]\nexempt-packages = {packages}\n")
+    (workspace / "pyproject.toml").write_text(f"[tool.contracts]\nexempt-packages = {packages}\n")
 
 
-def test_each_package_of_each_module_must_declare_policies(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """By default, the linter fails for a method without a policy in any package of any module of buf.yaml."""
-    monkeypatch.chdir(workspace)
+def places(workspace: Path) -> list[tuple[str, int]]:
+    """Return the file, below the workspace, and the line of each finding."""
+    found = check(read_image(workspace))
+    assert {finding.id for finding in found} <= {"POLICY_MISSING"}
+    return [(Path(finding.file).relative_to(workspace).as_posix(), finding.line) for finding in found]
 
-    with pytest.raises(SystemExit, match="1"):
-        main()
 
-    assert capsys.readouterr().err == "acme.v1.Service/Do: has no policy.\nother.v1.Service/Do: has no policy.\n"
+def test_each_package_of_each_module_is_checked(workspace: Path) -> None:
+    """By default, each package of each module of buf.yaml is checked. Findings have the paths of the sources."""
+    assert places(workspace) == [("one/one.proto", 4), ("two/two.proto", 4)]
 
 
 def test_an_exempt_package_needs_no_policies(workspace: Path) -> None:
-    """The linter does not check the packages that pyproject.toml exempts."""
+    """The packages that pyproject.toml exempts are not checked."""
     exempt(workspace, '["other.v1"]')
-    assert lint_files(read_contracts(workspace)) == ["acme.v1.Service/Do: has no policy."]
+    assert places(workspace) == [("one/one.proto", 4)]
 
     exempt(workspace, '["acme.v1", "other.v1"]')
-    assert lint_files(read_contracts(workspace)) == []
+    assert places(workspace) == []
 
 
 def test_an_exempt_package_must_exist(workspace: Path) -> None:
@@ -60,16 +57,16 @@ def test_an_exempt_package_must_exist(workspace: Path) -> None:
     exempt(workspace, '["acme.v2"]')
 
     with pytest.raises(WorkspaceError, match=r'exempt-packages: no module of buf.yaml has the package "acme.v2"'):
-        read_contracts(workspace)
+        read_image(workspace)
 
 
 @pytest.mark.parametrize(
     "settings",
     [
         "[tool",
-        "[tool.contract-linter]\nexempt-packages = 5",
-        '[tool.contract-linter]\nexempt-packages = "acme.v1"',
-        '[tool.contract-linter]\nexempt_packages = ["acme.v1"]',
+        "[tool.contracts]\nexempt-packages = 5",
+        '[tool.contracts]\nexempt-packages = "acme.v1"',
+        '[tool.contracts]\nexempt_packages = ["acme.v1"]',
     ],
 )
 def test_malformed_settings_are_reported(workspace: Path, settings: str) -> None:
@@ -77,17 +74,12 @@ def test_malformed_settings_are_reported(workspace: Path, settings: str) -> None
     (workspace / "pyproject.toml").write_text(settings)
 
     with pytest.raises(WorkspaceError, match=r"^pyproject\.toml: "):
-        read_contracts(workspace)
+        read_image(workspace)
 
 
-def test_a_contract_that_does_not_compile_is_reported(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The linter fails with buf's message if a contract does not compile."""
+def test_a_contract_that_does_not_compile_is_reported(workspace: Path) -> None:
+    """If a contract does not compile, the error is buf's message."""
     (workspace / "one/broken.proto").write_text("message")
-    monkeypatch.chdir(workspace)
 
-    with pytest.raises(SystemExit, match="1"):
-        main()
-
-    assert "broken.proto" in capsys.readouterr().err
+    with pytest.raises(WorkspaceError, match=r"broken\.proto"):
+        read_image(workspace)

@@ -139,7 +139,7 @@ def test_a_service_without_a_folder_stops_the_start(monkeypatch: pytest.MonkeyPa
 
 
 def test_two_services_of_one_name_stop_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that the linter would reject stops the start with the same sentence."""
+    """A service that the checks would report stops the start with the same sentence."""
     monkeypatch.setattr("local.service_databases.problems_of_services", lambda _services: iter(["a.B: wrong."]))
 
     with pytest.raises(MeshError, match=r"^a\.B: wrong\. Change the contract, then run `make gen`\.$"):
