@@ -45,6 +45,7 @@ VERBS = {
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
     "new": "cli.new:new",
+    "contracts": "cli.contracts:contracts",
 }
 
 

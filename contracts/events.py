@@ -9,6 +9,7 @@ from google.protobuf.descriptor import FieldDescriptor
 
 from contracts.method import methods_of
 from contracts.policy import ContractError
+from contracts.policy import is_event as is_event
 from contracts.services import our_services
 from solo60.mesh.v1 import policy_pb2
 
@@ -49,11 +50,6 @@ def request_with(event: Message, subscriber: Method) -> bytes:
     """Return the serialized request that carries `event` to a subscriber."""
     request = subscriber.request_type(**{EVENT_FIELD: event})
     return request.SerializeToString(deterministic=True)
-
-
-def is_event(message: Descriptor) -> bool:
-    """Return whether a message is declared to be an event."""
-    return bool(message.GetOptions().HasExtension(policy_pb2.event))
 
 
 def problems_of_events(messages: Iterable[Descriptor]) -> list[str]:

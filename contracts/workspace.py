@@ -35,14 +35,14 @@ def read_contracts(workspace: Path) -> list[FileDescriptor]:
     in no module.
     """
     image = FileDescriptorSet.FromString(
-        _run_buf(workspace, "build", "--as-file-descriptor-set", "--exclude-source-info", "--output", "-")
+        run_buf(workspace, "build", "--as-file-descriptor-set", "--exclude-source-info", "--output", "-")
     )
     # A separate pool, so that contracts with outdated or missing generated code can be read too.
     pool = DescriptorPool()
     for file in image.file:
         pool.Add(file)
     # The image also contains imports from outside of the modules, such as google/protobuf/timestamp.proto.
-    names = _run_buf(workspace, "ls-files", "--format", "import").decode().splitlines()
+    names = run_buf(workspace, "ls-files", "--format", "import").decode().splitlines()
     files = [pool.FindFileByName(name) for name in names]
     exempt = _exempt_packages(workspace)
     for package in exempt - {file.package for file in files}:
@@ -62,7 +62,8 @@ def _exempt_packages(workspace: Path) -> set[str]:
     raise WorkspaceError("pyproject.toml: [tool.contract-linter] allows only exempt-packages, a list of package names.")
 
 
-def _run_buf(workspace: Path, *arguments: str) -> bytes:
+def run_buf(workspace: Path, *arguments: str) -> bytes:
+    """Return the output of a buf command in a workspace; raise WorkspaceError if the command fails."""
     # Without an activated environment, buf is not on PATH, but beside Python.
     buf = shutil.which(BUF) or str(Path(sys.executable).with_name(BUF))
     try:

@@ -1,0 +1,73 @@
+"""Contracts of a buf workspace, in the working tree and at a git revision.
+
+The folder `third_party` of the working tree is part of both versions, because copies of imported contracts are not in
+git.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+
+from contracts.image import Image
+from contracts.workspace import WorkspaceError, run_buf
+
+THIRD_PARTY = "third_party"
+_BUILD = ("build", "--as-file-descriptor-set", "--output", "-")
+
+
+def read_versions(workspace: Path, revision: str) -> tuple[Image, Image, dict[str, Path]]:
+    """Return the contracts at a git revision, those in the working tree, and the path of each file in the latter.
+
+    Raises WorkspaceError if the revision is unknown or has no contracts, or if buf cannot compile one of the versions.
+    """
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
+        before = threads.submit(_read_revision, workspace, revision, Path(folder))
+        after = threads.submit(run_buf, workspace, *_BUILD)
+        paths = _paths(run_buf(workspace, "ls-files", "--format", "json"))
+        sources = {name: workspace / path for name, path in paths.items()}
+        return before.result(), Image(FileDescriptorSet.FromString(after.result()), (), sources), paths
+
+
+def _read_revision(workspace: Path, revision: str, folder: Path) -> Image:
+    _extract(workspace, revision, folder)
+    third_party = workspace / THIRD_PARTY
+    if third_party.is_dir():
+        shutil.copytree(third_party, folder / THIRD_PARTY, dirs_exist_ok=True)
+    try:
+        return Image.parse(run_buf(folder, *_BUILD))
+    except WorkspaceError as error:
+        raise WorkspaceError(f"The contracts at {revision} do not compile: {error}") from None
+
+
+def _extract(workspace: Path, revision: str, folder: Path) -> None:
+    """Write the contracts at a revision into a folder, with the paths that they have in the workspace."""
+    found = _git(workspace, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.returncode:
+        reason = found.stderr.decode().strip() or f"{revision}: this clone has no such git revision. Fetch it first."
+        raise WorkspaceError(reason)
+    archive = _git(workspace, "archive", found.stdout.decode().strip(), "buf.yaml", "*.proto")
+    if archive.returncode:
+        raise WorkspaceError(f"{revision}: this revision has no buf.yaml or no contracts in this folder.")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def _git(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, check=False)  # noqa: S603, S607 - git on PATH, and no shell
+    except FileNotFoundError:
+        raise WorkspaceError("git is not installed, so a revision cannot be read.") from None
+
+
+def _paths(listed: bytes) -> dict[str, Path]:
+    files = map(json.loads, listed.decode().splitlines())
+    return {file["import_path"]: Path(file["path"]) for file in files}
