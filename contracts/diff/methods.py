@@ -31,7 +31,7 @@ _LEVELS = (MethodOptions.IDEMPOTENCY_UNKNOWN, MethodOptions.IDEMPOTENT, MethodOp
 
 
 def method_changes(versions: Versions) -> Iterator[Change]:
-    """Yield the changes of every method of the old contracts."""
+    """Yield the changes of every method of the old contracts, and the calls of new methods."""
     for name, old in versions.before.methods.items():
         new = versions.after.methods.get(name)
         if new is None:
@@ -41,7 +41,9 @@ def method_changes(versions: Versions) -> Iterator[Change]:
         if old.GetOptions() != new.GetOptions():
             yield from _policy_changes(versions, old, new)
             yield from _level_changes(versions, old, new)
-            yield from _call_changes(versions, old, new)
+            yield from _call_changes(versions, _policy_of(old), new)
+    for name in versions.after.methods.keys() - versions.before.methods.keys():
+        yield from _call_changes(versions, policy_pb2.MethodPolicy(), versions.after.methods[name])
 
 
 def _policy_changes(versions: Versions, old: MethodDescriptor, new: MethodDescriptor) -> Iterator[Change]:
@@ -66,8 +68,8 @@ def _level_changes(versions: Versions, old: MethodDescriptor, new: MethodDescrip
     yield change(id_, name_of(new), text, versions.place_of(new, _LEVEL), callers)
 
 
-def _call_changes(versions: Versions, old: MethodDescriptor, new: MethodDescriptor) -> Iterator[Change]:
-    before, now = _policy_of(old), _policy_of(new)
+def _call_changes(versions: Versions, before: policy_pb2.MethodPolicy, new: MethodDescriptor) -> Iterator[Change]:
+    now = _policy_of(new)
     options = (("calls", (before.calls, now.calls)), ("calls_later", (before.calls_later, now.calls_later)))
     for option, values in options:
         for found in listed(option, values, "CALL_ADDED", "CALL_REMOVED"):

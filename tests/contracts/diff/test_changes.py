@@ -104,3 +104,31 @@ def code_option(number: int) -> bytes:
     options = EnumValueOptions()
     options.Extensions[errors_pb2.code] = number
     return options.SerializeToString()
+
+
+def test_the_documentation_lists_every_kind_of_change() -> None:
+    """The table in docs/contract-changes.md has the severity and the advice of each kind of change."""
+    lines = (ROOT / "docs/contract-changes.md").read_text(encoding="utf-8").splitlines()
+
+    assert [line for line in lines if line.startswith("| `")] == [
+        f"| `{id_}` | {kind.severity} | {kind.advice} |" for id_, kind in KINDS.items()
+    ]
+
+
+def test_the_calls_of_a_new_method_are_reported(tmp_path: Path) -> None:
+    """A new method breaks nobody, but its calls are reported, because its service's key needs their scopes."""
+    method = """service ShopService {
+  rpc Show(ShowRequest) returns (ShowRequest) {
+    option (solo60.mesh.v1.policy) = {
+      deadline: {seconds: 5}
+      scopes: ["shop.read"]
+      calls: ["shop.v1.StockService/ListItems"]
+    };
+  }
+"""
+    source = SOURCE.replace("service ShopService {\n", method) + "\nmessage ShowRequest {}\n"
+
+    [change] = compare(tmp_path, SOURCE, source)
+
+    assert (change.severity, change.id, change.subject) == (Severity.SAFE, "CALL_ADDED", "shop.v1.ShopService/Show")
+    assert "It requires stock.read." in change.text
