@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from contracts.checks.command import CheckError, run
-from contracts.checks.report import Format
+import contracts.checks.command
+import contracts.diff.command
+from contracts.failure import FAILURES, sentence_of
+from contracts.output import Format
 from mesh.failure import BadSettings
 
-contracts = typer.Typer(help="Check contracts.", no_args_is_help=True)
-# Without a callback, Typer turns a group with a single command into that command.
-contracts.callback()(lambda: None)
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+group = typer.Typer(help="Check contracts, and compare them with an earlier version.", no_args_is_help=True)
+FormatOption = Annotated[Format, typer.Option("--format", help="Format of the report.")]
 
 
-class UncheckedError(BadSettings):
-    """Contracts that cannot be checked; the message gives the reason."""
+class UnreadableContracts(BadSettings):
+    """Contracts that cannot be read; the message gives the reason."""
 
 
-@contracts.command()
+@group.command()
 def check(
     image: Annotated[
         str | None,
@@ -28,12 +33,31 @@ def check(
         ),
     ] = None,
     *,
-    form: Annotated[Format, typer.Option("--format", help="Format of the findings.")] = Format.TEXT,
+    form: FormatOption = Format.TEXT,
     ignore: Annotated[list[str] | None, typer.Option(metavar="ID", help="Do not run this check.")] = None,
 ) -> None:
     """Report the faults of contracts before anything runs. Exit with 1 if there are any."""
+    with _readable():
+        raise typer.Exit(contracts.checks.command.run(image, form, ignore or ()))
+
+
+@group.command()
+def diff(
+    revision: Annotated[str, typer.Argument(metavar="REF", help="Git revision to compare with, such as main.")],
+    *,
+    form: FormatOption = Format.TEXT,
+) -> None:
+    """Show changes that break callers and that `buf breaking` does not see, with the callers that each one hits.
+
+    Exit with 1 if there is a breaking change that `pyproject.toml` does not allow.
+    """
+    with _readable():
+        raise typer.Exit(contracts.diff.command.run(revision, None, form))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
     try:
-        exit_code = run(image, form, ignore or ())
-    except CheckError as error:
-        raise UncheckedError(str(error)) from None
-    raise typer.Exit(exit_code)
+        yield
+    except FAILURES as error:
+        raise UnreadableContracts(sentence_of(error)) from None

@@ -1,29 +1,33 @@
-"""Commands for contracts: `python -m contracts check [IMAGE]`."""
+"""Commands for the contracts of any project: `python -m contracts check` and `python -m contracts diff`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
-from contracts.checks.command import CheckError, run
-from contracts.checks.report import Format
+import contracts.checks.command
+import contracts.diff.command
+from contracts.failure import FAILURES, sentence_of
+from contracts.output import Format
 
 EXIT_UNUSABLE = 2
 
 
-def main() -> int:
-    """Run one command and return its exit code: 0, 1 with findings, 2 for an unreadable image or a wrong argument."""
-    arguments = _parser().parse_args()
+def main(arguments: list[str]) -> int:
+    """Run one command and return its exit code: 0, 1 with findings, 2 for unreadable contracts or a wrong argument."""
+    options = _parser().parse_args(arguments)
     try:
-        return run(arguments.image, Format(arguments.format), arguments.ignore)
-    except CheckError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - output of the command
+        if options.command == "check":
+            return contracts.checks.command.run(options.image, Format(options.format), options.ignore)
+        return contracts.diff.command.run(options.before, options.after, Format(options.format))
+    except FAILURES as error:
+        print(sentence_of(error), file=sys.stderr)  # noqa: T201 - output of the command
         return EXIT_UNUSABLE
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m contracts", description="Commands for contracts.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
     check = commands.add_parser("check", help="report the faults of contracts before anything runs")
     check.add_argument(
         "image",
@@ -31,12 +35,16 @@ def _parser() -> argparse.ArgumentParser:
         metavar="IMAGE",
         help="file with a FileDescriptorSet, or - for standard input; default: the buf workspace of this folder",
     )
-    check.add_argument("--format", choices=list(Format), default=Format.TEXT, help="format of the findings")
     check.add_argument(
         "--ignore", action="append", default=[], metavar="ID", help="do not run this check; may be repeated"
     )
+    diff = commands.add_parser("diff", help="show changes that break callers")
+    diff.add_argument("before", metavar="REF|BEFORE", help="git revision, or an image that `buf build` wrote")
+    diff.add_argument("after", metavar="AFTER", nargs="?", help="image; default: the contracts of this folder")
+    for each in (check, diff):
+        each.add_argument("--format", choices=list(Format), default=Format.TEXT, help="default: %(default)s")
     return parser
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

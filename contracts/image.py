@@ -79,6 +79,14 @@ class Image:
         }
 
     @classmethod
+    def read(cls, path: Path) -> Image:
+        """Return the image in a file; raise ImageError, with the path, or OSError."""
+        try:
+            return cls.parse(path.read_bytes())
+        except ImageError as error:
+            raise ImageError(f"{path}: {error}") from None
+
+    @classmethod
     def parse(cls, data: bytes) -> Image:
         """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError.
 

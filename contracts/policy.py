@@ -107,6 +107,11 @@ def declares_policy(method: MethodDescriptor) -> bool:
     return bool(method.GetOptions().HasExtension(policy_pb2.policy))
 
 
+def is_event(message: Descriptor) -> bool:
+    """Return whether a message is declared to be an event."""
+    return bool(message.GetOptions().HasExtension(policy_pb2.event))
+
+
 def read_policy(method: MethodDescriptor) -> Policy:
     """Return the policy that `method` declares; raise ContractError if it declares none."""
     if not declares_policy(method):

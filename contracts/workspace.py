@@ -1,10 +1,4 @@
-"""Contracts of a buf workspace: the files in the modules of its `buf.yaml`, compiled by buf.
-
-`pyproject.toml` beside `buf.yaml` may exempt packages, such as copies of other projects' contracts:
-
-    [tool.contracts]
-    exempt-packages = ["google.rpc"]
-"""
+"""Contracts of a buf workspace: the files in the modules of its `buf.yaml`, compiled by buf."""
 
 from __future__ import annotations
 
@@ -12,12 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
 
 from contracts.image import Image
+from contracts.settings import read_settings
 
 BUF = "buf"
 
@@ -29,30 +23,27 @@ class WorkspaceError(Exception):
 def read_image(workspace: Path) -> Image:
     """Return the image of the modules of `buf.yaml`, to examine every package without the exempt ones.
 
-    The sources of the image have paths below `workspace`. Raises WorkspaceError if buf cannot compile the modules, if
-    the settings are malformed, or if an exempt package is in no module.
+    The sources of the image have paths below `workspace`. Raises WorkspaceError if buf cannot compile the modules or if
+    an exempt package is in no module, and SettingsError for malformed settings.
     """
-    files = FileDescriptorSet.FromString(_run_buf(workspace, "build", "--as-file-descriptor-set", "--output", "-"))
+    exempt = read_settings(workspace).exempt_packages
+    files, sources = build(workspace), sources_of(workspace)
     # The image also contains imports from outside of the modules, such as google/protobuf/timestamp.proto.
-    listed = map(json.loads, _run_buf(workspace, "ls-files", "--format", "json").splitlines())
-    sources = {each["import_path"]: workspace / each["path"] for each in listed}
     packages = {file.name: file.package for file in files.file if file.name in sources}
-    exempt = _exempt_packages(workspace)
     for package in exempt - set(packages.values()):
         raise WorkspaceError(f'pyproject.toml: exempt-packages: no module of buf.yaml has the package "{package}".')
     return Image(files, {name for name, package in packages.items() if package not in exempt}, sources)
 
 
-def _exempt_packages(workspace: Path) -> set[str]:
-    path = workspace / "pyproject.toml"
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except ValueError as error:
-        raise WorkspaceError(f"pyproject.toml: {error}.") from None
-    match settings.get("tool", {}).get("contracts", {"exempt-packages": []}):
-        case {"exempt-packages": [*names], **others} if not others and all(isinstance(name, str) for name in names):
-            return set(names)
-    raise WorkspaceError("pyproject.toml: [tool.contracts] allows only exempt-packages, a list of package names.")
+def build(workspace: Path) -> FileDescriptorSet:
+    """Return all files of a workspace and their imports; raise WorkspaceError if buf cannot compile them."""
+    return FileDescriptorSet.FromString(_run_buf(workspace, "build", "--as-file-descriptor-set", "--output", "-"))
+
+
+def sources_of(workspace: Path) -> dict[str, Path]:
+    """Return the path of each file in the modules of a workspace, by the name that other files import."""
+    listed = map(json.loads, _run_buf(workspace, "ls-files", "--format", "json").splitlines())
+    return {each["import_path"]: workspace / each["path"] for each in listed}
 
 
 def _run_buf(workspace: Path, *arguments: str) -> bytes:

@@ -10,7 +10,7 @@ from contracts.checks.retries import UNSAFE
 from contracts.checks.streams import is_stream
 from contracts.checks.subject import repeated
 from contracts.edges import EVENT_FIELD
-from contracts.policy import is_repeatable
+from contracts.policy import is_event, is_repeatable
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def subscription_to_other(subject: Subject) -> Iterator[Problem]:
     """Yield each subscription to a message that is not declared to be an event."""
     for method, policy in subject.policies:
         event = _event_of(method)
-        if event is not None and event.full_name == policy.subscribes_to and not _is_event(event):
+        if event is not None and event.full_name == policy.subscribes_to and not is_event(event):
             message = f"subscribes_to: {event.full_name} is not declared to be an event"
             message += "; add option (solo60.mesh.v1.event) to it"
             yield subject.in_policy(method, message, "subscribes_to")
@@ -89,7 +89,7 @@ def subscription_unsafe(subject: Subject) -> Iterator[Problem]:
 
 def event_key(subject: Subject) -> Iterator[Problem]:
     """Yield each event with an aggregate key that is not a string field of the event."""
-    for message in filter(_is_event, subject.image.messages()):
+    for message in filter(is_event, subject.image.messages()):
         name = message.GetOptions().Extensions[policy_pb2.event].aggregate_key
         field = message.fields_by_name.get(name)
         if name and (field is None or field.is_repeated or field.type != FieldDescriptor.TYPE_STRING):
@@ -108,7 +108,3 @@ def _later_calls(subject: Subject) -> Iterator[tuple[MethodDescriptor, str, Meth
 def _event_of(method: MethodDescriptor) -> Descriptor | None:
     field = method.input_type.fields_by_name.get(EVENT_FIELD)
     return field.message_type if field is not None and not field.is_repeated else None
-
-
-def _is_event(message: Descriptor) -> bool:
-    return bool(message.GetOptions().HasExtension(policy_pb2.event))

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from contracts.output import Format, annotation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contracts.checks.finding import Finding
-
-
-class Format(StrEnum):
-    """Format of a report."""
-
-    TEXT = "text"
-    JSON = "json"
-    GITHUB = "github"
 
 
 def report(findings: Sequence[Finding], form: Format) -> str:
@@ -35,11 +28,4 @@ def _text(finding: Finding) -> str:
 
 
 def _annotation(finding: Finding) -> str:
-    line = f",line={finding.line}" if finding.line else ""
-    title = _escaped(finding.id, ":,")
-    return f"::error file={_escaped(finding.file, ':,')}{line},title={title}::{_escaped(finding.message)}"
-
-
-def _escaped(text: str, more: str = "") -> str:
-    """Return text as GitHub's workflow commands require: with percent codes, those of `more` in properties."""
-    return "".join(f"%{ord(char):02X}" if char in f"%\r\n{more}" else char for char in text)
+    return annotation("error", finding.file, finding.line, finding.id, finding.message)

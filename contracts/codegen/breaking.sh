@@ -15,4 +15,8 @@ if ! git archive --format=tar "$ref" proto buf.yaml > "$base/base.tar" 2>/dev/nu
 fi
 # buf needs every module of buf.yaml in the archive, but third_party/ is not in git.
 tar --append --file "$base/base.tar" third_party
-buf breaking --against "$base/base.tar"
+status=0
+buf breaking --against "$base/base.tar" || status=1
+# Finds the changes of policies, rules and events, which buf does not see.
+python -m contracts diff "$ref" || status=1
+exit $status

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from contracts.checks.run import check
+from contracts.settings import SettingsError
 from contracts.workspace import WorkspaceError, read_image
 
 WITHOUT_POLICY = """syntax = "proto3";
@@ -73,7 +74,7 @@ def test_malformed_settings_are_reported(workspace: Path, settings: str) -> None
     """A malformed file, another type and a misspelt name are errors that name pyproject.toml."""
     (workspace / "pyproject.toml").write_text(settings)
 
-    with pytest.raises(WorkspaceError, match=r"^pyproject\.toml: "):
+    with pytest.raises(SettingsError, match=r"^pyproject\.toml: "):
         read_image(workspace)
 
 

@@ -48,7 +48,9 @@ class EchoServicer(EchoServiceServicer):
         await self._enter()
         call = current_context()
         assert call is not None
-        response = echo_pb2.EchoResponse(text=request.text, caller=call.caller, correlation_id=call.correlation_id)
+        response = echo_pb2.EchoResponse(
+            text=request.text, caller=call.caller, key_owner=call.caller, correlation_id=call.correlation_id
+        )
         response.deadline.FromDatetime(datetime.now(UTC) + timedelta(seconds=remaining_s() or 0))
         return response
 

@@ -67,11 +67,11 @@ def test_an_image_is_checked() -> None:
 @pytest.mark.usefixtures("workspace")
 def test_the_cli_has_the_same_command(capsys: pytest.CaptureFixture[str]) -> None:
     """`solo60 contracts check` prints the same findings, in each format, and exits with the same code."""
-    result = CliRunner().invoke(cli.contracts.contracts, ["check", "--format", "json"])
+    result = CliRunner().invoke(cli.contracts.group, ["check", "--format", "json"])
 
     assert result.exit_code == 1
     assert [finding["id"] for finding in json.loads(result.output)] == ["POLICY_MISSING"]
-    ignoring = CliRunner().invoke(cli.contracts.contracts, ["check", "--ignore", "POLICY_MISSING"])
+    ignoring = CliRunner().invoke(cli.contracts.group, ["check", "--ignore", "POLICY_MISSING"])
     assert (ignoring.exit_code, ignoring.output, capsys.readouterr().err) == (0, "", "")
 
 
@@ -79,7 +79,10 @@ def test_the_cli_has_the_same_command(capsys: pytest.CaptureFixture[str]) -> Non
     ("arguments", "words"),
     [
         (["check", "nothing.binpb"], "nothing.binpb cannot be read: No such file or directory."),
-        (["check", "proto/acme.proto"], "The image is not a FileDescriptorSet. Write one with `buf build -o"),
+        (
+            ["check", "proto/acme.proto"],
+            "proto/acme.proto: The image is not a FileDescriptorSet. Write one",
+        ),
         (["check", "--ignore", "NOTHING"], "There is no check NOTHING: docs/contract-checks.md lists all ids."),
     ],
 )
@@ -91,8 +94,8 @@ def test_a_wrong_argument_is_one_sentence(arguments: Sequence[str], words: str) 
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode().startswith(words)
     assert done.stderr.count(b"\n") == 1
-    result = CliRunner().invoke(cli.contracts.contracts, list(arguments))
-    assert isinstance(result.exception, cli.contracts.UncheckedError)
+    result = CliRunner().invoke(cli.contracts.group, list(arguments))
+    assert isinstance(result.exception, cli.contracts.UnreadableContracts)
     assert result.exception.exit_code == 2
 
 

@@ -6,8 +6,8 @@ import pytest
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from contracts.checks.run import check
+from contracts.redaction import is_personal
 from contracts.services import our_services
-from interceptors.redaction import is_personal
 from solo60.mesh.v1 import policy_pb2
 from tests.support.images import image_of
 

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from contracts.checks.finding import Finding
-from contracts.checks.report import Format, report
+from contracts.checks.report import report
+from contracts.output import Format
 
 FOUND = [
     Finding("proto/a,b.proto", 7, "SCOPE_FORM", "acme.v1.S/Do: 100 % wrong."),

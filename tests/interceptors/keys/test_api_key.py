@@ -77,7 +77,7 @@ async def test_every_method_requires_a_key(echo: EchoServer, method: str) -> Non
 async def test_an_expired_or_revoked_key_is_rejected(echo: EchoServer, change: dict[str, Any]) -> None:
     """Expiry, a later start, revocation and a changed secret of a key take effect on the next call."""
     stub = echo.stub()
-    assert (await stub.Echo(HI)).caller == "tester"
+    assert (await stub.Echo(HI)).key_owner == "tester"
 
     echo.keyring = Keyring(replace(record, **change) for record in echo.keyring)
 
@@ -92,7 +92,7 @@ async def test_a_caller_may_hold_several_keys(echo: EchoServer) -> None:
     echo.keyring = Keyring([*echo.keyring, record_of_key(new, "tester", SCOPES)])
 
     for key in (echo.key, new):
-        assert (await echo.stub(key).Echo(HI)).caller == "tester"
+        assert (await echo.stub(key).Echo(HI)).key_owner == "tester"
 
 
 @pytest.mark.requirement("S1")
@@ -102,7 +102,7 @@ async def test_a_key_without_the_methods_scope_is_denied(echo: EchoServer) -> No
     echo.keyring = Keyring([record_of_key(key, "reader", ["example.echo"])])
     stub = echo.stub(key)
 
-    assert (await stub.Echo(HI)).caller == "reader"
+    assert (await stub.Echo(HI)).key_owner == "reader"
     with pytest.raises(ScopeMissing) as caught:
         await stub.Keep(echo_pb2.KeepRequest(text="hi"))
 

@@ -156,7 +156,7 @@ async def test_keys_are_reloaded_while_a_server_runs(
         assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
         settings.keyring_path.write_text(format_keyring([record_of_key(KEY, "tester again", SCOPES)]))
-        assert (await echo_hi(channel)).caller == "tester again"
+        assert (await echo_hi(channel)).key_owner == "tester again"
 
 
 class CountingInterceptor(AsyncServerInterceptor):

@@ -17,6 +17,11 @@ if sys.version_info >= (3, 11):
 else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
+if sys.version_info >= (3, 13):
+    from warnings import deprecated as _deprecated
+else:
+    from typing_extensions import deprecated as _deprecated
+
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
@@ -61,12 +66,23 @@ class EchoResponse(_message.Message):
     CALLER_FIELD_NUMBER: _builtins.int
     CORRELATION_ID_FIELD_NUMBER: _builtins.int
     DEADLINE_FIELD_NUMBER: _builtins.int
+    KEY_OWNER_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """Text of the request."""
-    caller: _builtins.str
-    """Caller name from the API key."""
+    @_builtins.property
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def caller(self) -> _builtins.str:
+        """Former name of `key_owner`, with the same value. The next release removes this field."""
+
+    @caller.setter
+    @_deprecated("""This field has been marked as deprecated using proto field options.""")
+    def caller(self, value: _builtins.str) -> None:
+        """Former name of `key_owner`, with the same value. The next release removes this field."""
+
     correlation_id: _builtins.str
     """Correlation id of the call."""
+    key_owner: _builtins.str
+    """Owner of the API key. Empty if the server runs the previous release: use `caller` then."""
     @_builtins.property
     def deadline(self) -> _timestamp_pb2.Timestamp:
         """Deadline of the call, as seen by the handler."""
@@ -78,10 +94,11 @@ class EchoResponse(_message.Message):
         caller: _builtins.str = ...,
         correlation_id: _builtins.str = ...,
         deadline: _timestamp_pb2.Timestamp | None = ...,
+        key_owner: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "correlation_id", b"correlation_id", "deadline", b"deadline", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller", b"caller", "correlation_id", b"correlation_id", "deadline", b"deadline", "key_owner", b"key_owner", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,62 @@
+"""Contracts of a buf workspace, in the working tree and at a git revision.
+
+The folder `third_party` of the working tree is part of both versions, because copies of imported contracts are not in
+git.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from contracts.image import Image
+from contracts.workspace import WorkspaceError, build, sources_of
+
+THIRD_PARTY = "third_party"
+
+
+def read_versions(workspace: Path, revision: str) -> tuple[Image, Image]:
+    """Return the contracts at a git revision, and those in the working tree.
+
+    Raises WorkspaceError if the revision is unknown or has no contracts, or if buf cannot compile one of the versions.
+    """
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
+        before = threads.submit(_read_revision, workspace, revision, Path(folder))
+        after = threads.submit(build, workspace)
+        return before.result(), Image(after.result(), sources=sources_of(workspace))
+
+
+def _read_revision(workspace: Path, revision: str, folder: Path) -> Image:
+    _extract(workspace, revision, folder)
+    third_party = workspace / THIRD_PARTY
+    if third_party.is_dir():
+        shutil.copytree(third_party, folder / THIRD_PARTY, dirs_exist_ok=True)
+    try:
+        return Image(build(folder))
+    except WorkspaceError as error:
+        raise WorkspaceError(f"The contracts at {revision} do not compile: {error}") from None
+
+
+def _extract(workspace: Path, revision: str, folder: Path) -> None:
+    """Write the contracts at a revision into a folder, with the paths that they have in the workspace."""
+    found = _git(workspace, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+    if found.returncode:
+        reason = found.stderr.decode().strip() or f"{revision}: this clone has no such git revision. Fetch it first."
+        raise WorkspaceError(reason)
+    archive = _git(workspace, "archive", found.stdout.decode().strip(), "buf.yaml", "*.proto")
+    if archive.returncode:
+        raise WorkspaceError(f"{revision}: this revision has no buf.yaml or no contracts in this folder.")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+        tar.extractall(folder, filter="data")
+
+
+def _git(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    try:
+        return subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, check=False)  # noqa: S603, S607 - git on PATH, and no shell
+    except FileNotFoundError:
+        raise WorkspaceError("git is not installed, so a revision cannot be read.") from None

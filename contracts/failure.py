@@ -1,0 +1,15 @@
+"""Failures of the commands for contracts, each reported in one sentence."""
+
+from __future__ import annotations
+
+from contracts.checks.run import UnknownCheckError
+from contracts.image import ImageError
+from contracts.settings import SettingsError
+from contracts.workspace import WorkspaceError
+
+FAILURES = (ImageError, SettingsError, UnknownCheckError, WorkspaceError, OSError)
+
+
+def sentence_of(error: Exception) -> str:
+    """Return the message of one of FAILURES."""
+    return f"{error.filename} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)

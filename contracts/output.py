@@ -1,0 +1,27 @@
+"""Formats of what the commands print: text, JSON, or annotations of GitHub Actions."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Format(StrEnum):
+    """Format of a report."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
+def annotation(kind: str, file: str, line: int, title: str, message: str) -> str:
+    """Return a workflow command of GitHub Actions, such as "::error file=a.proto,line=1,title=ID::message".
+
+    `kind` is error, warning or notice. The line is omitted if it is 0.
+    """
+    place = f",line={line}" if line else ""
+    return f"::{kind} file={_escaped(file, ':,')}{place},title={_escaped(title, ':,')}::{_escaped(message)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    """Return text as GitHub's workflow commands require: with percent codes, those of `more` in properties."""
+    return "".join(f"%{ord(char):02X}" if char in f"%\r\n{more}" else char for char in text)
