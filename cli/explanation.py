@@ -65,6 +65,7 @@ class _Explanation:
     def _time(self) -> Iterator[Fact]:
         policy = self._method.policy
         yield self._scaled_time("deadline", policy.deadline_s)
+        yield Fact("own_work", _duration(policy.own_work_s), _source(self._declared, "own_work"))
         if self._method.request_streaming or self._method.response_streaming:
             yield self._scaled_time("idle_timeout", policy.idle_s)
 
@@ -105,6 +106,8 @@ class _Explanation:
     def _declarations(self) -> Iterator[Fact]:
         policy = self._method.policy
         yield Fact("calls", ", ".join(policy.calls) or NONE, _source(self._declared, "calls"))
+        groups = "; ".join(" and ".join(group) for group in policy.parallel_calls)
+        yield Fact("parallel_calls", groups or NONE, _source(self._declared, "parallel_calls"))
         own = sorted(reason for reason in policy.errors if reason >= FIRST_DOMAIN_REASON)
         names = ", ".join(ErrorReason.Name(reason).removeprefix(PREFIX) for reason in own)
         yield Fact("errors", names or NONE, _source(self._declared, "errors"))

@@ -1,63 +1,106 @@
-"""Checks of the call graph: no cycles, no callee slower than its caller, no multiplied retries."""
+"""Call graph of an image: who calls a method, its worst-case time and its worst-case number of attempts."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from contracts.edges import Edge, Kind, edges_of
+from contracts.policy import DEFAULT_ATTEMPTS, DEFAULT_OWN_WORK_S, seconds
+from solo60.mesh.v1 import policy_pb2
 
-    from contracts.method import Method
+if TYPE_CHECKING:
+    from contracts.image import Image
 
 # Google's SRE book warns of 64 attempts, from three hops with four attempts each. The limit of 18 allows hops of two,
 # three and three attempts.
 MAX_CHAIN_ATTEMPTS = 18
 
 
-def problems_of_calls(methods: Mapping[str, Method]) -> list[str]:
-    """Return one sentence for each problem.
+class CallGraph:
+    """Calls between the methods of an image, imported ones included, as their policies declare them.
 
-    A problem is a cycle, a callee with a longer deadline than its caller, or a chain of calls with more than
-    MAX_CHAIN_ATTEMPTS attempts in total. If there is a cycle, only the cycle is reported. `methods` maps full
-    names to methods, and contains every call that a policy lists.
+    Methods are named "package.Service/Method". Calls of unknown methods are ignored.
     """
-    return _cycle(methods) or [*_calls_beyond_deadline(methods), *_multiplied_retries(methods)]
 
+    def __init__(self, image: Image) -> None:
+        self._policies = {
+            name: method.GetOptions().Extensions[policy_pb2.policy] for name, method in image.imported_methods.items()
+        }
+        self._callers: defaultdict[str, list[Edge]] = defaultdict(list)
+        for edge in edges_of(image.imported_methods.values()):
+            self._callers[edge.callee].append(edge)
 
-def _cycle(methods: Mapping[str, Method]) -> list[str]:
-    graph = TopologicalSorter({name: method.policy.calls for name, method in methods.items()})
-    try:
-        graph.prepare()
-    except CycleError as error:
-        # The error lists each callee before its caller.
-        path = " calls ".join(reversed(error.args[1]))
-        return [f"{path}: calls must not form a cycle."]
-    return []
+    def callers_of(self, method: str) -> tuple[Edge, ...]:
+        """Return the edges to a method, of every kind: calls, later calls and event deliveries."""
+        return tuple(self._callers.get(method, ()))
 
+    def callees_of(self, method: str) -> list[str]:
+        """Return the methods that a method calls and waits for."""
+        return [call for call in self._policies[method].calls if call in self._policies]
 
-def _calls_beyond_deadline(methods: Mapping[str, Method]) -> list[str]:
-    return [
-        f"{name} has a deadline of {method.policy.deadline_s:g} s, but its callee {call} has {limit_s:g} s."
-        for name, method in methods.items()
-        for call in method.policy.calls
-        if (limit_s := methods[call].policy.deadline_s) > method.policy.deadline_s
-    ]
+    def deadline_s(self, method: str) -> float:
+        """Return the deadline of a method in seconds; 0 if it declares none."""
+        return seconds(self._policies[method].deadline)
 
+    def own_work_s(self, method: str) -> float:
+        """Return the longest time in seconds that the handler of a method needs without its calls."""
+        return seconds(self._policies[method].own_work) or DEFAULT_OWN_WORK_S
 
-def _multiplied_retries(methods: Mapping[str, Method]) -> list[str]:
-    called = {call for method in methods.values() for call in method.policy.calls}
-    found = []
-    for first in methods.keys() - called:
-        attempts, chain = _max_attempts(methods, first)
-        if attempts > MAX_CHAIN_ATTEMPTS:
-            path = " calls ".join(chain)
-            found.append(f"{path}: retries multiply to {attempts} attempts, above {MAX_CHAIN_ATTEMPTS}.")
-    return sorted(found)
+    def steps_of(self, method: str) -> list[tuple[str, ...]]:
+        """Return the calls of a method in groups. The calls of one group happen at the same time."""
+        policy, callees = self._policies[method], self.callees_of(method)
+        groups = [tuple(call for call in group.calls if call in callees) for group in policy.parallel_calls]
+        grouped = {call for group in groups for call in group}
+        return [group for group in groups if group] + [(call,) for call in callees if call not in grouped]
 
+    def worst_case_s(self, method: str) -> float:
+        """Return the longest time in seconds that a method may need: its own work, and the deadlines of its calls.
 
-def _max_attempts(methods: Mapping[str, Method], name: str) -> tuple[int, list[str]]:
-    policy = methods[name].policy
-    own = policy.retry.max_attempts if policy.retry else 1
-    further = max((_max_attempts(methods, call) for call in policy.calls), default=(1, []))
-    return own * further[0], [name, *further[1]]
+        A deadline includes all attempts of a call. Of calls at the same time, only the longest counts.
+        """
+        return self.own_work_s(method) + sum(max(map(self.deadline_s, step)) for step in self.steps_of(method))
+
+    def worst_case_attempts(self, method: str) -> int:
+        """Return how often one call of a method may reach the same callee, or the method itself, through retries."""
+        return self.worst_chain(method)[0]
+
+    def worst_chain(self, method: str) -> tuple[int, list[str]]:
+        """Return the chain of calls from a method with the most attempts, and their number.
+
+        Each hop multiplies the attempts of the hop above. A chain ends where it would return to a method.
+        """
+        return self._worst_chain(method, frozenset())
+
+    def _worst_chain(self, method: str, above: frozenset[str]) -> tuple[int, list[str]]:
+        above |= {method}
+        further = [self._worst_chain(call, above) for call in self.callees_of(method) if call not in above]
+        attempts, chain = max(further, key=lambda found: found[0], default=(1, []))
+        return attempts * self._attempts_of(method), [method, *chain]
+
+    def _attempts_of(self, method: str) -> int:
+        policy = self._policies[method]
+        return (policy.retry.max_attempts or DEFAULT_ATTEMPTS) if policy.HasField("retry") else 1
+
+    def is_entry_point(self, method: str) -> bool:
+        """Return whether no other method calls a method and waits for it."""
+        return not any(edge.kind is Kind.CALL for edge in self.callers_of(method))
+
+    def cycle_below(self, *methods: str) -> list[str]:
+        """Return the methods of a cycle of calls that one of `methods` leads into, in order; empty if there is none.
+
+        The first method is also the last. Later calls and events may form cycles, because nobody waits for them.
+        """
+        waiting, seen = list(methods), set[str]()
+        while waiting:
+            method = waiting.pop()
+            if method not in seen:
+                seen.add(method)
+                waiting += self.callees_of(method)
+        try:
+            TopologicalSorter({method: self.callees_of(method) for method in sorted(seen)}).prepare()
+        except CycleError as error:
+            # The error lists each callee before its caller.
+            return list(reversed(error.args[1]))
+        return []

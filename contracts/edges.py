@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from google.protobuf.descriptor import MethodDescriptor
 
+# Name of the event field in a subscriber's request.
+EVENT_FIELD = "event"
+
 
 class Kind(StrEnum):
     """Kind of an edge: the option of the contract that declares it."""

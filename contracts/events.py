@@ -5,23 +5,17 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
-from google.protobuf.descriptor import FieldDescriptor
-
+from contracts.edges import EVENT_FIELD
 from contracts.method import methods_of
 from contracts.policy import ContractError
 from contracts.services import our_services
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     from contracts.method import Method
 
-# Name of the event field in a subscriber's request.
-EVENT_FIELD = "event"
 
 
 def aggregate_key_of(event: Message) -> str | None:
@@ -49,19 +43,3 @@ def request_with(event: Message, subscriber: Method) -> bytes:
     """Return the serialized request that carries `event` to a subscriber."""
     request = subscriber.request_type(**{EVENT_FIELD: event})
     return request.SerializeToString(deterministic=True)
-
-
-def is_event(message: Descriptor) -> bool:
-    """Return whether a message is declared to be an event."""
-    return bool(message.GetOptions().HasExtension(policy_pb2.event))
-
-
-def problems_of_events(messages: Iterable[Descriptor]) -> list[str]:
-    """Return one sentence for each event with an aggregate key that is not a string field of the event."""
-    problems = []
-    for message in filter(is_event, messages):
-        name = message.GetOptions().Extensions[policy_pb2.event].aggregate_key
-        field = message.fields_by_name.get(name)
-        if name and (field is None or field.is_repeated or field.type != FieldDescriptor.TYPE_STRING):
-            problems.append(f'{message.full_name}: event.aggregate_key: the event has no string field "{name}".')
-    return problems

@@ -20,13 +20,17 @@ from google.protobuf.descriptor import (
 )
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from google.protobuf.descriptor_pb2 import SourceCodeInfo
+
+    Locations = dict[tuple[int, ...], SourceCodeInfo.Location]
 
 Element: TypeAlias = (
     Descriptor
@@ -38,6 +42,10 @@ Element: TypeAlias = (
     | ServiceDescriptor
 )
 
+# Field of each file in an image of `buf build`. Its field 1 says whether the file is only an import.
+_BUF_EXTENSION = 8042
+# Contracts that others copy and import.
+_FOREIGN_FOLDERS = ("google/", "buf/")
 # Field numbers of descriptor.proto, which lead from a parent to its child in a source location.
 _MESSAGES_OF_FILE, _ENUMS_OF_FILE, _SERVICES_OF_FILE, _EXTENSIONS_OF_FILE = 4, 5, 6, 7
 _FIELDS, _NESTED, _ENUMS, _EXTENSIONS = 2, 3, 4, 6
@@ -69,9 +77,9 @@ class Location:
 class Image:
     """Contracts to examine, and the files that they import.
 
-    `files` are the contracts to examine, in the order of the image. The image must contain every import. `sources` maps
-    a file's name to its source, which makes the lines inside of an option exact: without it, they are those of the
-    option's start.
+    `files` are the contracts to examine, in the order of the image. The image must contain every import, in any order.
+    `sources` maps a file's name to its source, which makes the lines inside of an option exact: without it, they are
+    those of the option's start. Raises ImageError if the descriptors are invalid.
     """
 
     def __init__(
@@ -79,8 +87,7 @@ class Image:
     ) -> None:
         # A separate pool, so that contracts with outdated or missing generated code can be read too.
         self._pool = DescriptorPool()
-        for file in image.file:
-            _add(self._pool, file)
+        _add_all(self._pool, image)
         every_file = [self._pool.FindFileByName(file.name) for file in image.file]
         self.files = tuple(file for file in every_file if not names or file.name in names)
         self._sources = sources or {}
@@ -95,16 +102,19 @@ class Image:
 
     @classmethod
     def parse(cls, data: bytes) -> Image:
-        """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError."""
+        """Return the image of a serialized FileDescriptorSet or of a `buf build` image; raise ImageError.
+
+        Imports are not examined: files that buf marks as imports, and those of Google and buf unless there are no others.
+        """
         try:
             image = FileDescriptorSet.FromString(data)
         except DecodeError:
             raise ImageError(
-                "The file is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
+                "The image is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
             ) from None
         if not image.file:
-            raise ImageError("the image contains no files.")
-        return cls(image)
+            raise ImageError("The image contains no files.")
+        return cls(image, _names_to_examine(image))
 
     def services(self) -> Iterator[ServiceDescriptor]:
         """Yield every service in `files`."""
@@ -117,9 +127,20 @@ class Image:
             for message in file.message_types_by_name.values():
                 yield from _with_nested(message)
 
+    def enum(self, name: str) -> EnumDescriptor | None:
+        """Return the enum with this full name, also from an import, or None."""
+        try:
+            return self._pool.FindEnumTypeByName(name)
+        except KeyError:
+            return None
+
     def imports(self, name: str) -> bool:
         """Return whether a file of the image has this name, such as "buf/validate/validate.proto"."""
         return name in self._locations
+
+    def path_of(self, name: str) -> str:
+        """Return the path of a file's source, or the file's name if the source is unknown."""
+        return str(self._sources.get(name, name))
 
     def location_of(self, element: Element, *option: int | str) -> Location:
         """Return the place of a declaration, or of one of its options.
@@ -129,27 +150,23 @@ class Image:
         """
         file, path = _file_of(element), _path_of(element)
         locations = self._locations[file.name]
-        found = locations.get(path)
-        numbers = [part for part in option if isinstance(part, int)]
         names = [part for part in option if isinstance(part, str)]
-        if numbers:
-            of_option = locations.get((*path, _options_number(element), *numbers))
-            if of_option is not None:
-                return Location(file.name, self._line_inside(file.name, of_option, names))
+        start = (*path, _options_number(element), *(part for part in option if isinstance(part, int)))
+        parts = [location for at, location in locations.items() if at[: len(start)] == start]
+        if option and parts:
+            return Location(file.name, self._line_inside(file.name, parts, names))
+        found = locations.get(path)
         return Location(file.name, found.span[0] + 1 if found else 0)
 
-    def _line_inside(self, file: str, location: SourceCodeInfo.Location, names: Sequence[str]) -> int:
-        """Return the line of a nested field of an option, or the first line of the option."""
-        first, last = location.span[0], location.span[2] if len(location.span) == 4 else location.span[0]  # noqa: PLR2004 - a span of several lines has four numbers
-        lines = self._lines_of(file)[first : last + 1]
-        at = 0
-        for name in names:
-            start = at
-            while at < len(lines) and not re.search(rf"\b{re.escape(name)}\b", lines[at]):
-                at += 1
-            if at == len(lines):
-                return first + start + 1
-        return first + at + 1
+    def _line_inside(self, file: str, parts: Sequence[SourceCodeInfo.Location], names: Sequence[str]) -> int:
+        """Return the line of a nested field in the parts of an option, or of the innermost field that is found."""
+        lines = self._lines_of(file)
+        for count in range(len(names), 0, -1):
+            for part in parts:
+                line = _find(lines, part, names[:count])
+                if line is not None:
+                    return line
+        return parts[0].span[0] + 1
 
     def _lines_of(self, file: str) -> list[str]:
         path = self._sources.get(file)
@@ -161,14 +178,62 @@ def name_of(method: MethodDescriptor) -> str:
     return f"{method.containing_service.full_name}/{method.name}"
 
 
+def _add_all(pool: DescriptorPool, image: FileDescriptorSet) -> None:
+    """Add each file after its imports."""
+    waiting = {file.name: file for file in image.file}
+
+    def add(name: str) -> None:
+        file = waiting.pop(name)
+        for imported in file.dependency:
+            if imported in waiting:
+                add(imported)
+        _add(pool, file)
+
+    for file in image.file:
+        if file.name in waiting:
+            add(file.name)
+
+
 def _add(pool: DescriptorPool, file: FileDescriptorProto) -> None:
+    for imported in file.dependency:
+        try:
+            pool.FindFileByName(imported)
+        except KeyError:
+            raise ImageError(
+                f"{file.name} imports {imported}, but the image lacks it. Build the image with its imports."
+            ) from None
     try:
         pool.AddSerializedFile(file.SerializeToString())
     except TypeError as error:
         raise ImageError(f"{file.name} cannot be read: {error}") from None
 
 
-def _locations_in(file: FileDescriptorProto) -> dict[tuple[int, ...], SourceCodeInfo.Location]:
+def _names_to_examine(image: FileDescriptorSet) -> list[str]:
+    names = [file.name for file in image.file if not _is_import(file)]
+    return [name for name in names if not name.startswith(_FOREIGN_FOLDERS)] or names
+
+
+def _is_import(file: FileDescriptorProto) -> bool:
+    marks = [field.data for field in UnknownFieldSet(file) if field.field_number == _BUF_EXTENSION]
+    return any(
+        field.field_number == 1 and bool(field.data) for mark in marks for field in UnknownFieldSet(Empty.FromString(mark))
+    )
+
+
+def _find(lines: Sequence[str], part: SourceCodeInfo.Location, names: Sequence[str]) -> int | None:
+    """Return the line, from 1, on which the last of `names` follows the others in a part of a file."""
+    first, last = part.span[0], part.span[2] if len(part.span) == 4 else part.span[0]  # noqa: PLR2004 - a span of several lines has four numbers
+    at = first
+    for name in names:
+        word = re.compile(rf"\b{re.escape(name)}\b")
+        while at <= last and at < len(lines) and not word.search(lines[at].partition("//")[0]):
+            at += 1
+        if at > last or at >= len(lines):
+            return None
+    return at + 1
+
+
+def _locations_in(file: FileDescriptorProto) -> Locations:
     return {tuple(location.path): location for location in file.source_code_info.location}
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from solo60.common.v1.errors_pb2 import ErrorReason
 
+DEFAULT_OWN_WORK_S = 0.1
+DEFAULT_ATTEMPTS = 3
 REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
 
@@ -77,7 +79,8 @@ class Policy:
 
     `idle_s` is the longest pause between two messages of a stream. `is_repeatable` is true if a call can safely be sent
     again, because of its `idempotency_level` or an idempotency key. `subscribes_to` is the full name of an event, or
-    empty.
+    empty. `own_work_s` is the longest time of the handler without its calls. `parallel_calls` are groups of `calls` that
+    it makes at the same time.
     """
 
     deadline_s: float
@@ -95,6 +98,8 @@ class Policy:
     subscribes_to: str = ""
     errors: frozenset[ErrorReason.ValueType] = PLATFORM_REASONS
     contract_only: bool = False
+    own_work_s: float = DEFAULT_OWN_WORK_S
+    parallel_calls: tuple[tuple[str, ...], ...] = ()
 
 
 def declares_policy(method: MethodDescriptor) -> bool:
@@ -124,6 +129,8 @@ def read_policy(method: MethodDescriptor) -> Policy:
         subscribes_to=declared.subscribes_to,
         errors=PLATFORM_REASONS | frozenset(declared.errors),
         contract_only=declared.contract_only,
+        own_work_s=seconds(declared.own_work) or DEFAULT_OWN_WORK_S,
+        parallel_calls=tuple(tuple(group.calls) for group in declared.parallel_calls),
     )
 
 
@@ -139,7 +146,7 @@ def is_repeatable(options: MethodOptions) -> bool:
 def read_retry(declared: policy_pb2.Retry) -> Retry:
     """Return the retry policy of a declaration, including defaults."""
     return Retry(
-        max_attempts=declared.max_attempts or 3,
+        max_attempts=declared.max_attempts or DEFAULT_ATTEMPTS,
         initial_backoff_s=seconds(declared.initial_backoff) or 0.05,
         max_backoff_s=seconds(declared.max_backoff) or 1.0,
         backoff_multiplier=declared.backoff_multiplier or 2.0,

@@ -8,34 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import solo60
+from contracts.checks.services import MAX_PORT as MAX_PORT
+from contracts.checks.services import (
+    MESH_PACKAGE,
+    http_call_troubles,
+    port_troubles,
+    shared_name_troubles,
+    shared_port_troubles,
+)
+from contracts.checks.services import default_port_of as default_port_of
 from contracts.method import Method, methods_of
-from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
-MAX_PORT = 65_535
-MESH_PACKAGE = "solo60.mesh.v1"
-# Services in these packages have no processes of their own. Every service serves those of the mesh, and tests serve the
-# example.
-PACKAGES_WITHOUT_PROCESS = frozenset({MESH_PACKAGE, "solo60.example.v1"})
-
-
 def short_service_name(service: str) -> str:
     """Return the short name of a service: "gym" for "solo60.gym.v1.GymService"."""
     return service.split(".")[1]
-
-
-def default_port_of(service: ServiceDescriptor) -> int:
-    """Return the `default_port` that a service declares, or 0 if it declares none."""
-    return int(service.GetOptions().Extensions[policy_pb2.default_port])
-
-
-def http_calls_of(service: ServiceDescriptor) -> tuple[str, ...]:
-    """Return the full names of the methods that the HTTP endpoint of a service calls."""
-    return tuple(service.GetOptions().Extensions[policy_pb2.http_calls])
 
 
 @cache
@@ -56,30 +47,14 @@ def our_services() -> list[ServiceDescriptor]:
 
 
 def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]:
-    """Yield one sentence for each service without a `default_port`, or with the port or the name of another service.
+    """Yield one sentence for each service without a valid `default_port`, or with the port or name of another one.
 
     Also yields one for each of `http_calls` that is not a method of its service.
     """
-    known: dict[str | int, str] = {}
-    for service in services:
-        if service.file.package in PACKAGES_WITHOUT_PROCESS:
-            continue
-        port = default_port_of(service)
-        if not 1 <= port <= MAX_PORT:
-            yield f"{service.full_name}: default_port must be 1 to {MAX_PORT}."
-            continue
-        yield from _problems_of_http_calls(service)
-        for option, value in (("default_port", port), ("package", short_service_name(service.full_name))):
-            other = known.setdefault(value, service.full_name)
-            if other != service.full_name:
-                yield f"{service.full_name}: {option}: {value} belongs to {other}."
-
-
-def _problems_of_http_calls(service: ServiceDescriptor) -> Iterator[str]:
-    own_methods = {f"{service.full_name}/{method.name}" for method in service.methods}
-    for call in http_calls_of(service):
-        if call not in own_methods:
-            yield f"{service.full_name}: http_calls: {call} is not a method of this service."
+    services = list(services)
+    for find in (port_troubles, shared_port_troubles, shared_name_troubles, http_call_troubles):
+        for service, trouble in find(services):
+            yield f"{service.full_name}: {trouble}."
 
 
 # In the order of their ports.

@@ -2,24 +2,22 @@
 
 `pyproject.toml` beside `buf.yaml` may exempt packages, such as copies of other projects' contracts:
 
-    [tool.contract-linter]
+    [tool.contracts]
     exempt-packages = ["google.rpc"]
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
-from google.protobuf.descriptor_pool import DescriptorPool
 
-if TYPE_CHECKING:
-    from google.protobuf.descriptor import FileDescriptor
+from contracts.image import Image
 
 BUF = "buf"
 
@@ -28,26 +26,21 @@ class WorkspaceError(Exception):
     """Unreadable contracts of a workspace; the message gives the reason."""
 
 
-def read_contracts(workspace: Path) -> list[FileDescriptor]:
-    """Return the files of every package in the modules of `buf.yaml`, without the exempt packages.
+def read_image(workspace: Path) -> Image:
+    """Return the image of the modules of `buf.yaml`, to examine every package without the exempt ones.
 
-    Raises WorkspaceError if buf cannot compile the modules, if the settings are malformed, or if an exempt package is
-    in no module.
+    The sources of the image have paths below `workspace`. Raises WorkspaceError if buf cannot compile the modules, if
+    the settings are malformed, or if an exempt package is in no module.
     """
-    image = FileDescriptorSet.FromString(
-        _run_buf(workspace, "build", "--as-file-descriptor-set", "--exclude-source-info", "--output", "-")
-    )
-    # A separate pool, so that contracts with outdated or missing generated code can be read too.
-    pool = DescriptorPool()
-    for file in image.file:
-        pool.Add(file)
+    files = FileDescriptorSet.FromString(_run_buf(workspace, "build", "--as-file-descriptor-set", "--output", "-"))
     # The image also contains imports from outside of the modules, such as google/protobuf/timestamp.proto.
-    names = _run_buf(workspace, "ls-files", "--format", "import").decode().splitlines()
-    files = [pool.FindFileByName(name) for name in names]
+    listed = map(json.loads, _run_buf(workspace, "ls-files", "--format", "json").splitlines())
+    sources = {each["import_path"]: workspace / each["path"] for each in listed}
+    packages = {file.name: file.package for file in files.file if file.name in sources}
     exempt = _exempt_packages(workspace)
-    for package in exempt - {file.package for file in files}:
+    for package in exempt - set(packages.values()):
         raise WorkspaceError(f'pyproject.toml: exempt-packages: no module of buf.yaml has the package "{package}".')
-    return [file for file in files if file.package not in exempt]
+    return Image(files, {name for name, package in packages.items() if package not in exempt}, sources)
 
 
 def _exempt_packages(workspace: Path) -> set[str]:
@@ -56,10 +49,10 @@ def _exempt_packages(workspace: Path) -> set[str]:
         settings = tomllib.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
         raise WorkspaceError(f"pyproject.toml: {error}.") from None
-    match settings.get("tool", {}).get("contract-linter", {"exempt-packages": []}):
+    match settings.get("tool", {}).get("contracts", {"exempt-packages": []}):
         case {"exempt-packages": [*names], **others} if not others and all(isinstance(name, str) for name in names):
             return set(names)
-    raise WorkspaceError("pyproject.toml: [tool.contract-linter] allows only exempt-packages, a list of package names.")
+    raise WorkspaceError("pyproject.toml: [tool.contracts] allows only exempt-packages, a list of package names.")
 
 
 def _run_buf(workspace: Path, *arguments: str) -> bytes:

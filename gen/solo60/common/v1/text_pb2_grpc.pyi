@@ -3,8 +3,8 @@
 isort:skip_file
 Validation rules for text fields, shared by all contracts.
 
-Every string field uses one of these rules, a well-known format (such as uuid) or a pattern; the contract linter
-rejects any other string field. The rules are predefined protovalidate rules, so clients in any language can check
+Every string field uses one of these rules, a well-known format (such as uuid) or a pattern; `solo60 contracts check`
+reports any other string field. The rules are predefined protovalidate rules, so clients in any language can check
 them. Their expressions use only `matches` with explicit character classes.
 """
 

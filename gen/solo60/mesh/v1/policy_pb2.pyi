@@ -5,8 +5,8 @@ Options of services, methods, fields and messages. The most important is the pol
 
 Methods declare it with `option (solo60.mesh.v1.policy)`, in any package. Clients and servers read it from the
 descriptors at start, so the code has no second table and only documentation is generated from it. Whether a method
-is safe to repeat is declared with protobuf's own `idempotency_level`. The contract linter checks each policy, also
-against the protovalidate rules of this file.
+is safe to repeat is declared with protobuf's own `idempotency_level`. `solo60 contracts check` checks each policy,
+also against the protovalidate rules of this file.
 """
 
 from collections import abc as _abc
@@ -103,6 +103,8 @@ class MethodPolicy(_message.Message):
     IDLE_TIMEOUT_FIELD_NUMBER: _builtins.int
     SUBSCRIBES_TO_FIELD_NUMBER: _builtins.int
     CALLS_LATER_FIELD_NUMBER: _builtins.int
+    OWN_WORK_FIELD_NUMBER: _builtins.int
+    PARALLEL_CALLS_FIELD_NUMBER: _builtins.int
     criticality: Global___Criticality.ValueType
     """Load shedding priority. Default: CRITICALITY_NORMAL."""
     idempotency: Global___Idempotency.ValueType
@@ -145,7 +147,8 @@ class MethodPolicy(_message.Message):
     @_builtins.property
     def calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Methods that the handler may call, as "package.Service/Method". The call graph is checked for cycles and for
-        deadlines that do not fit. The scopes of each service's API key are derived from it.
+        deadlines that do not fit: the deadline must cover `own_work` and the deadlines of all calls, which happen one after
+        the other unless `parallel_calls` names them. The scopes of each service's API key are derived from it.
         """
 
     @_builtins.property
@@ -159,8 +162,7 @@ class MethodPolicy(_message.Message):
     @_builtins.property
     def idle_timeout(self) -> _duration_pb2.Duration:
         """Maximum pause between two messages of a stream, in either direction. After a longer pause, the stream ends with
-        DEADLINE_EXCEEDED. Allowed only for streams; greater than 0 s, at most the deadline. Default: only the deadline
-        applies.
+        DEADLINE_EXCEEDED. Required for streams, and allowed only for them; greater than 0 s, at most the deadline.
         """
 
     @_builtins.property
@@ -169,6 +171,16 @@ class MethodPolicy(_message.Message):
         so their deadlines are not checked against this one. The scopes of the service's API key include them. Allowed only
         for unary methods that are safe to repeat.
         """
+
+    @_builtins.property
+    def own_work(self) -> _duration_pb2.Duration:
+        """Longest time that the handler itself needs, including its database and partners outside of the mesh, but without its
+        `calls`. Greater than 0 s. Default: 100 ms.
+        """
+
+    @_builtins.property
+    def parallel_calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___ParallelCalls]:
+        """Groups of `calls` that the handler makes at the same time. The deadline must cover the longest call of each group."""
 
     def __init__(
         self,
@@ -187,14 +199,40 @@ class MethodPolicy(_message.Message):
         idle_timeout: _duration_pb2.Duration | None = ...,
         subscribes_to: _builtins.str = ...,
         calls_later: _abc.Iterable[_builtins.str] | None = ...,
+        own_work: _duration_pb2.Duration | None = ...,
+        parallel_calls: _abc.Iterable[Global___ParallelCalls] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "deprecation", b"deprecation", "hedge", b"hedge", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deadline", b"deadline", "deprecation", b"deprecation", "hedge", b"hedge", "idle_timeout", b"idle_timeout", "own_work", b"own_work", "rate_limit", b"rate_limit", "retry", b"retry"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "calls_later", b"calls_later", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "idle_timeout", b"idle_timeout", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes", "subscribes_to", b"subscribes_to"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "calls_later", b"calls_later", "contract_only", b"contract_only", "criticality", b"criticality", "deadline", b"deadline", "deprecation", b"deprecation", "errors", b"errors", "hedge", b"hedge", "idempotency", b"idempotency", "idle_timeout", b"idle_timeout", "own_work", b"own_work", "parallel_calls", b"parallel_calls", "rate_limit", b"rate_limit", "retry", b"retry", "scopes", b"scopes", "subscribes_to", b"subscribes_to"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___MethodPolicy: _TypeAlias = MethodPolicy  # noqa: Y015
+
+@_typing.final
+class ParallelCalls(_message.Message):
+    """Calls that happen at the same time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """At least two of the `calls` of the method. A call is in at most one group."""
+
+    def __init__(
+        self,
+        *,
+        calls: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ParallelCalls: _TypeAlias = ParallelCalls  # noqa: Y015
 
 @_typing.final
 class Retry(_message.Message):
@@ -356,6 +394,7 @@ Global___Deprecation: _TypeAlias = Deprecation  # noqa: Y015
 
 DEFAULT_PORT_FIELD_NUMBER: _builtins.int
 HTTP_CALLS_FIELD_NUMBER: _builtins.int
+EXTERNAL_SCOPES_FIELD_NUMBER: _builtins.int
 POLICY_FIELD_NUMBER: _builtins.int
 PII_FIELD_NUMBER: _builtins.int
 EVENT_FIELD_NUMBER: _builtins.int
@@ -368,13 +407,17 @@ http_calls: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOpt
 """Own methods, such as "solo60.subscription.v1.SubscriptionService/ProcessWebhook", that the HTTP endpoint of the
 service calls with the service's own API key. The key gets the scopes of these methods.
 """
+external_scopes: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.ServiceOptions, _containers.RepeatedScalarFieldContainer[_builtins.str]]
+"""Scopes, such as "user.erase", that only callers outside of the mesh need: operators, or the public API. At least one
+method of the service requires each.
+"""
 policy: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MethodOptions, Global___MethodPolicy]
 """Policy for all calls of this method. If one method of a service declares a policy, each of its methods must. A
 service without any policy is foreign: it has no deadlines and requires the scope "mesh.inspect".
 """
 pii: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
 """The field contains personal data or a secret. Its value never appears in logs, spans, error details, recordings or
-examples.
+examples. False says that the field is neither, although it has a personal name, such as `name`.
 """
 event: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.MessageOptions, Global___EventPolicy]
 """The message is an event of the service in the same package. The service publishes it through its outbox to all

@@ -5,8 +5,8 @@ Options of services, methods, fields and messages. The most important is the pol
 
 Methods declare it with `option (solo60.mesh.v1.policy)`, in any package. Clients and servers read it from the
 descriptors at start, so the code has no second table and only documentation is generated from it. Whether a method
-is safe to repeat is declared with protobuf's own `idempotency_level`. The contract linter checks each policy, also
-against the protovalidate rules of this file.
+is safe to repeat is declared with protobuf's own `idempotency_level`. `solo60 contracts check` checks each policy,
+also against the protovalidate rules of this file.
 """
 
 from collections import abc as _abc

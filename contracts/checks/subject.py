@@ -1,0 +1,67 @@
+"""Subject of the checks: the contracts of an image, their policies and their call graph."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, TypeVar
+
+from google.protobuf.descriptor import MethodDescriptor
+
+from contracts.call_graph import CallGraph
+from contracts.checks.finding import Problem
+from contracts.image import name_of
+from contracts.policy import declares_policy
+from solo60.mesh.v1 import policy_pb2
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
+
+    from contracts.image import Image
+
+POLICY = policy_pb2.POLICY_FIELD_NUMBER
+
+Value = TypeVar("Value")
+
+
+class Subject:
+    """Contracts under examination. `now` is the time, in UTC, to which sunsets are compared.
+
+    `policies` has each examined method that declares a policy. `methods` has every method of the image, by name.
+    """
+
+    def __init__(self, image: Image, now: datetime) -> None:
+        self.image = image
+        self.now = now
+        self.methods = image.imported_methods
+        self.policies = [
+            (method, method.GetOptions().Extensions[policy_pb2.policy])
+            for method in image.methods.values()
+            if declares_policy(method)
+        ]
+
+    @cached_property
+    def graph(self) -> CallGraph:
+        return CallGraph(self.image)
+
+    def problem(
+        self,
+        element: MethodDescriptor | ServiceDescriptor | Descriptor | FieldDescriptor,
+        message: str,
+        *option: int | str,
+    ) -> Problem:
+        """Return a problem of a declaration, at the line of one of its options (see `Image.location_of`)."""
+        name = name_of(element) if isinstance(element, MethodDescriptor) else element.full_name
+        return Problem(self.image.location_of(element, *option), f"{name}: {message}.")
+
+    def in_policy(self, method: MethodDescriptor, message: str, *option: str) -> Problem:
+        """Return a problem of a policy, at the line of one of its options."""
+        return self.problem(method, message, POLICY, *option)
+
+
+def repeated(values: Iterable[Value]) -> list[Value]:
+    """Return the values that occur more than once."""
+    return [value for value, count in Counter(values).items() if count > 1]
