@@ -7,8 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from contracts.checks.services import http_calls_of
 from contracts.service_config import service_config
-from contracts.services import SERVICES, http_calls_of, short_service_name
+from contracts.services import SERVICES, short_service_name
 
 if TYPE_CHECKING:
     from contracts.drawing.graph import Graph

@@ -1,4 +1,4 @@
-"""`solo60 explain`: the effective policy of a method, its callers and callees, and its service config."""
+"""`solo60 explain`: the effective policy of a method, its callers and callees, worst case and service config."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cli.connections import HTTP_ENDPOINT, callees_of, callers_of, service_confi
 from cli.explanation import NONE, Fact, explain
 from cli.method_names import find_by_name
 from cli.terminal import JsonFlag, out, print_json, print_table
+from cli.worst_case import worst_case_of
 from contracts.drawing.graph import duration_text, short_name
 from mesh.config import load_settings
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from cli.connections import Callee, Caller
+    from cli.worst_case import WorstCase
 
-# Options that the lists of callers and callees show.
-EDGES = frozenset({"calls", "calls_later", "subscribes_to"})
+# Options that the sections about callers, callees and the worst case show.
+EDGES = frozenset({"calls", "calls_later", "parallel_calls", "subscribes_to"})
 
 
 def explain_method(
@@ -34,17 +36,19 @@ def explain_method(
 ) -> None:
     """Show each effective policy value of a method and its source: contract, default or setting.
 
-    Also shows the callers and callees of the method, and its gRPC service config.
+    Also shows the callers and callees of the method, its worst case, and its gRPC service config.
     """
     found, settings = find_by_name(method), load_settings()
     facts, graph = explain(found, settings), graph_of_services(settings.deadline_factor)
     callers, callees, config = callers_of(found, graph), callees_of(found, graph), service_config_of(found)
+    worst = worst_case_of(found)
     if as_json:
         report = {
             "method": found.full_name,
             "policy": [asdict(fact) for fact in facts],
             "callers": [asdict(caller) for caller in callers],
             "callees": [asdict(callee) for callee in callees],
+            "worst_case": asdict(worst),
             "service_config": config,
         }
         print_json(report)
@@ -53,6 +57,8 @@ def explain_method(
     print_table(_policy([fact for fact in facts if fact.name not in EDGES]), folds=("value",))
     _print_section("Callers", _callers(callers) if callers else "none in the contracts")
     _print_section("Callees", _callees(callees) if callees else "none")
+    _print_section("Longest time by the contract", _longest(worst))
+    _print_section("Most attempts by the contract", _most_attempts(worst))
     _print_section("Service config", "\n".join(_outline(config)))
 
 
@@ -77,6 +83,24 @@ def _callees(callees: list[Callee]) -> Table:
     return table
 
 
+def _longest(worst: WorstCase) -> Table:
+    table = _table("step", "time")
+    table.add_row("own work", duration_text(worst.own_work_s))
+    for step in worst.steps:
+        at_once = " at the same time" if len(step.methods) > 1 else ""
+        table.add_row(", ".join(map(short_name, step.methods)) + at_once, duration_text(step.deadline_s))
+    table.add_row("total", duration_text(worst.time_s))
+    return table
+
+
+def _most_attempts(worst: WorstCase) -> Table:
+    table = _table("method", "attempts")
+    for hop in worst.chain:
+        table.add_row(short_name(hop.method), str(hop.max_attempts))
+    table.add_row("product", str(worst.attempts))
+    return table
+
+
 def _table(*headings: str) -> Table:
     return Table(*headings, box=None, pad_edge=False)
 
@@ -97,4 +121,4 @@ def _print_section(heading: str, content: Table | str) -> None:
     if isinstance(content, str):
         out.print(content, markup=False)
     else:
-        print_table(content)
+        print_table(content, folds=("step",))

@@ -14,20 +14,31 @@ if TYPE_CHECKING:
     from contracts.drawing.picture import Box, Picture
 
 ARROWS = {Kind.CALL: "-->", Kind.LATER: "-.->", Kind.EVENT: "-.->"}
-# Mermaid has no dotted line beside its dashed one.
-DOTTED = "stroke-dasharray: 1 4"
+# Mermaid has one dashed line, so the length of its dashes tells later calls and events apart.
+DASHES = {Kind.LATER: "6 4", Kind.EVENT: "1 4"}
 
 
 def mermaid_of(picture: Picture) -> str:
-    """Return a picture as a Mermaid flowchart: a subgraph for each box with rows, and a node for each row."""
-    ids = _ids(picture)
-    lines = ["flowchart LR", *(part for box in picture.boxes() for part in _box(box, ids))]
+    """Return a picture as a Mermaid flowchart: a subgraph for each box with rows, and a node for each row.
+
+    Lines from a title begin at a round node beside the subgraph, because Mermaid draws lines from a subgraph across
+    others.
+    """
+    ids, callers = _ids(picture), {line.source for line in picture.lines}
+    lines = ["flowchart LR"]
+    lines += [
+        f"  {ids[port]}([{_quoted(box.title)}])"
+        for box in picture.boxes()
+        if box.rows and (port := Port(box.key)) in callers
+    ]
+    lines += [part for box in picture.boxes() for part in _box(box, ids)]
     for line in picture.lines:
         label = f"|{_quoted(line.value)}|" if line.value else ""
         lines.append(f"  {ids[line.source]} {ARROWS[line.kind]}{label} {ids[line.target]}")
-    events = [str(number) for number, line in enumerate(picture.lines) if line.kind is Kind.EVENT]
-    if events:
-        lines.append(f"  linkStyle {','.join(events)} {DOTTED}")
+    for kind, dashes in DASHES.items():
+        numbers = ",".join(str(number) for number, line in enumerate(picture.lines) if line.kind is kind)
+        if numbers:
+            lines.append(f"  linkStyle {numbers} stroke-dasharray: {dashes}")
     return "\n".join(lines) + "\n"
 
 
@@ -36,7 +47,7 @@ def _box(box: Box, ids: Mapping[Port, str]) -> Iterator[str]:
     if not box.rows:
         yield f"  {here}[{_quoted(' '.join(filter(None, (box.title, box.value))))}]"
         return
-    yield f"  subgraph {here}[{_quoted(box.title)}]"
+    yield f"  subgraph in_{here}[{_quoted(box.title)}]"
     for row in box.rows:
         yield f"    {ids[Port(box.key, row.key)]}[{_quoted(row.label)}]"
     yield "  end"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -122,6 +123,20 @@ def test_explain_shows_the_service_config_of_one_method(solo60: Solo60) -> None:
     assert "  retryPolicy\n    maxAttempts: 3\n" in shown
     assert "retryThrottling\n  maxTokens: 20\n" in shown
     assert "methodConfig: none\n" in solo60("explain", "auth.LogIn").out
+
+
+def test_explain_shows_the_worst_case(solo60: Solo60) -> None:
+    """`explain` shows the steps of the longest call and the chain with the most attempts, which give their results."""
+    worst = json.loads(solo60("explain", "session.BookSession", "--json").out)["worst_case"]
+    rows = [" ".join(line.split()) for line in solo60("explain", "session.BookSession").out.splitlines()]
+
+    assert worst["time_s"] == pytest.approx(worst["own_work_s"] + sum(step["deadline_s"] for step in worst["steps"]))
+    assert worst["attempts"] == math.prod(hop["max_attempts"] for hop in worst["chain"])
+    assert worst["chain"][0] == {"method": "solo60.session.v1.SessionService/BookSession", "max_attempts": 2}
+    assert {"methods": ["solo60.payment.v1.PaymentService/ChargeSession"], "deadline_s": 5.0} in worst["steps"]
+    assert f"total {worst['time_s']:g} s" in rows
+    assert "user.ValidateUser, gym.QuotePrice at the same time 1 s" in rows
+    assert f"product {worst['attempts']}" in rows
 
 
 def test_explain_names_callers_besides_methods(solo60: Solo60) -> None:

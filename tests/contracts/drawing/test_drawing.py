@@ -181,11 +181,12 @@ def test_mermaid_shows_each_edge_with_its_deadline() -> None:
     shown = mermaid_of(PICTURES["mesh"])
 
     assert shown.startswith("flowchart LR\n")
-    assert '  subgraph shop_["shop"]\n    shop_OnEmptied["OnEmptied"]\n  end\n' in shown
+    assert '  subgraph in_shop_["shop"]\n    shop_OnEmptied["OnEmptied"]\n  end\n' in shown
+    assert '  shop_(["shop"])\n' in shown
     assert '  shop_ -->|"500 ms"| stock_Take\n' in shown
     assert '  shop_ -.->|"2.5 s"| bank_Refund\n' in shown
     assert '  stock_Emptied -.->|"1 s"| shop_OnEmptied\n' in shown
-    [dotted] = re.findall(r"linkStyle (\d+) stroke-dasharray", shown)
+    [dotted] = re.findall(r"linkStyle (\d+) stroke-dasharray: 1 4", shown)
     assert "stock_Emptied" in [line for line in shown.splitlines() if ">|" in line][int(dotted)]
 
 
@@ -193,7 +194,7 @@ def test_mermaid_shows_each_edge_with_its_deadline() -> None:
 def test_every_arrow_in_mermaid_joins_two_nodes(picture: Picture) -> None:
     """Each end of an arrow is declared exactly once, and there are as many arrows as lines."""
     shown = mermaid_of(picture)
-    declared = re.findall(r'(?m)^\s*(?:subgraph )?(\w+)\["', shown)
+    declared = re.findall(r'(?m)^\s*(?:subgraph )?(\w+)\(?\["', shown)
     ends = re.findall(r'(?m)^\s*(\w+) -\.?->(?:\|"[^"|]*"\|)? (\w+)$', shown) + re.findall(
         r"(?m)^  (\w+) --> (\w+)$", shown
     )
