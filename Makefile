@@ -66,8 +66,9 @@ fmt: setup ## format the code and the contracts
 	@ruff format --quiet
 	@for each in $(WORKSPACES); do buf format $$each/proto --write || exit 1; done
 
-gen: setup $(IMPORTS) ## rebuild gen/ from proto/, also in examples/acme
+gen: setup $(IMPORTS) ## rebuild gen/ from proto/, also in examples/acme, and docs/graph.svg
 	@for each in $(WORKSPACES); do (cd $$each && buf generate) || exit 1; done
+	@python -m cli graph --svg docs/graph.svg
 
 gen-check: setup $(IMPORTS) ## fail if gen/ differs from the code generated from proto/
 	@contracts/codegen/gen_check.sh $(WORKSPACES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
+from contracts.drawing.graph import duration_text
 from contracts.policy import seconds
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -157,6 +157,4 @@ def _scaled(source: str, declared: str, setting: str, factor: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if math.isinf(seconds):
-        return NONE
-    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
+    return duration_text(seconds) or NONE

@@ -36,6 +36,7 @@ VERBS = {
     "migrate": "cli.migrate:migrate",
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
+    "graph": "cli.graph:graph",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
     "demo": "cli.demos.commands:demo",

@@ -1,4 +1,4 @@
-"""Call graph of an image: who calls a method, its worst-case time and its worst-case number of attempts."""
+"""Call graph of methods: their callers, worst-case time and worst-case number of attempts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from contracts.policy import DEFAULT_ATTEMPTS, DEFAULT_OWN_WORK_S, seconds
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from contracts.image import Image
+    from collections.abc import Mapping
+
+    from google.protobuf.descriptor import MethodDescriptor
 
 # Google's SRE book warns of 64 attempts, from three hops with four attempts each. The limit of 18 allows hops of two,
 # three and three attempts.
@@ -19,17 +21,15 @@ MAX_CHAIN_ATTEMPTS = 18
 
 
 class CallGraph:
-    """Calls between the methods of an image, imported ones included, as their policies declare them.
+    """Calls between methods, as their policies declare them.
 
-    Methods are named "package.Service/Method". Calls of unknown methods are ignored.
+    `methods` maps names ("package.Service/Method") to methods. Calls of unknown methods are ignored.
     """
 
-    def __init__(self, image: Image) -> None:
-        self._policies = {
-            name: method.GetOptions().Extensions[policy_pb2.policy] for name, method in image.imported_methods.items()
-        }
+    def __init__(self, methods: Mapping[str, MethodDescriptor]) -> None:
+        self._policies = {name: method.GetOptions().Extensions[policy_pb2.policy] for name, method in methods.items()}
         self._callers: defaultdict[str, list[Edge]] = defaultdict(list)
-        for edge in edges_of(image.imported_methods.values()):
+        for edge in edges_of(methods.values()):
             self._callers[edge.callee].append(edge)
 
     def callers_of(self, method: str) -> tuple[Edge, ...]:

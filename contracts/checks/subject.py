@@ -45,7 +45,7 @@ class Subject:
 
     @cached_property
     def graph(self) -> CallGraph:
-        return CallGraph(self.image)
+        return CallGraph(self.methods)
 
     def problem(
         self,

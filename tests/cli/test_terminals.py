@@ -77,5 +77,6 @@ def test_methods_and_addresses_are_whole(columns: int) -> None:
     _, health = solo60_in_terminal("health", columns=columns)
 
     assert "…" not in explained + health
-    assert "solo60.payment.v1.PaymentService/ChargeSession" in "".join(explained.split())
+    assert "solo60.session.v1.SessionService/BookSession" in explained
+    assert "payment.ChargeSession" in explained
     assert os.environ["SUBSCRIPTION_SERVICE_URL"] in health
