@@ -11,12 +11,12 @@ from google.protobuf import json_format
 from rich.table import Table
 from rich.text import Text
 
-from cli.example_requests import example_of
 from cli.field_rules import fields_of, rules_of_message
 from cli.method_names import find_by_name, short_method_name
 from cli.service_names import require_service
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.errors import ServiceError
+from contracts.example_messages import example_of
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from contracts.services import all_methods, short_service_name
 from solo60.common.v1.errors_pb2 import ErrorReason

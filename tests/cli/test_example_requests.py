@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from cli.example_requests import example_of
+from contracts.example_messages import example_of
 from contracts.method import Method, methods_of
 from contracts.services import MESH_SERVICES, all_methods
 from contracts.violations import violations_of
@@ -14,7 +14,7 @@ METHODS = [*all_methods().values(), *(method for service in MESH_SERVICES for me
 def test_the_example_of_every_method_is_accepted(method: Method) -> None:
     """The example request of every method passes its validation rules.
 
-    If no value passes a new rule, add a value to cli.example_requests.
+    If no value passes a new rule, add a value to contracts.example_messages.
     """
     example = example_of(method.request_type)
 

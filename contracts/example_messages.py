@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
-    from interceptors.chain.untyped import AnyMessage
+    from contracts.field_value import FieldValue
 
 # In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
@@ -149,7 +149,7 @@ def _set(message: Message, field: FieldDescriptor, value: object) -> None:
         _set_message(target.add() if field.is_repeated else target, value)
 
 
-def _set_message(target: AnyMessage, value: object) -> None:
+def _set_message(target: FieldValue, value: object) -> None:
     target.SetInParent()
     if target.DESCRIPTOR.full_name in SPECIAL:
         target.FromSeconds(value)
