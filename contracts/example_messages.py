@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
-from contracts.violations import violations_of
+from contracts.broken_rules import broken_rules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -76,21 +76,21 @@ def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
     for value in _candidates(field, depth):
         alone = type(message)()
         _set(alone, field, value)
-        if not any(violation.field.partition("[")[0].split(".")[0] == field.name for violation in violations_of(alone)):
+        if field.name not in broken_rules(alone):
             _set(message, field, value)
             return
 
 
 def _repair(message: Message) -> None:
     """Clear fields that rules about the whole message do not allow in combination."""
-    broken = len(violations_of(message))
+    broken = len(broken_rules(message))
     for field, _ in reversed(message.ListFields()):
         if not broken:
             return
         without = type(message)()
         without.CopyFrom(message)
         without.ClearField(field.name)
-        left = len(violations_of(without))
+        left = len(broken_rules(without))
         if left < broken:
             message.ClearField(field.name)
             broken = left

@@ -16,17 +16,20 @@ from google.protobuf.descriptor import (
     FieldDescriptor,
     FileDescriptor,
     MethodDescriptor,
+    OneofDescriptor,
     ServiceDescriptor,
 )
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from google.protobuf.descriptor_pb2 import SourceCodeInfo
+    from google.protobuf.message import Message
 
 Element: TypeAlias = (
     Descriptor
@@ -137,6 +140,28 @@ class Image:
             if of_option is not None:
                 return Location(file.name, self._line_inside(file.name, of_option, names))
         return Location(file.name, found.span[0] + 1 if found else 0)
+
+    def comment_of(self, element: Element) -> str:
+        """Return the comment above a declaration, without the space after each comment mark."""
+        found = self._locations[_file_of(element).name].get(_path_of(element))
+        lines = found.leading_comments.rstrip().split("\n") if found else []
+        return "\n".join(line.removeprefix(" ").rstrip() for line in lines)
+
+    def options_of(self, element: Element | OneofDescriptor) -> Message:
+        """Return the options of a declaration, with the extensions that this image itself declares."""
+        options: Message = element.GetOptions()
+        try:
+            descriptor = self._pool.FindMessageTypeByName(options.DESCRIPTOR.full_name)
+        except KeyError:  # a contract without any extension
+            return options
+        return GetMessageClass(descriptor).FromString(options.SerializeToString())
+
+    def extension(self, name: str) -> FieldDescriptor | None:
+        """Return the extension with this full name, or None if no file of the image declares it."""
+        try:
+            return self._pool.FindExtensionByName(name)
+        except KeyError:
+            return None
 
     def _line_inside(self, file: str, location: SourceCodeInfo.Location, names: Sequence[str]) -> int:
         """Return the line of a nested field of an option, or the first line of the option."""
