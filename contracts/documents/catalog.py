@@ -19,7 +19,6 @@ if TYPE_CHECKING:
         OneofDescriptor,
         ServiceDescriptor,
     )
-    from google.protobuf.message import Message
 
     from contracts.field_value import FieldValue
     from contracts.image import Element
@@ -68,13 +67,13 @@ class Catalog:
 
     def option_of(self, element: Element | OneofDescriptor, name: str) -> FieldValue | None:
         """Return the value of the option with this full name, or None if the declaration does not set it."""
-        extension = self.image.extension(name)
+        extension: FieldValue | None = self.image.extension(name)
         options = self.image.options_of(element)
         if extension is None or extension.containing_type is not options.DESCRIPTOR:
             return None
         return options.Extensions[extension] if options.HasExtension(extension) else None
 
-    def rules_of(self, field: FieldDescriptor) -> Message | None:
+    def rules_of(self, field: FieldDescriptor) -> FieldValue | None:
         """Return the protovalidate rules of a field, or None if it has none."""
         return self.option_of(field, FIELD_RULES)
 

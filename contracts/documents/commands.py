@@ -11,7 +11,7 @@ from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 
 from contracts.documents.catalog import POLICY, Catalog
-from contracts.documents.python_example import python_call
+from contracts.documents.python_example import BareChannel, python_call
 from contracts.example_messages import example_of
 from contracts.image import name_of
 
@@ -23,20 +23,12 @@ if TYPE_CHECKING:
 
 API_KEY_HEADER = "x-api-key"
 IDEMPOTENCY_KEY_HEADER = "idempotency-key"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """Command or program to copy. `language` is the name of its syntax for Markdown."""
-
-    tool: str
-    text: str
-    language: str = "sh"
+_REQUEST = '"$request"'
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What commands assume: a shell word for the API key, and one for the address of services without a default port."""
+    """Surroundings of a command: shell words for the API key, and for the address if there is no default port."""
 
     api_key: str = "$API_KEY"
     address: str = "$ADDRESS"
@@ -67,36 +59,39 @@ class Commands:
         port = self._catalog.port_of(method.containing_service)
         return f"127.0.0.1:{port}" if port else self._surroundings.address
 
-    def all_for(self, method: MethodDescriptor) -> list[Command]:
-        """Return the commands for a method."""
-        return [
-            Command("buf curl", self.buf_curl(method)),
-            Command("grpcurl", self.grpcurl(method)),
-            *([Command("solo60 call", self.solo60_call(method))] if self._is_in_mesh(method) else []),
-            Command("Python", self.python(method), "python"),
-        ]
+    def shell(self, method: MethodDescriptor) -> str:
+        """Return the commands of all tools, below the request that they share."""
+        data = shlex.quote(json.dumps(self.example_as_json(method), ensure_ascii=False))
+        commands = [self.buf_curl(method), self.grpcurl(method)]
+        if self._is_in_mesh(method):
+            commands.append(self.solo60_call(method))
+        return "\n".join([f"request={data}", *commands])
 
     def buf_curl(self, method: MethodDescriptor) -> str:
-        """Return the command of buf."""
+        """Return the command of buf, for a request in the shell variable `request`."""
         target = _quoted(f"http://{self.address_of(method)}/{name_of(method)}")
-        options = f"--http2-prior-knowledge --protocol grpc {self._headers(method)} -d {self._data(method)}"
+        options = f"--http2-prior-knowledge --protocol grpc {self._headers(method)} -d {_REQUEST}"
         return f"buf curl {options} {target}"
 
     def grpcurl(self, method: MethodDescriptor) -> str:
-        """Return the command of grpcurl."""
+        """Return the command of grpcurl, for a request in the shell variable `request`."""
         target = f"{_quoted(self.address_of(method))} {name_of(method)}"
-        return f"grpcurl -plaintext {self._headers(method)} -d {self._data(method)} {target}"
+        return f"grpcurl -plaintext {self._headers(method)} -d {_REQUEST} {target}"
 
     def solo60_call(self, method: MethodDescriptor) -> str:
         """Return the command of this repository. It creates an idempotency key by itself."""
         service = next(each.document for each in self._catalog.services if each.descriptor is method.containing_service)
-        return f"solo60 call {service}.{method.name} {self._data(method)}"
+        return f"solo60 call {service}.{method.name} {_REQUEST}"
 
     def python(self, method: MethodDescriptor) -> str:
         """Return a program with the typed stub."""
         address = self.address_of(method)
         text = f'os.environ["{address[1:]}"]' if address.startswith("$") else f'"{address}"'
-        return python_call(method, self.example_of(method), in_mesh=self._is_in_mesh(method), address=text)
+        headers = [(API_KEY_HEADER, 'os.environ["API_KEY"]')]
+        if self.needs_key(method):
+            headers.append((IDEMPOTENCY_KEY_HEADER, "str(uuid4())"))
+        channel = None if self._is_in_mesh(method) else BareChannel(text, tuple(headers))
+        return python_call(method, self.example_of(method), channel)
 
     def needs_key(self, method: MethodDescriptor) -> bool:
         """Return whether a call must have an idempotency key."""
@@ -111,9 +106,6 @@ class Commands:
         if self.needs_key(method):
             headers.append(f'-H "{IDEMPOTENCY_KEY_HEADER}: $(uuidgen)"')
         return " ".join(headers)
-
-    def _data(self, method: MethodDescriptor) -> str:
-        return shlex.quote(json.dumps(self.example_as_json(method), ensure_ascii=False))
 
 
 def _quoted(word: str) -> str:

@@ -22,9 +22,9 @@ _TOKEN = re.compile(
     re.DOTALL,
 )
 _POSIX = {
-    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": r"\u0000-\u007f", "blank": r"\t ", "cntrl": r"\u0000-\u001f\u007f",
-    "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~", "punct": r"!-\/:-@\[-`\{-~", "space": r"\t\n\v\f\r ",
-    "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
+    "alnum": "0-9A-Za-z", "alpha": "A-Za-z", "ascii": r"\u0000-\u007f", "blank": r"\t ",
+    "cntrl": r"\u0000-\u001f\u007f", "digit": "0-9", "graph": "!-~", "lower": "a-z", "print": " -~",
+    "punct": r"!-\/:-@\[-`\{-~", "space": r"\t\n\v\f\r ", "upper": "A-Z", "word": "0-9A-Za-z_", "xdigit": "0-9A-Fa-f",
 }  # fmt: skip
 _SYNTAX = frozenset("^$\\.*+?()[]{}|/")
 _CLASSES = frozenset("dDwWbBtnrfv")
@@ -40,8 +40,8 @@ class UntranslatableError(ValueError):
 def ecma_pattern(pattern: str) -> str:
     r"""Return an equal pattern for JSON Schema; raise UntranslatableError.
 
-    RE2 has `\A`, `\z`, `\x{10FFFF}`, `[[:alpha:]]`, `(?P<name>...)` and escapes of any punctuation; ECMA-262 has none of
-    them. Invisible characters become escapes (`\u2028`), so that the pattern can be read.
+    RE2 has `\A`, `\z`, `\x{10FFFF}`, `[[:alpha:]]`, `(?P<name>...)` and escapes of any punctuation, unlike ECMA-262.
+    Invisible characters become escapes (`\u2028`), so that the pattern can be read.
     """
     return "".join(_translated(pattern))
 
@@ -67,18 +67,15 @@ def _token(token: re.Match[str], *, in_class: bool) -> str:
         return _character(int(token["braced"] or token["hex"], 16), in_class=in_class)
     if token["short_property"] or token["short_negated"]:
         return rf"\{'P' if token['short_negated'] else 'p'}{{{token['short_property'] or token['short_negated']}}}"
-    if token["posix"]:
-        return _posix(token["posix"], in_class=in_class)
-    if token["escaped"]:
-        return _escaped(token["escaped"], in_class=in_class)
-    if token["group"]:
-        return _group(token["group"]) if not in_class else token["group"]
-    if token["plain"]:
-        return _plain(token["plain"], in_class=in_class)
+    for name, translate in (("posix", _posix), ("escaped", _escaped), ("group", _group), ("plain", _plain)):
+        if token[name]:
+            return translate(token[name], in_class=in_class)
     return token[0]
 
 
-def _group(text: str) -> str:
+def _group(text: str, *, in_class: bool) -> str:
+    if in_class:
+        return text
     if text.startswith("(?P<"):
         return "(?<" + text[4:]
     if text == "(?:" or text.startswith("(?<"):

@@ -15,7 +15,8 @@ from contracts.documents.well_known_types import FIELD_MASK, WRAPPERS, add_mask_
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
-    from google.protobuf.message import Message
+
+    from contracts.field_value import FieldValue
 
 IGNORE_IF_ZERO_VALUE, IGNORE_ALWAYS = 1, 3
 _LONG = {
@@ -24,6 +25,8 @@ _LONG = {
 }  # fmt: skip
 _FLOAT = {FieldDescriptor.TYPE_FLOAT: "float", FieldDescriptor.TYPE_DOUBLE: "double"}
 _UNSIGNED = (FieldDescriptor.TYPE_UINT32, FieldDescriptor.TYPE_FIXED32)
+# Keywords that also hold for the zero value.
+_KIND = ("type", "format", "contentEncoding")
 _COUNTS = {"min_items": "minItems", "max_items": "maxItems", "min_pairs": "minProperties", "max_pairs": "maxProperties"}
 
 
@@ -44,7 +47,7 @@ class FieldSchemas:
             return self._list(field, rules)
         return self._single(field, rules)
 
-    def _list(self, field: FieldDescriptor, rules: Message | None) -> Constraints:
+    def _list(self, field: FieldDescriptor, rules: FieldValue | None) -> Constraints:
         found = Constraints({"type": "array"})
         items = self._single(field, rules.repeated.items if rules is not None else None)
         found.schema["items"] = items.schema
@@ -57,7 +60,7 @@ class FieldSchemas:
         _add_cel(rules, found)
         return found
 
-    def _map(self, field: FieldDescriptor, rules: Message | None) -> Constraints:
+    def _map(self, field: FieldDescriptor, rules: FieldValue | None) -> Constraints:
         found = Constraints({"type": "object"})
         entry = field.message_type
         assert entry is not None  # noqa: S101 - a map field has entries
@@ -74,7 +77,7 @@ class FieldSchemas:
         _add_cel(rules, found)
         return found
 
-    def _key(self, field: FieldDescriptor, rules: Message | None) -> Constraints:
+    def _key(self, field: FieldDescriptor, rules: FieldValue | None) -> Constraints:
         """Return the schema of the names in a JSON object, which are always strings."""
         if field.type == FieldDescriptor.TYPE_BOOL:
             return Constraints({"enum": ["true", "false"]})
@@ -87,7 +90,7 @@ class FieldSchemas:
             add_lists(of_type, found, as_text=True)
         return found
 
-    def _single(self, field: FieldDescriptor, rules: Message | None) -> Constraints:
+    def _single(self, field: FieldDescriptor, rules: FieldValue | None) -> Constraints:
         found = self._typed(field, rules)
         _add_cel(rules, found, is_text=field.type == FieldDescriptor.TYPE_STRING)
         if rules is None or field.message_type is not None:
@@ -98,7 +101,7 @@ class FieldSchemas:
             _allow_zero(field, found)
         return found
 
-    def _typed(self, field: FieldDescriptor, rules: Message | None) -> Constraints:
+    def _typed(self, field: FieldDescriptor, rules: FieldValue | None) -> Constraints:
         of_type = _of_type(rules)
         if field.message_type is not None:
             return self._message(field, rules, of_type)
@@ -114,7 +117,7 @@ class FieldSchemas:
             self._note_others(of_type, found, known=KNOWN_RULES)
         return found
 
-    def _message(self, field: FieldDescriptor, rules: Message | None, of_type: Message | None) -> Constraints:
+    def _message(self, field: FieldDescriptor, rules: FieldValue | None, of_type: FieldValue | None) -> Constraints:
         message = field.message_type
         assert message is not None  # noqa: S101 - the caller has checked it
         if message.full_name in WRAPPERS:
@@ -127,7 +130,7 @@ class FieldSchemas:
             self._note_others(of_type, found, known=frozenset())
         return found
 
-    def _enum(self, enum: EnumDescriptor, of_type: Message | None) -> Constraints:
+    def _enum(self, enum: EnumDescriptor, of_type: FieldValue | None) -> Constraints:
         if enum.full_name == "google.protobuf.NullValue":
             return Constraints({"type": "null"})
         found = Constraints(reference(enum.full_name))
@@ -147,12 +150,12 @@ class FieldSchemas:
             self._note_others(of_type, found, known=known)
         return found
 
-    def _add_texts(self, field: FieldDescriptor, of_type: Message, found: Constraints) -> None:
+    def _add_texts(self, field: FieldDescriptor, of_type: FieldValue, found: Constraints) -> None:
         for rule, value in of_type.ListFields():
             if field.type == FieldDescriptor.TYPE_BYTES:
                 added = add_bytes_rule(rule.name, value, found)
             else:
-                added = not rule.is_extension and add_string_rule(rule.name, value, of_type, found)
+                added = not rule.is_extension and add_string_rule(rule.name, value, found)
             if not added:
                 self._add_predefined(rule, value, found)
 
@@ -164,7 +167,7 @@ class FieldSchemas:
                 add_cel_pattern(cel.expression, found)
         found.notes.append(rule_in_words(self._catalog, rule, value))
 
-    def _note_others(self, of_type: Message, found: Constraints, known: frozenset[str]) -> None:
+    def _note_others(self, of_type: FieldValue, found: Constraints, known: frozenset[str]) -> None:
         for rule, value in of_type.ListFields():
             if rule.is_extension or (rule.name not in known and rule.name != "example"):
                 found.notes.append(rule_in_words(self._catalog, rule, value))
@@ -175,7 +178,7 @@ def reference(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-def _scalar_schema(field: FieldDescriptor, of_type: Message | None) -> Schema:
+def _scalar_schema(field: FieldDescriptor, of_type: FieldValue | None) -> Schema:
     if field.type == FieldDescriptor.TYPE_STRING:
         return {"type": "string"}
     if field.type == FieldDescriptor.TYPE_BYTES:
@@ -189,7 +192,7 @@ def _scalar_schema(field: FieldDescriptor, of_type: Message | None) -> Schema:
     return integer_schema(of_type, is_unsigned=_is_unsigned(field))
 
 
-def _of_type(rules: Message | None) -> Message | None:
+def _of_type(rules: FieldValue | None) -> FieldValue | None:
     """Return the rules that belong to the type of the field, such as StringRules."""
     kind = None if rules is None else rules.WhichOneof("type")
     return None if rules is None or kind is None else getattr(rules, kind)
@@ -216,7 +219,7 @@ def _not_zero(field: FieldDescriptor) -> Schema:
 
 def _allow_zero(field: FieldDescriptor, found: Constraints) -> None:
     """Accept the zero value beside the values that the rules accept."""
-    kind = {key: found.schema.pop(key) for key in ("type", "format", "contentEncoding") if key in found.schema}
+    kind: Schema = {key: found.schema.pop(key) for key in _KIND if key in found.schema}
     if not found.schema:
         found.schema = kind
         return
@@ -225,7 +228,7 @@ def _allow_zero(field: FieldDescriptor, found: Constraints) -> None:
     found.schema = kind | {"anyOf": [{"const": _zero(field)}, found.schema]}
 
 
-def _add_cel(rules: Message | None, found: Constraints, *, is_text: bool = False) -> None:
+def _add_cel(rules: FieldValue | None, found: Constraints, *, is_text: bool = False) -> None:
     for cel in rules.cel if rules is not None else ():
         if is_text:
             add_cel_pattern(cel.expression, found)
@@ -233,13 +236,13 @@ def _add_cel(rules: Message | None, found: Constraints, *, is_text: bool = False
     found.notes += [f"`{expression}`" for expression in (rules.cel_expression if rules is not None else ())]
 
 
-def _add_counts(rules: Message, found: Constraints) -> None:
+def _add_counts(rules: FieldValue, found: Constraints) -> None:
     for rule, value in rules.ListFields():
         if rule.name in _COUNTS:
             found.add_all({_COUNTS[rule.name]: value})
 
 
-def _require_some(rules: Message, found: Constraints, least: str) -> None:
+def _require_some(rules: FieldValue, found: Constraints, least: str) -> None:
     """Apply `required` and `ignore` to the minimum size of a list or a map."""
     if rules.required:
         found.schema[least] = max(1, found.schema.get(least, 0))

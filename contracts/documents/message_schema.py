@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import protovalidate
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message_factory import GetMessageClass
 
 from contracts.broken_rules import broken_rules
@@ -15,7 +16,7 @@ from contracts.documents.well_known_types import WRAPPERS, well_known_schema
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, OneofDescriptor
+    from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor, OneofDescriptor
 
     from contracts.documents.json_schema import Schema
 
@@ -37,7 +38,7 @@ class MessageSchemas:
         return {name: self._component(found[name]) for name in sorted(found)}
 
     def _component(self, described: Descriptor | EnumDescriptor) -> Schema:
-        return self._enum(described) if hasattr(described, "values") else self._message(described)
+        return self._message(described) if isinstance(described, Descriptor) else self._enum(described)
 
     def _enum(self, enum: EnumDescriptor) -> Schema:
         lines = [f"- `{value.name}`: {_one_line(self._catalog.comment_of(value))}" for value in enum.values]
@@ -136,7 +137,7 @@ def is_synthetic(oneof: OneofDescriptor) -> bool:
 
 def _one_of(names: list[str], *, is_required: bool) -> Schema:
     each: list[Schema] = [{"required": [name]} for name in names]
-    none: Schema = {"not": {"anyOf": list(each)}}
+    none: Schema = {"properties": dict.fromkeys(names, False)}
     return {"oneOf": each if is_required else [*each, none]}
 
 

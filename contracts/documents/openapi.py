@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import json
-import os.path
+import re
 from typing import TYPE_CHECKING
 
+from contracts.documents.catalog import POLICY
 from contracts.documents.commands import API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER, Commands
-from contracts.documents.json_schema import Schema
+from contracts.documents.field_schema import reference
 from contracts.documents.markdown_text import code, code_block, table
 from contracts.documents.message_schema import MessageSchemas
-from contracts.documents.field_schema import reference
 from contracts.documents.policy_table import policy_as_json, policy_rows, reasons_of
-from contracts.documents.catalog import POLICY
 from contracts.image import name_of
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
     from contracts.documents.catalog import Catalog
+    from contracts.documents.json_schema import Schema
 
 STATUS = "google.rpc.Status"
 SECURITY_SCHEME = "apiKey"
 ROOT = POLICY.partition(".")[0]
+_NOT_ASCII = re.compile(r"[^\n -~]")
 POLICY_EXTENSION = f"x-{ROOT}-{POLICY.rpartition('.')[2]}"
 ANY_ADDRESS = "127.0.0.1:50051"
 INTRODUCTION = """\
-The services speak gRPC. This document describes each method as it is over HTTP with JSON, for a transcoder in front of
-the services (Connect, Envoy), for code generators and for tools that read OpenAPI. Each operation also shows the commands
-that call the method over gRPC.
+The services speak gRPC, not plain HTTP. This document describes each method as JSON over HTTP: for a transcoder in
+front of the services (Connect or Envoy), for code generators, and for tools that read OpenAPI. The commands in each
+operation call the method over gRPC.
 
-The JSON is that of protobuf: names in lowerCamelCase, 64-bit integers and durations as strings, bytes in base64. A field
-without presence may be omitted if it has its zero value. The schemas contain the rules of protovalidate; a rule that JSON
-Schema cannot express is in a description.
+The JSON is that of protobuf: names in lowerCamelCase, 64-bit integers and durations as strings, bytes in base64. A
+field that is not required may be omitted. The schemas contain the rules of protovalidate. A rule that JSON Schema
+cannot express is in a description.
 
-Streaming methods have `x-streaming`. Their bodies are sequences of messages, each in an envelope of the Connect protocol
-(`application/connect+json`), so a plain JSON client cannot call them. The schemas are those of one message.
+Streaming methods have `x-streaming`. Their bodies are sequences of messages, each in an envelope of the Connect
+protocol (`application/connect+json`), so a plain JSON client cannot call them. Each schema is that of one message.
 """
 STATUS_SCHEMA: Schema = {
     "type": "object",
@@ -67,7 +68,7 @@ class OpenApi:
     def text(self) -> str:
         """Return the document as JSON."""
         written = json.dumps(self.document(), ensure_ascii=False, indent=2)
-        return "".join(map(_visible, written)) + "\n"
+        return _NOT_ASCII.sub(_visible, written) + "\n"
 
     def document(self) -> Schema:
         """Return the document."""
@@ -87,7 +88,7 @@ class OpenApi:
 
     def _title(self, services: list[ServiceDescriptor]) -> str:
         packages = [service.file.package.split(".") for service in services]
-        shared = os.path.commonprefix(packages)
+        shared = [parts[0] for parts in zip(*packages, strict=False) if len(set(parts)) == 1]
         return f"Methods of {'.'.join(shared) or 'several packages'}"
 
     def _tag(self, service: ServiceDescriptor) -> Schema:
@@ -97,8 +98,6 @@ class OpenApi:
         roots: list[Descriptor] = []
         for method in self._catalog.methods():
             roots += [method.input_type, method.output_type]
-        for service in self._catalog.services:
-            roots += self._catalog.events_of(service.descriptor)
         return dict(sorted((MessageSchemas(self._catalog).components(roots) | {STATUS: STATUS_SCHEMA}).items()))
 
     def _path(self, method: MethodDescriptor) -> Schema:
@@ -156,7 +155,7 @@ class OpenApi:
         rows = policy_rows(self._catalog, method, code)
         if rows:
             parts.append(table(("policy", "value"), [(row.name, row.value) for row in rows]))
-        parts += [f"{each.tool}:\n\n{code_block(each.text, each.language)}" for each in self._commands.all_for(method)]
+        parts += [code_block(self._commands.shell(method), "sh"), code_block(self._commands.python(method), "python")]
         return "\n\n".join(filter(None, parts))
 
 
@@ -189,8 +188,10 @@ def _version(services: list[ServiceDescriptor]) -> str:
     return ", ".join(sorted(version for version in versions if version[:1] == "v" and version[1:2].isdigit())) or "1"
 
 
-def _visible(character: str) -> str:
-    if character == "\n" or character.isprintable():
+def _visible(found: re.Match[str]) -> str:
+    """Return a character, or its escape if it is invisible."""
+    character = found[0]
+    if character.isprintable():
         return character
     encoded = character.encode("utf-16-be").hex()
     return "".join(f"\\u{encoded[at : at + 4]}" for at in range(0, len(encoded), 4))

@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import Message
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import EnumDescriptor
+    from collections.abc import Iterator
+
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
+    from google.protobuf.message import Message
 
     from contracts.documents.catalog import Catalog
     from contracts.documents.json_schema import Schema
@@ -45,7 +46,7 @@ def default_of(catalog: Catalog, field: FieldDescriptor) -> FieldValue | None:
 def option_as_json(catalog: Catalog, value: Message) -> Schema:
     """Return a message of options as JSON with the names of the contract, including defaults."""
     declared: Schema = json_format.MessageToDict(value, preserving_proto_field_name=True)
-    for field in value.DESCRIPTOR.fields:
+    for field in _fields_of(value):
         if field.name not in declared:
             default = default_of(catalog, field)
             if default is not None:
@@ -75,7 +76,8 @@ def _single(field: FieldDescriptor, value: FieldValue) -> str:
         return _duration(value)
     if field.message_type is not None and isinstance(value, dict):
         inner = field.message_type.fields_by_name
-        return ", ".join(f"{name} {option_in_words(inner[name], each)}" for name, each in value.items())
+        pairs = ((name.replace("_", " "), option_in_words(inner[name], each)) for name, each in value.items())
+        return ", ".join(f"{name} {text}" for name, text in pairs)
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
@@ -84,6 +86,11 @@ def _single(field: FieldDescriptor, value: FieldValue) -> str:
 def _duration(text: str) -> str:
     seconds = float(text.removesuffix("s"))
     return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
+
+
+def _fields_of(message: Message) -> Iterator[FieldDescriptor]:
+    descriptor: Descriptor = message.DESCRIPTOR  # type: ignore[assignment]  # the stubs name another class
+    yield from descriptor.fields
 
 
 def _is_group(field: FieldDescriptor) -> bool:

@@ -12,6 +12,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.documents.catalog import PII, POLICY, REVERSED, Catalog, is_map
 from contracts.documents.option_text import default_in_words, option_as_json, option_in_words, without_prefix
+from contracts.reason_numbers import FIRST_DOMAIN_REASON
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -72,6 +73,17 @@ def reasons_of(catalog: Catalog, method: MethodDescriptor) -> list[Reason]:
         return []
     enum = policy.DESCRIPTOR.fields_by_name["errors"].enum_type
     return [reason_of(catalog, enum.values_by_number[number]) for number in policy.errors]
+
+
+def platform_reasons(catalog: Catalog) -> list[Reason]:
+    """Return the reasons that any method with a policy may return."""
+    if not any(catalog.option_of(method, POLICY) is not None for method in catalog.methods()):
+        return []
+    extension = catalog.image.extension(POLICY)
+    declared = None if extension is None else extension.message_type
+    enum = None if declared is None else declared.fields_by_name["errors"].enum_type
+    values = () if enum is None else enum.values
+    return [reason_of(catalog, value) for value in values if 0 < value.number < FIRST_DOMAIN_REASON]
 
 
 def reason_of(catalog: Catalog, value: EnumValueDescriptor) -> Reason:

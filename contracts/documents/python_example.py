@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, MethodDescriptor
+    from google.protobuf.descriptor import (
+        Descriptor,
+        EnumDescriptor,
+        FieldDescriptor,
+        MethodDescriptor,
+        ServiceDescriptor,
+    )
     from google.protobuf.message import Message
 
     from contracts.field_value import FieldValue
@@ -29,7 +36,7 @@ class PythonExpression:
             yield f"from {module} import {', '.join(sorted(names))}"
 
     def _message(self, message: Message, indent: str) -> str:
-        return f"{self._name(message.DESCRIPTOR)}{self._arguments(message, indent)}"
+        return f"{self._name(cast('Descriptor', message.DESCRIPTOR))}{self._arguments(message, indent)}"
 
     def _arguments(self, message: Message, indent: str) -> str:
         inner = indent + INDENT
@@ -62,51 +69,65 @@ class PythonExpression:
             return str(number)
         if enum.containing_type is not None:
             return f"{self._name(enum.containing_type)}.{value.name}"
-        self._import(module_of(enum), value.name)
+        self.add_import(module_of(enum), value.name)
         return str(value.name)
 
     def _name(self, message: Descriptor) -> str:
         outer = message
         while outer.containing_type is not None:
             outer = outer.containing_type
-        self._import(module_of(outer), outer.name)
+        self.add_import(module_of(outer), outer.name)
         package = message.file.package
         return message.full_name.removeprefix(f"{package}.") if package else message.full_name
 
-    def _import(self, module: str, name: str) -> None:
+    def add_import(self, module: str, name: str) -> None:
+        """Import a name from a module."""
         self.imports.setdefault(module, set()).add(name)
 
 
-def module_of(described: Descriptor | EnumDescriptor) -> str:
-    """Return the Python module that protoc generates from the file of a type."""
+def module_of(described: Descriptor | EnumDescriptor | ServiceDescriptor) -> str:
+    """Return the Python module that protoc generates from the file of a declaration."""
     return f"{described.file.name.removesuffix('.proto').replace('/', '.').replace('-', '_')}_pb2"
 
 
-def python_call(method: MethodDescriptor, request: Message, *, in_mesh: bool, address: str) -> str:
-    """Return a program that calls `method`: with the client chain of the mesh, or on a bare channel."""
+@dataclass(frozen=True, slots=True)
+class BareChannel:
+    """Channel without the client chain of the mesh: Python expressions for its address and for each header."""
+
+    address: str
+    headers: tuple[tuple[str, str], ...]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines that open the channel."""
+        headers = ", ".join(f'("{name}", {value})' for name, value in self.headers)
+        yield f"{INDENT}metadata = [{headers}]"
+        yield f"{INDENT}async with grpc.aio.insecure_channel({self.address}) as channel:"
+
+
+def python_call(method: MethodDescriptor, request: Message, channel: BareChannel | None) -> str:
+    """Return a program that calls `method` on a channel, or with the client chain of the mesh."""
     expression = PythonExpression(request)
     stub = f"{method.containing_service.name}Stub"
-    expression._import(f"{module_of(method.containing_service)}_grpc", stub)  # type: ignore[arg-type]  # noqa: SLF001 - of this module
-    lines = ["import asyncio", *([] if in_mesh else ["import os"]), ""]
-    if in_mesh:
-        expression.imports["mesh.serving.channel"] = {"connect"}
+    expression.add_import(f"{module_of(method.containing_service)}_grpc", stub)
+    if channel is None:
+        expression.add_import("mesh.serving.channel", "connect")
+        opening = [f"{INDENT}async with connect({stub}) as stub:"]
     else:
-        lines += ["import grpc.aio", ""]
-    lines += [*expression.import_lines(), "", "", "async def main() -> None:"]
-    lines += _in_mesh(method, stub, expression.text) if in_mesh else _on_channel(method, stub, expression.text, address)
+        opening = [*channel.lines(), f"{INDENT * 2}stub = {stub}(channel)"]
+    arguments = "" if channel is None else ", metadata=metadata"
+    lines = [*_imports(expression, channel), "", "", "async def main() -> None:", *opening]
+    lines += _call(method, expression.text, arguments, INDENT * 2)
     return "\n".join([*lines, "", "", "asyncio.run(main())"])
 
 
-def _in_mesh(method: MethodDescriptor, stub: str, request: str) -> Iterator[str]:
-    yield f"{INDENT}async with connect({stub}) as stub:"
-    yield from _call(method, request, "", INDENT * 2)
-
-
-def _on_channel(method: MethodDescriptor, stub: str, request: str, address: str) -> Iterator[str]:
-    yield f'{INDENT}metadata = [("x-api-key", os.environ["API_KEY"])]'
-    yield f"{INDENT}async with grpc.aio.insecure_channel({address}) as channel:"
-    yield f"{INDENT * 2}stub = {stub}(channel)"
-    yield from _call(method, request, ", metadata=metadata", INDENT * 2)
+def _imports(expression: PythonExpression, channel: BareChannel | None) -> Iterator[str]:
+    yield "import asyncio"
+    if channel is not None:
+        yield "import os"
+        if any("uuid4" in value for _, value in channel.headers):
+            yield "from uuid import uuid4"
+        yield from ("", "import grpc.aio")
+    yield from ("", *expression.import_lines())
 
 
 def _call(method: MethodDescriptor, request: str, arguments: str, indent: str) -> Iterator[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from google.protobuf.descriptor import FieldDescriptor
 
     from contracts.documents.catalog import Catalog
     from contracts.field_value import FieldValue
@@ -34,6 +35,7 @@ _LISTED = {"in": "one of {}", "not_in": "not {}"}
 _FLAGS = {"unique": "no item twice", "defined_only": "a value of the contract", "finite": "finite"}
 _QUOTED = {"pattern": "matches {}", "prefix": "begins with {}", "suffix": "ends with {}", "contains": "contains {}",
            "not_contains": "does not contain {}"}  # fmt: skip
+_RANGES = {"gte": "lte"} | {f"min_{each}": f"max_{each}" for each in ("len", "bytes", "items", "pairs")}
 _UNWRITTEN = frozenset({"ignore", "required", "example", "strict"})
 
 
@@ -51,9 +53,13 @@ def rule_in_words(
     catalog: Catalog, rule: FieldDescriptor, value: FieldValue, enum_of: FieldDescriptor | None = None
 ) -> str:
     """Return one rule in words. A rule without words of its own has the message that protovalidate gives for it."""
-    of_bytes = rule.containing_type is not None and rule.containing_type.name == "BytesRules"
     if rule.name in _COUNTED:
-        return _COUNTED[rule.name].format(_text(value)).replace("characters", "bytes" if of_bytes else "characters")
+        words = (
+            _COUNTED[rule.name]
+            .format(_text(value))
+            .replace("characters", "bytes" if _is_of_bytes(rule) else "characters")
+        )
+        return words.removesuffix("s") if value == 1 else words
     if rule.name in _COMPARED:
         return _COMPARED[rule.name].format(_quoted(value, enum_of))
     if rule.name in _LISTED:
@@ -66,21 +72,38 @@ def rule_in_words(
 
 
 def _words(catalog: Catalog, rules: Message, each: str = "", enum_of: FieldDescriptor | None = None) -> Iterator[str]:
+    declared = {rule.name: value for rule, value in rules.ListFields()}
+    ranges = {least: most for least, most in _RANGES.items() if _is_range(declared.get(least), declared.get(most))}
     for rule, value in rules.ListFields():
-        if rule.name in _UNWRITTEN:
+        if rule.name in _UNWRITTEN or rule.name in ranges.values():
+            continue
+        if rule.name in ranges:
+            yield each + _range(rule, value, declared[ranges[rule.name]])
             continue
         if rule.name == "cel":
             yield from (each + (cel.message or f"`{cel.expression}`") for cel in value)
         elif rule.name == "cel_expression":
             yield from (f"{each}`{expression}`" for expression in value)
-        elif (
-            isinstance(value, Message)
-            and rule.message_type is not None
-            and rule.message_type.file.package == "buf.validate"
-        ):
+        elif rule.message_type is not None and rule.message_type.file.package == "buf.validate":
             yield from _words(catalog, value, _EACH.get(rule.name, each), enum_of)
         else:
             yield each + rule_in_words(catalog, rule, value, enum_of)
+
+
+def _is_range(least: FieldValue | None, most: FieldValue | None) -> bool:
+    """Return whether two bounds enclose values. A lower bound above the upper one excludes the values between them."""
+    if least is None or most is None:
+        return False
+    return isinstance(least, Message) or bool(least <= most)
+
+
+def _range(rule: FieldDescriptor, least: FieldValue, most: FieldValue) -> str:
+    unit = "bytes" if _is_of_bytes(rule) else _COUNTED.get(rule.name, "").partition("{} ")[2]
+    return f"{_text(least)} to {_text(most)} {unit}".rstrip()
+
+
+def _is_of_bytes(rule: FieldDescriptor) -> bool:
+    return rule.containing_type is not None and rule.containing_type.name == "BytesRules"
 
 
 def _predefined(catalog: Catalog, rule: FieldDescriptor, value: FieldValue) -> str:

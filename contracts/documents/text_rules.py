@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from contracts.documents.cel_pattern import pattern_of_rule
 from contracts.documents.ecma_pattern import UntranslatableError, ecma_pattern
@@ -12,9 +12,8 @@ from contracts.documents.ecma_pattern import UntranslatableError, ecma_pattern
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from google.protobuf.message import Message
-
     from contracts.documents.json_schema import Constraints, Schema
+    from contracts.field_value import FieldValue
 
 _HEX = "[0-9a-fA-F]"
 _LABEL = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
@@ -39,8 +38,8 @@ FORMATS: dict[str, Schema] = {
 _MOST_BYTES_OF_A_CHARACTER = 4
 
 
-def add_string_rule(name: str, value: Any, rules: Message, constraints: Constraints) -> bool:  # noqa: ANN401 - any rule
-    """Add a rule of buf.validate.StringRules; return whether it was added in full."""
+def add_string_rule(name: str, value: FieldValue, constraints: Constraints) -> bool:
+    """Add a rule of buf.validate.StringRules; return whether the schema needs no words."""
     if name in FORMATS:
         if value:
             constraints.add_all(FORMATS[name])
@@ -63,11 +62,10 @@ def add_cel_pattern(expression: str, constraints: Constraints) -> bool:
     return True
 
 
-def add_bytes_rule(name: str, value: Any, constraints: Constraints) -> bool:  # noqa: ANN401 - any rule
-    """Add a rule of buf.validate.BytesRules to the schema of base64; return whether it was added in full."""
+def add_bytes_rule(name: str, value: FieldValue, constraints: Constraints) -> bool:
+    """Add a rule of buf.validate.BytesRules to the schema of base64; return whether the schema needs no words."""
     if name in _BYTES:
         constraints.add_all(_BYTES[name](value))
-    # Padding is optional, so the length of base64 does not give the exact number of bytes.
     return name in ("const", "in", "not_in", "example")
 
 
@@ -87,15 +85,13 @@ def _encoded(values: Iterable[bytes]) -> list[str]:
     return [b64encode(value).decode() for value in values]
 
 
-def _least_base64(length: int) -> int:
-    return -(-length * 4 // 3)
+def _base64(least: int, most: int | None) -> Schema:
+    """Return the schema of base64, with or without padding, for a number of bytes."""
+    first, last = (None if each is None else -(-each * 4 // 3) for each in (least, most))
+    return {"pattern": f"^[A-Za-z0-9+/_-]{{{first},{'' if last is None else last}}}={{0,2}}$"}
 
 
-def _most_base64(length: int) -> int:
-    return -(-length // 3) * 4
-
-
-_STRING: dict[str, Callable[[Any], Schema]] = {
+_STRING: dict[str, Callable[[FieldValue], Schema]] = {
     "const": lambda value: {"const": value},
     "len": lambda value: {"minLength": value, "maxLength": value},
     "min_len": lambda value: {"minLength": value},
@@ -110,11 +106,11 @@ _STRING: dict[str, Callable[[Any], Schema]] = {
     "in": lambda value: {"enum": list(value)},
     "not_in": lambda value: {"not": {"enum": list(value)}},
 }
-_BYTES: dict[str, Callable[[Any], Schema]] = {
+_BYTES: dict[str, Callable[[FieldValue], Schema]] = {
     "const": lambda value: {"const": b64encode(value).decode()},
-    "len": lambda value: {"minLength": _least_base64(value), "maxLength": _most_base64(value)},
-    "min_len": lambda value: {"minLength": _least_base64(value)},
-    "max_len": lambda value: {"maxLength": _most_base64(value)},
+    "len": lambda value: _base64(value, value),
+    "min_len": lambda value: _base64(value, None),
+    "max_len": lambda value: _base64(0, value),
     "in": lambda value: {"enum": _encoded(value)},
     "not_in": lambda value: {"not": {"enum": _encoded(value)}},
 }
