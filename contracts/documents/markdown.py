@@ -9,7 +9,7 @@ from google.protobuf.descriptor import Descriptor
 
 from contracts.documents.catalog import EVENT
 from contracts.documents.links import Links, name_in_package
-from contracts.documents.markdown_text import anchor, code, code_block, link, table
+from contracts.documents.markdown_text import anchor, code, code_block, link, table, without_html
 from contracts.documents.markdown_types import TypeSections
 from contracts.documents.message_schema import types_below
 from contracts.documents.openapi import streaming_in_words
@@ -41,7 +41,7 @@ class ServiceDocument:
 
     def text(self) -> str:
         """Return the document."""
-        return "\n\n".join(filter(None, self._parts())) + "\n"
+        return without_html("\n\n".join(filter(None, self._parts())) + "\n")
 
     def _parts(self) -> Iterator[str]:
         service = self._service

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_CODE_OR_LESS_THAN = re.compile(r"```.*?```|`[^`]*`|<", re.DOTALL)
+
 
 def code(text: str) -> str:
     """Return a text as inline code."""
@@ -35,6 +37,11 @@ def anchor(heading: str) -> str:
 def link(text: str, target: str) -> str:
     """Return a link."""
     return f"[{text}]({target})"
+
+
+def without_html(text: str) -> str:
+    """Return Markdown in which placeholders such as <id>, outside of code, are no HTML tags."""
+    return _CODE_OR_LESS_THAN.sub(lambda found: "\\<" if found[0] == "<" else found[0], text)
 
 
 def _cell(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from contracts.documents.catalog import POLICY
 from contracts.documents.commands import API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER, Commands
 from contracts.documents.field_schema import reference
-from contracts.documents.markdown_text import code, code_block, table
+from contracts.documents.markdown_text import code, code_block, table, without_html
 from contracts.documents.message_schema import MessageSchemas
 from contracts.documents.policy_table import policy_as_json, policy_rows, reasons_of
 from contracts.image import name_of
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from contracts.documents.catalog import Catalog
     from contracts.documents.json_schema import Schema
+    from contracts.field_value import FieldValue
 
 STATUS = "google.rpc.Status"
 SECURITY_SCHEME = "apiKey"
@@ -67,7 +68,7 @@ class OpenApi:
 
     def text(self) -> str:
         """Return the document as JSON."""
-        written = json.dumps(self.document(), ensure_ascii=False, indent=2)
+        written = json.dumps(_without_html(self.document()), ensure_ascii=False, indent=2)
         return _NOT_ASCII.sub(_visible, written) + "\n"
 
     def document(self) -> Schema:
@@ -186,6 +187,16 @@ def _server(url: str, description: str) -> Schema:
 def _version(services: list[ServiceDescriptor]) -> str:
     versions = {service.file.package.rpartition(".")[2] for service in services}
     return ", ".join(sorted(version for version in versions if version[:1] == "v" and version[1:2].isdigit())) or "1"
+
+
+def _without_html(value: FieldValue) -> FieldValue:
+    """Return a part of the document without HTML in its descriptions, which are Markdown."""
+    if isinstance(value, list):
+        return [_without_html(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    is_text = {name: name == "description" and isinstance(each, str) for name, each in value.items()}
+    return {name: without_html(each) if is_text[name] else _without_html(each) for name, each in value.items()}
 
 
 def _visible(found: re.Match[str]) -> str:

@@ -17,7 +17,7 @@ class Schemas:
 
     def __init__(self, components: dict[str, Any]) -> None:
         self._components = components
-        self._validators: dict[str, Draft202012Validator] = {}
+        self._validators: dict[str, Any] = {}
 
     @classmethod
     def of(cls, catalog: Catalog) -> Schemas:

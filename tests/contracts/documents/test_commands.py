@@ -80,7 +80,7 @@ def shell_line(mesh: MeshForTests, tool: str) -> str:
 @pytest.mark.parametrize("tool", ["buf curl", "grpcurl", "solo60 call"])
 async def test_a_command_calls_a_server(mesh: MeshForTests, tmp_path: Path, tool: str) -> None:
     """Each documented command calls its method on a running server."""
-    if shutil.which(tool.split()[0], path=f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}") is None:
+    if shutil.which(tool.split(maxsplit=1)[0], path=f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}") is None:
         pytest.skip(f"{tool} is not on PATH")
 
     printed = await run(mesh, tmp_path, "sh", "-c", shell_line(mesh, tool))

@@ -59,9 +59,9 @@ def test_a_document_is_valid(document: dict[str, Any]) -> None:
 @pytest.mark.parametrize("file", FILES.values(), ids=FILES)
 def test_redocly_finds_nothing(node_folder: Path, file: Path) -> None:
     """Redocly's linter has no finding in a document."""
-    linter = node_folder / "node_modules/.bin/redocly"
+    linter: Path = node_folder / "node_modules/.bin/redocly"
     config = ROOT / "tests/foreign/redocly.yaml"
-    command = [linter, "lint", "--config", config, "--format", "json", file]
+    command: list[str | Path] = [linter, "lint", "--config", config, "--format", "json", file]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=node_folder)
 
     assert done.stdout, done.stderr
