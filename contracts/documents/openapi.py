@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from contracts.documents.catalog import POLICY
@@ -89,7 +90,7 @@ class OpenApi:
 
     def _title(self, services: list[ServiceDescriptor]) -> str:
         packages = [service.file.package.split(".") for service in services]
-        shared = [parts[0] for parts in zip(*packages, strict=False) if len(set(parts)) == 1]
+        shared = [parts[0] for parts in takewhile(_are_equal, zip(*packages, strict=False))]
         return f"Methods of {'.'.join(shared) or 'several packages'}"
 
     def _tag(self, service: ServiceDescriptor) -> Schema:
@@ -174,6 +175,10 @@ def streaming_in_words(method: MethodDescriptor) -> str:
         "server": "**Server streaming:** the caller sends one request and gets any number of responses.",
         "bidirectional": "**Bidirectional streaming:** both sides send any number of messages, in any order.",
     }.get(streaming_of(method), "")
+
+
+def _are_equal(parts: tuple[str, ...]) -> bool:
+    return len(set(parts)) == 1
 
 
 def _media_type(method: MethodDescriptor) -> str:
