@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
 
-from contracts.violations import violations_of
+from contracts.broken_fields import broken_fields
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -77,21 +77,21 @@ def _fill(message: Message, field: FieldDescriptor, depth: int) -> None:
     for value in candidate_values(field, depth):
         alone = type(message)()
         set_value(alone, field, value)
-        if not any(violation.field.partition("[")[0].split(".")[0] == field.name for violation in violations_of(alone)):
+        if field.name not in broken_fields(alone):
             set_value(message, field, value)
             return
 
 
 def _repair(message: Message) -> None:
     """Clear fields that rules about the whole message do not allow in combination."""
-    broken = len(violations_of(message))
+    broken = len(broken_fields(message))
     for field, _ in reversed(message.ListFields()):
         if not broken:
             return
         without = type(message)()
         without.CopyFrom(message)
         without.ClearField(field.name)
-        left = len(violations_of(without))
+        left = len(broken_fields(without))
         if left < broken:
             message.ClearField(field.name)
             broken = left

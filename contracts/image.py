@@ -13,6 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSe
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import DecodeError
+from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from contracts.source_paths import file_of, options_number, path_of
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import (
         Descriptor,
         EnumDescriptor,
+        FieldDescriptor,
         MethodDescriptor,
+        OneofDescriptor,
         ServiceDescriptor,
     )
     from google.protobuf.descriptor_pb2 import SourceCodeInfo
@@ -143,6 +146,28 @@ class Image:
             return Location(file.name, self._line_inside(file.name, parts, names))
         found = locations.get(path)
         return Location(file.name, found.span[0] + 1 if found else 0)
+
+    def comment_of(self, element: Element) -> str:
+        """Return the comment above a declaration, without the space after each comment mark."""
+        found = self._locations[file_of(element).name].get(path_of(element))
+        lines = found.leading_comments.rstrip().split("\n") if found else []
+        return "\n".join(line.removeprefix(" ").rstrip() for line in lines)
+
+    def options_of(self, element: Element | OneofDescriptor) -> Message:
+        """Return the options of a declaration, with the extensions that this image itself declares."""
+        options: Message = element.GetOptions()
+        try:
+            descriptor = self._pool.FindMessageTypeByName(options.DESCRIPTOR.full_name)
+        except KeyError:  # a contract without any extension
+            return options
+        return GetMessageClass(descriptor).FromString(options.SerializeToString())
+
+    def extension(self, name: str) -> FieldDescriptor | None:
+        """Return the extension with this full name, or None if no file of the image declares it."""
+        try:
+            return self._pool.FindExtensionByName(name)
+        except KeyError:
+            return None
 
     def _line_inside(self, file: str, parts: Sequence[SourceCodeInfo.Location], names: Sequence[str]) -> int:
         """Return the line of a nested field in the parts of an option, or of the innermost field that is found."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import grpc
 
+from contracts.reason_numbers import FIRST_DOMAIN_REASON as FIRST_DOMAIN_REASON
 from solo60.common.v1 import errors_pb2
 from solo60.common.v1.errors_pb2 import ErrorReason
 
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 DOMAIN = "solo60"
 PREFIX = "ERROR_REASON_"
-# Reasons below this number belong to the mesh: any method may return them.
-FIRST_DOMAIN_REASON = 100
 PLATFORM_REASONS = frozenset(number for number in ErrorReason.values() if 0 < number < FIRST_DOMAIN_REASON)
 
 _STATUS_BY_NUMBER = {status.value[0]: status for status in grpc.StatusCode}
