@@ -28,6 +28,7 @@ class CallGraph:
 
     def __init__(self, methods: Mapping[str, MethodDescriptor]) -> None:
         self._policies = {name: method.GetOptions().Extensions[policy_pb2.policy] for name, method in methods.items()}
+        self._chains: dict[str, tuple[int, list[str]]] = {}
         self._callers: defaultdict[str, list[Edge]] = defaultdict(list)
         for edge in edges_of(methods.values()):
             self._callers[edge.callee].append(edge)
@@ -63,7 +64,7 @@ class CallGraph:
         return self.own_work_s(method) + sum(max(map(self.deadline_s, step)) for step in self.steps_of(method))
 
     def worst_case_attempts(self, method: str) -> int:
-        """Return how often one call of a method may reach the same callee, or the method itself, through retries."""
+        """Return the most attempts that one call of a method may cause at the end of a chain of calls."""
         return self.worst_chain(method)[0]
 
     def worst_chain(self, method: str) -> tuple[int, list[str]]:
@@ -71,13 +72,12 @@ class CallGraph:
 
         Each hop multiplies the attempts of the hop above. A chain ends where it would return to a method.
         """
-        return self._worst_chain(method, frozenset())
-
-    def _worst_chain(self, method: str, above: frozenset[str]) -> tuple[int, list[str]]:
-        above |= {method}
-        further = [self._worst_chain(call, above) for call in self.callees_of(method) if call not in above]
-        attempts, chain = max(further, key=lambda found: found[0], default=(1, []))
-        return attempts * self._attempts_of(method), [method, *chain]
+        if method not in self._chains:
+            self._chains[method] = (1, [])  # for a cycle back to this method
+            further = [self.worst_chain(call) for call in self.callees_of(method)]
+            attempts, chain = max(further, key=lambda found: found[0], default=(1, []))
+            self._chains[method] = (attempts * self._attempts_of(method), [method, *chain])
+        return self._chains[method]
 
     def _attempts_of(self, method: str) -> int:
         policy = self._policies[method]

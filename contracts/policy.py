@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 DEFAULT_OWN_WORK_S = 0.1
 DEFAULT_ATTEMPTS = 3
+DEFAULT_INITIAL_BACKOFF_S = 0.05
+DEFAULT_MAX_BACKOFF_S = 1.0
 REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
 
 
@@ -152,8 +154,8 @@ def read_retry(declared: policy_pb2.Retry) -> Retry:
     """Return the retry policy of a declaration, including defaults."""
     return Retry(
         max_attempts=declared.max_attempts or DEFAULT_ATTEMPTS,
-        initial_backoff_s=seconds(declared.initial_backoff) or 0.05,
-        max_backoff_s=seconds(declared.max_backoff) or 1.0,
+        initial_backoff_s=seconds(declared.initial_backoff) or DEFAULT_INITIAL_BACKOFF_S,
+        max_backoff_s=seconds(declared.max_backoff) or DEFAULT_MAX_BACKOFF_S,
         backoff_multiplier=declared.backoff_multiplier or 2.0,
         codes=tuple(map(status_of_number, declared.codes)) or (grpc.StatusCode.UNAVAILABLE,),
     )

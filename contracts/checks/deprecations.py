@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC
 from typing import TYPE_CHECKING
 
 from contracts.edges import Kind
@@ -31,11 +30,10 @@ def past_sunset(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         if not policy.deprecation.HasField("sunset"):
             continue
-        sunset = policy.deprecation.sunset.ToDatetime(UTC)
         edges = subject.graph.callers_of(name_of(method))
         callers = [edge.caller for edge in edges if edge.kind is not Kind.EVENT]
-        if sunset <= subject.now and callers:
-            message = f"deprecation.sunset was on {sunset:%Y-%m-%d}, and {callers[0]} still calls the method"
+        if policy.deprecation.sunset.seconds <= subject.now.timestamp() and callers:
+            message = f"deprecation.sunset has passed, and {callers[0]} still calls the method"
             yield subject.in_policy(method, f"{message}; change the caller or the sunset", "deprecation", "sunset")
 
 

@@ -9,7 +9,7 @@ from google.rpc import code_pb2
 
 from contracts.call_graph import MAX_CHAIN_ATTEMPTS
 from contracts.image import name_of
-from contracts.policy import is_repeatable, seconds
+from contracts.policy import DEFAULT_INITIAL_BACKOFF_S, DEFAULT_MAX_BACKOFF_S, is_repeatable, seconds
 from solo60.common.v1 import errors_pb2
 from solo60.mesh.v1 import policy_pb2
 
@@ -44,8 +44,8 @@ def useless_code(subject: Subject) -> Iterator[Problem]:
 def backoff(subject: Subject) -> Iterator[Problem]:
     """Yield each backoff that is negative, or longer than its maximum."""
     for method, policy in subject.policies:
-        initial_s = seconds(policy.retry.initial_backoff) or 0.05
-        max_s = seconds(policy.retry.max_backoff) or 1.0
+        initial_s = seconds(policy.retry.initial_backoff) or DEFAULT_INITIAL_BACKOFF_S
+        max_s = seconds(policy.retry.max_backoff) or DEFAULT_MAX_BACKOFF_S
         if initial_s < 0 or max_s < 0:
             message = "retry.initial_backoff and max_backoff must not be negative"
             yield subject.in_policy(method, message, "retry", "initial_backoff" if initial_s < 0 else "max_backoff")

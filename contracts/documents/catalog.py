@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     )
 
     from contracts.field_value import FieldValue
-    from contracts.image import Element
+    from contracts.source_paths import Element
 
 POLICY = "solo60.mesh.v1.policy"
 PII = "solo60.mesh.v1.pii"

@@ -54,7 +54,7 @@ RETRY_3 = policy_pb2.Retry(max_attempts=3)
 
 def test_the_worst_case_is_own_work_and_the_deadlines_of_all_calls() -> None:
     """The worst case of a method is its own work plus the deadlines of its calls, one after the other."""
-    graph = CallGraph(image_with(A=calls(9, "B", "C", own_work_s=1), B=calls(2), C=calls(3)))
+    graph = CallGraph(image_with(A=calls(9, "B", "C", own_work_s=1), B=calls(2), C=calls(3)).methods)
 
     assert graph.worst_case_s(name_of("A")) == 6
     assert graph.worst_case_s(name_of("B")) == 0.1
@@ -64,7 +64,7 @@ def test_of_parallel_calls_the_longest_counts() -> None:
     """Of the calls in one group only the longest counts, and groups follow each other."""
     groups = (("B", "C"), ("D", "E"))
     callees = {"B": calls(2), "C": calls(3), "D": calls(4), "E": calls(1), "F": calls(5)}
-    graph = CallGraph(image_with(A=calls(20, *callees, groups=groups, own_work_s=1), **callees))
+    graph = CallGraph(image_with(A=calls(20, *callees, groups=groups, own_work_s=1), **callees).methods)
 
     assert graph.worst_case_s(name_of("A")) == 1 + 3 + 4 + 5
     assert graph.steps_of(name_of("A"))[-1] == (name_of("F"),)
@@ -73,7 +73,7 @@ def test_of_parallel_calls_the_longest_counts() -> None:
 def test_attempts_multiply_over_a_chain() -> None:
     """Every hop multiplies the attempts of the hop above, and the worst chain is the one with the most attempts."""
     graph = CallGraph(
-        image_with(A=calls(9, "B", "C", retry=RETRY_3), B=calls(1), C=calls(2, "D", retry=RETRY_3), D=calls(1))
+        image_with(A=calls(9, "B", "C", retry=RETRY_3), B=calls(1), C=calls(2, "D", retry=RETRY_3), D=calls(1)).methods
     )
 
     assert graph.worst_case_attempts(name_of("A")) == 9
@@ -83,7 +83,7 @@ def test_attempts_multiply_over_a_chain() -> None:
 def test_callers_of_every_kind_are_found() -> None:
     """The callers of a method are those of calls, later calls and events, and unknown methods have none."""
     later = calls(1) | {"calls_later": [name_of("B")]}
-    graph = CallGraph(image_with(A=calls(9, "B"), B=calls(1) | {"subscribes_to": "acme.Event"}, C=later))
+    graph = CallGraph(image_with(A=calls(9, "B"), B=calls(1) | {"subscribes_to": "acme.Event"}, C=later).methods)
 
     assert set(graph.callers_of(name_of("B"))) == {
         Edge(name_of("A"), name_of("B"), Kind.CALL),

@@ -181,13 +181,13 @@ async def test_unread_answers_of_a_finished_stream_are_not_idle(echo: EchoServer
         (ECHO + "EchoEach", True),
         (ECHO + "Echo", False),
         ("/grpc.health.v1.Health/Watch", False),
-        ("/solo60.session.v1.SessionService/WatchAvailability", False),
+        ("/solo60.session.v1.SessionService/WatchAvailability", True),
     ],
 )
 def test_only_streams_with_an_idle_timeout_are_watched(path: str, is_watched: bool) -> None:  # noqa: FBT001 - expected value
     """The interceptor applies only to streams with an idle timeout in their contract.
 
-    Health checks and watches of the availability may be silent for any time.
+    Health checks may be silent for any time.
     """
     assert ServerIdle().applies_to(find_method(path)) is is_watched
 
