@@ -61,7 +61,9 @@ class CallGraph:
 
         A deadline includes all attempts of a call. Of calls at the same time, only the longest counts.
         """
-        return self.own_work_s(method) + sum(max(map(self.deadline_s, step)) for step in self.steps_of(method))
+        needed_s = self.own_work_s(method) + sum(max(map(self.deadline_s, step)) for step in self.steps_of(method))
+        # Nanoseconds are the unit of deadlines, and a sum of floats may be a little longer.
+        return round(needed_s, 9)
 
     def worst_case_attempts(self, method: str) -> int:
         """Return the most attempts that one call of a method may cause at the end of a chain of calls."""

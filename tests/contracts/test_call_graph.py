@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 
 from contracts.call_graph import CallGraph
 from contracts.checks.run import check
@@ -15,6 +15,8 @@ from tests.support.images import image_of
 
 if TYPE_CHECKING:
     from contracts.image import Image
+
+IDEMPOTENT, NO_SIDE_EFFECTS = MethodOptions.IDEMPOTENT, MethodOptions.NO_SIDE_EFFECTS
 
 
 def name_of(method: str) -> str:
@@ -39,7 +41,7 @@ def image_with(**policies: dict[str, Any]) -> Image:
         method = file.service.add(name=name).method.add(
             name="Do", input_type=".acme.test.v1.Message", output_type=".acme.test.v1.Message"
         )
-        method.options.idempotency_level = method.options.IDEMPOTENT
+        method.options.idempotency_level = IDEMPOTENT if options.pop("has_effects", True) else NO_SIDE_EFFECTS
         method.options.Extensions[policy_pb2.policy].CopyFrom(policy_pb2.MethodPolicy(**options))
     return image_of(file)
 
@@ -58,6 +60,28 @@ def test_the_worst_case_is_own_work_and_the_deadlines_of_all_calls() -> None:
 
     assert graph.worst_case_s(name_of("A")) == 6
     assert graph.worst_case_s(name_of("B")) == 0.1
+
+
+def test_a_deadline_of_exactly_the_worst_case_passes() -> None:
+    """A deadline equal to the sum passes, although a sum of floats is a little longer."""
+    assert 0.1 + 0.2 > 0.3
+    assert ids(A=calls(0.3, "B"), B=calls(0.2)) == []
+    assert ids(A=calls(0.3, "B"), B=calls(0.201)) == ["DEADLINE_SUM"]
+
+
+def test_a_method_without_side_effects_reaches_none_over_any_number_of_hops() -> None:
+    """The last method without side effects is reported if a chain from it reaches a method with some."""
+    chain = image_with(
+        A=calls(9, "B", has_effects=False),
+        B=calls(4, "C", has_effects=False),
+        C=calls(2, "D", has_effects=False),
+        D=calls(1),
+    )
+
+    (finding,) = check(chain)
+
+    assert finding.id == "CALLS_EFFECT"
+    assert finding.message.startswith(f"{name_of('C')}: has NO_SIDE_EFFECTS, but calls {name_of('D')}")
 
 
 def test_of_parallel_calls_the_longest_counts() -> None:

@@ -131,10 +131,11 @@ def test_other_syntaxes_are_read(syntax: str) -> None:
 
 
 def test_an_option_in_parts_has_the_line_of_its_part(tmp_path: Path) -> None:
-    """The parts of an option may be separate statements; each has its own line."""
+    """The parts of an option may be separate statements; each has its own line. Comments are no declarations."""
     lines = ['syntax = "proto3";', "package acme.v1;", 'import "solo60/mesh/v1/policy.proto";', "message M {}"]
     lines += ["service S {", "rpc Do(M) returns (M) {", "option (solo60.mesh.v1.policy).deadline = {seconds: 1};"]
-    lines += ["option (solo60.mesh.v1.policy).scopes = 'a.b';", "}", "}"]
+    lines += ["option (solo60.mesh.v1.policy).scopes = 'a.b';", "option (solo60.mesh.v1.policy).retry = {"]
+    lines += ["// No other codes:", "codes: UNAVAILABLE", "};", "}", "}"]
     source = tmp_path / "acme.proto"
     source.write_text("\n".join(lines))
     includes = [f"-I{folder}" for folder in (tmp_path, ROOT / "proto", ROOT / "third_party/protovalidate")]
@@ -148,3 +149,4 @@ def test_an_option_in_parts_has_the_line_of_its_part(tmp_path: Path) -> None:
 
     assert image.location_of(method, POLICY, "deadline").line == 7
     assert image.location_of(method, POLICY, "scopes", "a.b").line == 8
+    assert image.location_of(method, POLICY, "retry", "codes").line == 11
