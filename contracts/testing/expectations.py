@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from contracts.testing.expectation_files import ExpectationFiles
     from contracts.testing.fake_server import HeardCall, Service
+    from contracts.testing.pattern import Pattern
 
 
 class ExpectMethod(Protocol):
@@ -64,12 +65,12 @@ _CORE_ROUNDING = 1.01
 
 @dataclass(slots=True)
 class _Declared:
-    """Declared expectation with its script; `answers` have the consumer's fields only."""
+    """Declared expectation with its script; `answers` are the patterns of the fields that the consumer reads."""
 
     script: Script
     state: str
     kind: Kind
-    answers: tuple[Message, ...]
+    answers: tuple[Pattern, ...]
     recording: Recording
     deadline_s: float
 
@@ -90,7 +91,7 @@ class _Declared:
             kind=self.kind,
             deadline_s=self.deadline_s,
             requests=tuple(map(self.recording.request, call.requests, expected)),
-            answers=tuple(map(self.recording.answer, self.answers)),
+            answers=self.answers,
             error=name_of_error(self.script.error),
         )
 
@@ -212,8 +213,9 @@ class Given:
             read = answers_of(answer, answers)
             script = Script(method, requests_of(request), tuple(map(completed, read)), error)
             recording = Recording(self.placeholders, frozenset(any_value), frozenset(unset))
+            patterns, deadline_s = tuple(map(recording.answer, read)), _deadline_s(method, within_s)
             self.provider.expectations.declare(
-                _Declared(script, self.state, self._kind_of(method), read, recording, _deadline_s(method, within_s))
+                _Declared(script, self.state, self._kind_of(method), patterns, recording, deadline_s)
             )
 
         return expect

@@ -158,6 +158,8 @@ def descriptor_of(service: Service) -> ServiceDescriptor:
 
 def method_named(service: ServiceDescriptor, name: str) -> Method:
     """Return a method of a service; raise ScriptError if the contract has none with this name."""
+    if name.startswith("_"):  # of Python, such as __deepcopy__
+        raise AttributeError(name)
     if name not in service.methods_by_name:
         raise ScriptError(f"{service.full_name} has no method {name}.")
     return read_method(service.methods_by_name[name])

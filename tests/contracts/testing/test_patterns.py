@@ -105,13 +105,39 @@ def test_a_placeholder_may_stand_for_personal_data() -> None:
     assert replayed.email == "ada@solo60.example"
 
 
-@pytest.mark.parametrize(("any_value", "unset"), [({"caller"}, set()), (set(), {"text"})])
-def test_marks_of_an_answer_must_fit_it(any_value: set[str], unset: set[str]) -> None:
+WRONG_PATHS = [
+    ({"caller"}, set(), "caller must be set in the answer."),
+    (set(), {"text"}, "text must not be set in the answer."),
+    ({"caler"}, set(), "caler: solo60.example.v1.EchoResponse has no field caler."),
+    (set(), {"deadline.nanos"}, "deadline.nanos: deadline is no message that is set in the answer."),
+]
+
+
+@pytest.mark.parametrize(("any_value", "unset", "problem"), WRONG_PATHS)
+def test_the_paths_of_an_answer_must_fit_it(any_value: set[str], unset: set[str], problem: str) -> None:
     """A field with any value must be set in the answer of the test, and a field without value must not be."""
     recording = Recording({}, frozenset(any_value), frozenset(unset))
 
-    with pytest.raises(ScriptError, match="must"):
+    with pytest.raises(ScriptError) as caught:
         recording.answer(pb.EchoResponse(text="hi"))
+
+    assert str(caught.value) == problem
+
+
+def test_unset_fields_are_written_where_they_belong() -> None:
+    """A field that must be empty is a mark, at any depth."""
+    recording = Recording({}, unset=frozenset({"email", "period.end_time"}))
+    request = echo_request()
+    request.period.ClearField("end_time")
+
+    assert list(lines_of(recording.answer(request))) == [
+        'text: "hi"',
+        "period {",
+        '  start_time: "2030-01-01T10:00:00Z"',
+        "  end_time: <unset>",
+        "}",
+        "email: <unset>",
+    ]
 
 
 WRONG_ANSWERS = [
