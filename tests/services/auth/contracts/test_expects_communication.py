@@ -81,7 +81,7 @@ async def test_a_password_reset_has_a_code(consumer: AuthConsumer) -> None:
 
 @pytest.mark.parametrize(
     ("state", "error"),
-    [("no template", TemplateNotFound()), ("a template with more variables", TemplateVariableMissing())],
+    [("no template with that key", TemplateNotFound()), ("a template with other variables", TemplateVariableMissing())],
     ids=["unknown", "incomplete"],
 )
 async def test_a_mail_that_cannot_be_written_fails(consumer: AuthConsumer, state: str, error: ServiceError) -> None:
