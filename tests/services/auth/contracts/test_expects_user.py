@@ -152,7 +152,7 @@ async def test_a_token_carries_the_roles_of_the_user(consumer: AuthConsumer) -> 
 
     token = VerifyTokenRequest(access_token=response.tokens.access_token)
     claims = (await consumer.auth.VerifyToken(token)).claims
-    assert (response.user_id, claims.user_id, claims.roles) == (USER_ID, USER_ID, ["MEMBER"])
+    assert (response.user_id, claims.user_id, list(claims.roles)) == (USER_ID, USER_ID, ["MEMBER"])
 
 
 async def test_an_address_in_capitals_is_the_same_address(consumer: AuthConsumer) -> None:
