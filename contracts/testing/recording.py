@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.redaction import is_personal
-from contracts.testing.message_items import is_map, is_text, set_fields, text_of
+from contracts.testing.message_items import field_of, is_map, is_text, set_fields, text_of
 from contracts.testing.pattern import ANY, PERSONAL, UNSET
 from contracts.testing.script import ScriptError
 
@@ -46,9 +46,9 @@ class Recording:
 
     def answer(self, message: Message) -> Pattern:
         """Return the pattern of an answer: each field that is set in the message, and the fields that are not."""
-        for path in self.unset | self.any_value:
-            if _has(message, path.split(".")) is (path in self.unset):
-                raise ScriptError(f"{path} must be set in an answer if its value is not relied on, and only then.")
+        for path in sorted(self.unset | self.any_value):
+            if _is_set(message, path) is (path in self.unset):
+                raise ScriptError(f"{path} must {'not ' if path in self.unset else ''}be set in the answer.")
         return self._fields(message, message, "")
 
     def request(self, sent: Message, expected: Message | None) -> Pattern:
@@ -110,9 +110,19 @@ def _personal(each: FieldDescriptor, items: list[FieldValue]) -> list[Value]:
     return [(("key", text_of(key, item.key)), ("value", PERSONAL)) for item in items]
 
 
-def _has(message: Message, names: list[str]) -> bool:
-    """Return whether the field at a path is set; a path through a list looks at its first item."""
-    items = {each.name: items for each, items in set_fields(message)}.get(names[0])
-    if not items or len(names) == 1:
-        return bool(items)
-    return isinstance(items[0], Message) and _has(items[0], names[1:])
+def _is_set(message: Message, path: str) -> bool:
+    """Return whether the field at a path is set; a path through a list looks at its first item.
+
+    Raises ScriptError if there is no such field, or if a message on the path is not set.
+    """
+    *parents, name = path.split(".")
+    for parent in parents:
+        items = {each.name: items for each, items in set_fields(message)}.get(parent)
+        if not items or not isinstance(items[0], Message):
+            raise ScriptError(f"{path}: {parent} is no message that is set in the answer.")
+        message = items[0]
+    try:
+        field_of(message, name)
+    except ValueError as error:
+        raise ScriptError(f"{path}: {error}.") from None
+    return any(each.name == name for each, _ in set_fields(message))

@@ -96,7 +96,7 @@ class AuthConsumer:
         fake = self.expectations.fake
         async with asyncio.timeout(TIMEOUT_S):
             await fake.until(lambda: bool(fake.heard(mails)))
-        (request,) = fake.heard(mails)[-1]
+        (request,) = fake.heard(mails)[-1].requests
         assert isinstance(request, SendAuthMailRequest)
         return request
 
@@ -105,9 +105,14 @@ class AuthConsumer:
         mails, emails = self.take_mails(), self.take_emails()
         await self.auth.SendEmailConfirmation(SendEmailConfirmationRequest(user_id=USER_ID))
         await self.auth.SendAuthMail(await self.heard_mail(mails))
-        ((email,),) = self.expectations.fake.heard(emails)
+        return self.heard_email(emails).variables["code"]
+
+    def heard_email(self, emails: Script) -> SendEmailAsyncRequest:
+        """Return the request of the only email."""
+        (call,) = self.expectations.fake.heard(emails)
+        (email,) = call.requests
         assert isinstance(email, SendEmailAsyncRequest)
-        return email.variables["code"]
+        return email
 
     async def confirm_email(self, code: str) -> str:
         """Confirm the address, and return the id of its user."""

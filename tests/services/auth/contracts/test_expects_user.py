@@ -259,9 +259,9 @@ async def test_a_mail_has_the_name_and_address_of_the_user(consumer: AuthConsume
 
     assert (await consumer.auth.SendAuthMail(request)).sent
 
-    ((email,),) = consumer.expectations.fake.heard(emails)
-    assert "Ada Byron" in str(email)
-    assert EMAIL in str(email)
+    email = consumer.heard_email(emails)
+    assert (email.recipient.email, email.recipient.display_name) == (EMAIL, "Ada Byron")
+    assert email.variables["member_name"] == "Ada Byron"
 
 
 @pytest.mark.parametrize("has_left", [True, False])
