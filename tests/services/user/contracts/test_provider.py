@@ -42,7 +42,7 @@ async def erasing_services() -> AsyncIterator[FakeServer]:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def mesh(serve_module: Serve, erasing_services: FakeServer) -> MeshForTests:
+async def mesh(erasing_services: FakeServer, serve_module: Serve) -> MeshForTests:
     """Serve once for all expectations, because each state has ids of its own."""
     others = {f"{name}_service_url": erasing_services.address for name in SERVICE_NAMES if name != "user"}
     mesh = await serve_module(SERVICE, **others)
