@@ -7,7 +7,7 @@ from uuid import UUID
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from contracts.errors import EmailTaken, IdempotencyKeyReused, UserNotActive, UserNotFound
+from contracts.errors import EmailTaken, IdempotencyKeyReused, UserErased, UserNotActive, UserNotFound
 from interceptors.idempotency import IDEMPOTENCY_KEY
 from solo60.user.v1.user_pb2 import (
     CreateUserRequest,
@@ -65,7 +65,7 @@ class UserDirectory:
             raise UserNotActive
 
     async def confirm_email(self, user: User) -> bool:
-        """Mark the address of `user` as confirmed; return False if it was given to another user in the meantime.
+        """Mark the address of `user` as confirmed; return False if the user has lost it in the meantime.
 
         The call also writes the address, so that a concurrent change cannot get confirmed.
         """
@@ -73,7 +73,7 @@ class UserDirectory:
         mask = FieldMask(paths=["email", "email_confirmed"])
         try:
             await self._users.UpdateUser(UpdateUserRequest(user=confirmed, update_mask=mask))
-        except (EmailTaken, UserNotFound):
+        except (EmailTaken, UserErased, UserNotFound):
             return False
         return True
 

@@ -1,0 +1,50 @@
+"""Contract tests of the auth service, which provides what its consumers expect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+from pydantic import SecretStr
+
+from contracts.testing import Expectation, check_states, expectations_on, verify
+from services.auth.app import SERVICE
+from services.communication import app as communication
+from services.user import app as user
+from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
+from tests.services.auth.contracts.states_for_auth import STATES as STATES_FOR_AUTH
+from tests.services.auth.contracts.states_for_user import STATES as STATES_FOR_USER
+from tests.support.consumers import EXPECTATIONS_FOLDER
+from tests.support.ports import free_ports
+from tests.support.serving import DEADLINE_FACTOR
+
+if TYPE_CHECKING:
+    from tests.support.serving import MeshForTests, Serve
+
+EXPECTATIONS = expectations_on(AuthServiceStub, EXPECTATIONS_FOLDER)
+STATES = {**STATES_FOR_AUTH, **STATES_FOR_USER}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(serve_module: Serve) -> MeshForTests:
+    """Serve once for all expectations, because each state has ids of its own. There is no mail server."""
+    (port,) = free_ports(1)
+    return await serve_module(
+        user.SERVICE, communication.SERVICE, SERVICE, smtp_url=SecretStr(f"smtp://127.0.0.1:{port}")
+    )
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("expectation", EXPECTATIONS, ids=str)
+async def test_the_auth_service_provides_what_its_consumers_expect(
+    expectation: Expectation, mesh: MeshForTests
+) -> None:
+    """Each expectation of a consumer holds for the real service."""
+    stub = mesh.stub(AuthServiceStub, expectation.consumer)
+    await verify(expectation, stub, STATES, mesh, deadline_factor=DEADLINE_FACTOR)
+
+
+def test_each_state_is_expected() -> None:
+    """Each state of a consumer has a function, and each function a consumer."""
+    check_states(STATES, EXPECTATIONS)

@@ -1,0 +1,17 @@
+"""States of the user service in which it has expectations of itself, through its outbox."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.services.user.contracts.states_for_auth import a_user_who_is_being_erased, no_user
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from tests.support.serving import MeshForTests
+
+STATES: Mapping[str, Callable[[MeshForTests], Awaitable[dict[str, object]]]] = {
+    "a user who is being erased": a_user_who_is_being_erased,
+    "no user": no_user,
+}
