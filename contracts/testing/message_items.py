@@ -30,7 +30,7 @@ def items_of(field: FieldDescriptor, value: FieldValue) -> list[FieldValue]:
     """Return the items of a field's value."""
     if not field.is_repeated:
         return [value]
-    if field.message_type is None or not field.message_type.GetOptions().map_entry:
+    if not is_map(field):
         return list(value)
     entry = GetMessageClass(field.message_type)
     return [entry(key=key, value=value[key]) for key in sorted(value)]
@@ -39,7 +39,7 @@ def items_of(field: FieldDescriptor, value: FieldValue) -> list[FieldValue]:
 def add_item(message: Message, field: FieldDescriptor, item: FieldValue) -> None:
     """Set a field to an item, or append the item to a repeated or map field."""
     target = getattr(message, field.name)
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         if isinstance(item.value, Message):
             target[item.key].CopyFrom(item.value)
         else:
@@ -58,6 +58,11 @@ def field_of(message: Message, name: str) -> FieldDescriptor:
     if name not in fields:
         raise ValueError(f"{message.DESCRIPTOR.full_name} has no field {name}")
     return cast("FieldDescriptor", fields[name])
+
+
+def is_map(field: FieldDescriptor) -> bool:
+    """Return whether the items of the field are the entries of a map."""
+    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def is_text(field: FieldDescriptor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.redaction import is_personal
-from contracts.testing.message_items import is_text, set_fields, text_of
+from contracts.testing.message_items import is_map, is_text, set_fields, text_of
 from contracts.testing.pattern import ANY, PERSONAL, UNSET
 from contracts.testing.script import ScriptError
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from contracts.field_value import FieldValue
     from contracts.testing.pattern import Pattern, Value
+
+# Key of a map that names something, such as a variable of a template, and is no personal data itself.
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def as_item(value: object) -> object:
@@ -74,7 +78,7 @@ class Recording:
         if path in self.any_value:
             return [ANY]
         if is_personal(each):
-            return [PERSONAL]
+            return _personal(each, items)
         if parts is None and not any(map(self._has_placeholder, items)):
             return [ANY]
         if is_text(each):
@@ -96,6 +100,14 @@ class Recording:
         if not isinstance(item, Message):
             return False
         return any(self._has_placeholder(inner) for _, items in set_fields(item) for inner in items)
+
+
+def _personal(each: FieldDescriptor, items: list[FieldValue]) -> list[Value]:
+    """Return one mark for a personal field, or the entries of a map with names as keys, without their values."""
+    if not is_map(each) or not all(isinstance(item.key, str) and _NAME.fullmatch(item.key) for item in items):
+        return [PERSONAL]
+    key = items[0].DESCRIPTOR.fields_by_name["key"]
+    return [(("key", text_of(key, item.key)), ("value", PERSONAL)) for item in items]
 
 
 def _has(message: Message, names: list[str]) -> bool:
