@@ -8,6 +8,7 @@ import pytest_asyncio
 from contracts.testing import Expectation, check_states, expectations_on, verify
 from services.communication.app import SERVICE
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
+from tests.services.communication.contracts.states_for_payment import STATES as STATES_FOR_PAYMENT
 from tests.services.communication.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.serving import DEADLINE_FACTOR
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(CommunicationServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION}
+STATES = {**STATES_FOR_PAYMENT, **STATES_FOR_SUBSCRIPTION}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import pytest_asyncio
+
+from contracts.testing import Expectation, check_states, expectations_on, verify
+from services.payment.app import SERVICE
+from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from tests.services.payment.contracts.disputed_session import WEBHOOK_SETTINGS
+from tests.services.payment.contracts.states_for_payment import STATES as STATES_FOR_PAYMENT
+from tests.services.payment.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
+from tests.support.consumers import EXPECTATIONS_FOLDER
+from tests.support.serving import DEADLINE_FACTOR
+
+if TYPE_CHECKING:
+    from tests.support.serving import MeshForTests, Serve
+
+EXPECTATIONS = expectations_on(PaymentServiceStub, EXPECTATIONS_FOLDER)
+STATES = {**STATES_FOR_PAYMENT, **STATES_FOR_SUBSCRIPTION}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def mesh(serve_module: Serve) -> MeshForTests:
+    """Serve once for all expectations, because each state has ids of its own."""
+    return await serve_module(SERVICE, **WEBHOOK_SETTINGS)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("expectation", EXPECTATIONS, ids=str)
+async def test_the_payment_service_provides_what_its_consumers_expect(
+    expectation: Expectation, mesh: MeshForTests
+) -> None:
+    """Each expectation of a consumer holds for the real service."""
+    stub = mesh.stub(PaymentServiceStub, expectation.consumer)
+    await verify(expectation, stub, STATES, mesh, deadline_factor=DEADLINE_FACTOR)
+
+
+def test_each_state_is_expected() -> None:
+    """Each state of a consumer has a function, and each function a consumer."""
+    check_states(STATES, EXPECTATIONS)
