@@ -32,7 +32,7 @@ def items_of(field: FieldDescriptor, value: FieldValue) -> list[FieldValue]:
         return [value]
     if not is_map(field):
         return list(value)
-    entry = GetMessageClass(field.message_type)
+    entry = GetMessageClass(cast("Descriptor", field.message_type))
     return [entry(key=key, value=value[key]) for key in sorted(value)]
 
 

@@ -21,20 +21,20 @@ async def test_each_change_of_the_waiting_list_mode_reaches_the_session_service(
     """UpdateGym publishes the new mode to the session service."""
     mesh, expectations = await consume(SERVICE)
     gyms = mesh.stub(GymServiceStub)
-    gym_id = (await add_gym(gyms)).gym_id
+    gym = await add_gym(gyms)
     changes = {
         "a gym that notifies all waiting members": WAITING_LIST_MODE_OFFER_ONE,
         "a gym that offers slots to one member": WAITING_LIST_MODE_NOTIFY_ALL,
     }
     for state, mode in changes.items():
-        event = WaitingListModeChanged(gym_id=gym_id, waiting_list_mode=mode)
-        expectations.later(SessionServiceStub).given(state, gym_id=gym_id).OnWaitingListModeChanged(
+        event = WaitingListModeChanged(gym_id=gym.gym_id, waiting_list_mode=mode)
+        expectations.later(SessionServiceStub).given(state, gym_id=gym.gym_id).OnWaitingListModeChanged(
             request=OnWaitingListModeChangedRequest(event=event), answer=OnWaitingListModeChangedResponse()
         )
 
     for mode in changes.values():
-        changed = Gym(gym_id=gym_id, waiting_list_mode=mode)
+        changed = Gym(gym_id=gym.gym_id, etag=gym.etag, waiting_list_mode=mode)
         mask = FieldMask(paths=["waiting_list_mode"])
-        await gyms.UpdateGym(UpdateGymRequest(gym=changed, update_mask=mask))
+        gym = (await gyms.UpdateGym(UpdateGymRequest(gym=changed, update_mask=mask))).gym
 
     assert await settled(mesh, "gym", "OnWaitingListModeChanged") == [DELIVERED] * 2

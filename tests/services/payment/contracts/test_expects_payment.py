@@ -49,9 +49,7 @@ async def test_a_won_dispute_resumes_the_refund_of_a_cancelled_session(consume: 
     won = expectations.later(PaymentServiceStub).given(
         "a cancelled session whose dispute is won", session_id=session.session_id
     )
-    won.RefundSession(
-        request=RefundSessionRequest(session_id=session.session_id), answer=RefundSessionResponse()
-    )
+    won.RefundSession(request=RefundSessionRequest(session_id=session.session_id), answer=RefundSessionResponse())
 
     await session.report("won")
 

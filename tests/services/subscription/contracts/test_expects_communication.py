@@ -86,9 +86,7 @@ async def test_a_mail_that_was_queued_with_another_name_is_not_sent_again(consum
 
 def find_user(expectations: Expectations) -> None:
     """Let the user service find the user."""
-    user = User(
-        user_id=USER_ID, email=RECIPIENT.email, display_name=RECIPIENT.display_name, state=USER_STATE_ACTIVE
-    )
+    user = User(user_id=USER_ID, email=RECIPIENT.email, display_name=RECIPIENT.display_name, state=USER_STATE_ACTIVE)
     expectations.fake.of(UserServiceStub).GetUser(answer=GetUserResponse(user=user))
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -41,7 +41,7 @@ REQUEST = GetUserRequest(user_id=USER_ID)
 SUBSCRIBE = CreateSubscriptionRequest(user_id=USER_ID, plan_id=FOUR_HOURS, payment_method=GOOD_CARD)
 
 
-def user_in(state: UserState.ValueType, **fields: str) -> GetUserResponse:
+def user_in(state: UserState.ValueType, **fields: Any) -> GetUserResponse:
     """Return the answer of the user service about a user in this state."""
     return GetUserResponse(user=User(user_id=USER_ID, state=state, **fields))
 
