@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contracts.errors import ServiceError
     from contracts.method import Method
     from contracts.testing.expectation_files import ExpectationFiles
-    from contracts.testing.fake_server import Service
+    from contracts.testing.fake_server import HeardCall, Service
 
 
 class ExpectMethod(Protocol):
@@ -58,6 +58,10 @@ class ExpectMethod(Protocol):
     ) -> None: ...
 
 
+# gRPC's core rounds a deadline up by at most this factor when it sends it.
+_CORE_ROUNDING = 1.01
+
+
 @dataclass(slots=True)
 class _Declared:
     """Declared expectation with its script; `answers` have the consumer's fields only."""
@@ -69,16 +73,23 @@ class _Declared:
     recording: Recording
     deadline_s: float
 
-    def as_heard(self, consumer: str, sent: Sequence[Message]) -> Expectation:
-        """Return the expectation with the requests that the consumer has sent."""
-        expected = self.script.requests or (None,) * len(sent)
+    def as_heard(self, consumer: str, call: HeardCall) -> Expectation:
+        """Return the expectation with the requests that the consumer has sent.
+
+        Raises AssertionError if the consumer would wait longer for the answer than it expects.
+        """
+        expected = self.script.requests or (None,) * len(call.requests)
+        name, limit_s = self.script.method.full_name, self.deadline_s
+        if limit_s < self.script.method.policy.deadline_s and call.time_left_s > limit_s * _CORE_ROUNDING:
+            waits = f"{consumer} would wait {call.time_left_s:.3g} s for {name}"
+            raise AssertionError(f"{waits}, but expects an answer within {limit_s:g} s: set the timeout of the call.")
         return Expectation(
             consumer=consumer,
             method=self.script.method,
             state=self.state,
             kind=self.kind,
             deadline_s=self.deadline_s,
-            requests=tuple(map(self.recording.request, sent, expected)),
+            requests=tuple(map(self.recording.request, call.requests, expected)),
             answers=tuple(map(self.recording.answer, self.answers)),
             error=name_of_error(self.script.error),
         )
@@ -125,8 +136,8 @@ class Expectations:
         if unheard := self._unheard():
             raise UnexpectedCalls("\n".join(unheard))
         for each in self._declared:
-            for sent in self.fake.heard(each.script):
-                self._files.record(each.as_heard(self.consumer, sent))
+            for call in self.fake.heard(each.script):
+                self._files.record(each.as_heard(self.consumer, call))
 
     def of(self, service: Service) -> Provider:
         """Return the fake provider of a service that the consumer calls while it serves a call."""

@@ -54,6 +54,7 @@ class _Call:
     context: Context
     caller: Caller
     key: str
+    time_left_s: float
     sent: list[Message] = field(default_factory=list)
     is_replayed: bool = False
 
@@ -95,10 +96,11 @@ class FakeCalls:
     def _admitted(self, method: Method, metadata: dict[str, str], context: Context) -> _Call:
         caller = caller_of(metadata, self._server.callers)
         check_scopes(method, caller)
-        if cast("float | None", context.time_remaining()) is None:
+        time_left_s = cast("float | None", context.time_remaining())
+        if time_left_s is None:
             problem = f"{caller.name} called {method.full_name} without a deadline: use a client with the contract's."
             raise Internal(self._server.note(problem))
-        return _Call(method, context, caller, idempotency_key_of(method, metadata))
+        return _Call(method, context, caller, idempotency_key_of(method, metadata), time_left_s)
 
     async def _within_deadline(self, call: _Call, incoming: Incoming) -> None:
         limit_s = call.method.policy.deadline_s * self._deadline_factor
@@ -137,7 +139,7 @@ class FakeCalls:
 
     async def _follow_script(self, call: _Call, requests: list[Message]) -> None:
         script = self._script_for(call, requests)
-        self._server.note_call(script, requests)
+        self._server.note_call(script, tuple(requests), call.time_left_s)
         await asyncio.sleep(script.latency_s)
         for each in script.outcome():
             if isinstance(each, ServiceError):
@@ -157,7 +159,7 @@ class FakeCalls:
             if outcome:
                 await _send_next(call, outcome)
         script = self._script_for(call, requests)
-        self._server.note_call(script, requests)
+        self._server.note_call(script, tuple(requests), call.time_left_s)
         outcome = script.outcome() if outcome is None else outcome
         while outcome:
             await _send_next(call, outcome)

@@ -9,6 +9,7 @@ Descriptors tell everything, so the server needs no generated servicer. It serve
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import grpc
@@ -38,6 +39,14 @@ class UnexpectedCalls(AssertionError):
     """Calls that no script answers, or that the clients of a contract never send."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeardCall:
+    """Call that a fake server has answered: its requests, and the seconds until its deadline when it arrived."""
+
+    requests: tuple[Message, ...]
+    time_left_s: float
+
+
 class FakeServer:
     """Server on a free port of the loopback interface, with a script for each method.
 
@@ -53,12 +62,13 @@ class FakeServer:
         self.address = ""
         self.problems: list[str] = []
         self._scripts: list[Script] = []
-        self._heard: dict[Script, list[tuple[Message, ...]]] = {}
+        self._heard: dict[Script, list[HeardCall]] = {}
         self._has_heard = asyncio.Event()
-        self._calls = FakeCalls(self, deadline_factor)
-        self._server = grpc.aio.server(handlers=[_AnyMethod(self._calls, self.problems)])
+        self._handler = _AnyMethod(FakeCalls(self, deadline_factor), self.problems)
+        self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
+        self._server = grpc.aio.server(handlers=[self._handler])
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()
         return self
@@ -66,7 +76,8 @@ class FakeServer:
     async def __aexit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
-        await self._server.stop(0)
+        if self._server is not None:
+            await self._server.stop(0)
         if self.problems and error is None:
             raise UnexpectedCalls("\n".join(self.problems))
         if self.problems and error is not None:
@@ -82,8 +93,8 @@ class FakeServer:
         self._heard[script] = []
         return script
 
-    def heard(self, script: Script) -> Sequence[tuple[Message, ...]]:
-        """Return the requests of each call that a script has answered."""
+    def heard(self, script: Script) -> Sequence[HeardCall]:
+        """Return the calls that a script has answered."""
         return self._heard[script]
 
     def script_for(self, method: Method, requests: Sequence[Message], *, are_complete: bool = True) -> Script | None:
@@ -94,9 +105,9 @@ class FakeServer:
                 return script
         return None
 
-    def note_call(self, script: Script, requests: Sequence[Message]) -> None:
-        """Count a call as answered by a script."""
-        self._heard[script].append(tuple(requests))
+    def note_call(self, script: Script, requests: tuple[Message, ...], time_left_s: float) -> None:
+        """Note a call that a script answers."""
+        self._heard[script].append(HeardCall(requests, time_left_s))
         self._has_heard.set()
 
     async def until(self, is_done: Callable[[], bool]) -> None:
@@ -147,6 +158,8 @@ def descriptor_of(service: Service) -> ServiceDescriptor:
 
 def method_named(service: ServiceDescriptor, name: str) -> Method:
     """Return a method of a service; raise ScriptError if the contract has none with this name."""
+    if name.startswith("_"):  # of Python, such as __deepcopy__
+        raise AttributeError(name)
     if name not in service.methods_by_name:
         raise ScriptError(f"{service.full_name} has no method {name}.")
     return read_method(service.methods_by_name[name])

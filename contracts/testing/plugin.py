@@ -24,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-expectations", action="store_true", help="write the expectations of consumers to files")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Update expectations in one process, because several modules may write the same file."""
+    if config.option.update_expectations and getattr(config.option, "numprocesses", None):
+        config.option.numprocesses, config.option.dist, config.option.tx = 0, "no", []
+
+
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Note modules of which only a part runs."""
     for item in items:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import grpc.aio
+
 from contracts.errors import DeadlineExceeded, ServiceError
 from contracts.metadata import IDEMPOTENCY_KEY
+from contracts.status import error_of_call
 from contracts.testing.expectation import Kind, name_of_error
 from contracts.testing.pattern import placeholders_of
 from contracts.testing.recording import as_item
@@ -44,16 +47,16 @@ async def verify(
     prepare = states.get(expectation.state)
     if prepare is None:
         raise BrokenExpectation(f"{expectation}: the provider has no function for this state.")
-    values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
     try:
-        call = _Replay(expectation, stub, values, deadline_factor)
-    except ValueError as error:
+        values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
+    except Exception as error:
+        raise BrokenExpectation(f"{expectation}: the function of this state failed: {error}") from error
+    try:
+        problems = await _Replay(expectation, stub, values, deadline_factor).problems()
+    except ValueError as error:  # a field or value that the contract no longer has
         raise BrokenExpectation(f"{expectation}: {error}.") from None
-    first = await call.problems()
-    if not first and expectation.kind is not Kind.CALLS:
-        first = [f"on the second delivery, {problem}" for problem in await call.problems()]
-    if first:
-        raise BrokenExpectation("\n".join(f"{expectation}: {problem}" for problem in first))
+    if problems:
+        raise BrokenExpectation("\n".join(f"{expectation}: {problem}" for problem in problems))
 
 
 def check_states(states: Iterable[str], expectations: Sequence[Expectation]) -> None:
@@ -86,8 +89,18 @@ class _Replay:
         self._metadata = ((IDEMPOTENCY_KEY, str(uuid.uuid4())),) if _is_keyed(expectation) else ()
 
     async def problems(self) -> list[str]:
-        """Call the provider once, and return what the consumer misses in its answer."""
-        answers, error = await self._answers()
+        """Call the provider, once or as an outbox does, and return what the consumer misses."""
+        first = await self._outcome()
+        problems = self._problems_of(*first)
+        if problems or self._expectation.kind is Kind.CALLS:
+            return problems
+        second = await self._outcome()
+        if problems := self._problems_of(*second):
+            return [f"on the second delivery, {problem}" for problem in problems]
+        is_repeated = first[0] == second[0] or not self._expectation.method.policy.idempotency_key_required
+        return [] if is_repeated else ["the second delivery got another answer."]
+
+    def _problems_of(self, answers: list[Message], error: ServiceError | None) -> list[str]:
         expected, found = self._expectation.error, name_of_error(error)
         if error is not None and found != expected:
             if isinstance(error, DeadlineExceeded) and not expected:
@@ -107,7 +120,7 @@ class _Replay:
             for problem in differences(pattern, answer, self._values)
         ]
 
-    async def _answers(self) -> tuple[list[Message], ServiceError | None]:
+    async def _outcome(self) -> tuple[list[Message], ServiceError | None]:
         """Return the answers that the consumer reads, and the error after them."""
         method = self._expectation.method
         answers: list[Message] = []
@@ -122,6 +135,8 @@ class _Replay:
                     break
         except ServiceError as error:
             return answers, error
+        except grpc.aio.AioRpcError as error:  # of a client without interceptors
+            return answers, error_of_call(error, method.full_name)
         finally:
             call.cancel()
         return answers, None

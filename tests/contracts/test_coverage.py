@@ -12,7 +12,7 @@ from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.sources import ROOT
 
 TABLE = ROOT / "docs/contract-coverage.md"
-COMMAND = "pytest -n0 tests/contracts/test_coverage.py --update-expectations"
+COMMAND = "pytest tests/contracts/test_coverage.py --update-expectations"
 HEAD = f"""\
 # Coverage of the contract tests
 

@@ -44,7 +44,7 @@ async def shop(expectations: Expectations) -> AsyncIterator[Shop]:
 async def test_the_shop_buys(shop: Shop, expectations: Expectations) -> None:
     """The shop gets the id of a new order."""
     orders = expectations.of(OrderServiceStub)
-    orders.given("an empty order book").PlaceOrder(
+    orders.given("any orders").PlaceOrder(
         request=pb.PlaceOrderRequest(sku="BOOK-60", quantity=1),
         answer=pb.PlaceOrderResponse(order_id=ORDER_ID),
         any_value=["order_id"],
