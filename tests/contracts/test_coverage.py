@@ -11,6 +11,8 @@ from tests.contracts.not_expected import NOT_EXPECTED
 from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.sources import ROOT
 
+EDGES = edges_of(method for service in SERVICES.values() for method in service.methods)
+COVERAGE = Coverage(EDGES, read_expectations(EXPECTATIONS_FOLDER), NOT_EXPECTED)
 TABLE = ROOT / "docs/contract-coverage.md"
 COMMAND = "pytest tests/contracts/test_coverage.py --update-expectations"
 HEAD = f"""\
@@ -26,24 +28,19 @@ This file is generated. Do not edit it; run `{COMMAND}`.
 """
 
 
-@pytest.fixture(scope="module")
-def coverage() -> Coverage:
-    """Return the coverage of all edges between our services."""
-    edges = edges_of(method for service in SERVICES.values() for method in service.methods)
-    return Coverage(edges, read_expectations(EXPECTATIONS_FOLDER), NOT_EXPECTED)
-
-
-def test_each_edge_has_expectations_of_success_and_of_each_declared_error(coverage: Coverage) -> None:
+def test_each_edge_has_expectations_of_success_and_of_each_declared_error() -> None:
     """An error may have a reason in NOT_EXPECTED instead. No expectation and no reason is without an edge."""
-    assert coverage.problems() == []
+    problems = COVERAGE.problems()
+
+    assert not problems, "\n".join(problems)
 
 
-def test_the_table_of_the_coverage_is_up_to_date(coverage: Coverage, pytestconfig: pytest.Config) -> None:
+def test_the_table_of_the_coverage_is_up_to_date(pytestconfig: pytest.Config) -> None:
     """The table in docs/ shows the expectations in the files."""
     if pytestconfig.getoption("--update-expectations"):
-        TABLE.write_text(HEAD + coverage.table(), encoding="utf-8")
+        TABLE.write_text(HEAD + COVERAGE.table(), encoding="utf-8")
 
-    assert TABLE.read_text(encoding="utf-8") == HEAD + coverage.table(), f"Run: {COMMAND}"
+    assert TABLE.read_text(encoding="utf-8") == HEAD + COVERAGE.table(), f"Run: {COMMAND}"
 
 
 @pytest.mark.parametrize("provider", sorted({path.name.partition("-")[2] for path in EXPECTATIONS_FOLDER.iterdir()}))

@@ -30,7 +30,7 @@ NOTIFICATIONS = [
 ]
 
 
-@pytest.mark.parametrize(("template_key", "payload"), NOTIFICATIONS, ids=lambda value: str(value)[:16])
+@pytest.mark.parametrize(("template_key", "payload"), NOTIFICATIONS, ids=["dispute", "failed refund"])
 async def test_operators_are_notified_of_a_report_about_a_card_payment(
     consume: Consume, template_key: str, payload: bytes
 ) -> None:
