@@ -11,11 +11,9 @@ from tests.services.communication.contracts.states_for_subscription import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from tests.support.consumers import States
 
-    from tests.support.serving import MeshForTests
-
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a template with other variables": a_template_with_other_variables,
     "no template with that key": no_template,
     "the template PAYMENT_DISPUTED": a_template,

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 TEMPLATES = (
@@ -36,7 +35,7 @@ async def a_template_with_other_variables(mesh: MeshForTests) -> dict[str, objec
     return {"template_key": "APPROVAL_REQUESTED", **await a_template(mesh)}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a template with other variables": a_template_with_other_variables,
     "no template with that key": no_template,
     **{f"the template {key}": a_template for key in TEMPLATES},

@@ -11,8 +11,7 @@ from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from tests.services.payment.contracts.disputed_session import DisputedSession
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 HOUR = timedelta(hours=1)
@@ -34,7 +33,7 @@ async def a_cancelled_session_whose_dispute_is_won(mesh: MeshForTests) -> dict[s
     return {"session_id": session.session_id}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a cancelled session whose dispute is won": a_cancelled_session_whose_dispute_is_won,
     "a user whose credits have expired": a_user_whose_credits_have_expired,
 }

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -16,6 +15,4 @@ async def a_user_without_credits(_mesh: MeshForTests) -> dict[str, object]:
     return {"user_id": str(uuid4())}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
-    "a user without credits": a_user_without_credits
-}
+STATES: States = {"a user without credits": a_user_without_credits}

@@ -11,8 +11,7 @@ from solo60.session.v1.session_pb2 import OnWaitingListModeChangedRequest
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -30,7 +29,7 @@ async def a_gym_that_offers_slots_to_one_member(mesh: MeshForTests) -> dict[str,
     return {"gym_id": gym_id}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a gym that notifies all waiting members": a_gym_that_notifies_all_waiting_members,
     "a gym that offers slots to one member": a_gym_that_offers_slots_to_one_member,
 }

@@ -12,9 +12,8 @@ from tests.services.subscription.contracts.stored_subscriptions import age_at, s
 from tests.services.subscription.subscription_mesh import DAY
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
     from services.subscription.domain import Subscription
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -66,7 +65,7 @@ async def _user_id(mesh: MeshForTests) -> str:
     return (await mesh.stub(UserServiceStub).CreateUser(request)).user.user_id
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a cancelled subscription": a_cancelled_subscription,
     "a subscription that renews in 3 days": a_subscription_that_renews_in_3_days,
     "a subscription that renews in 7 days": a_subscription_that_renews_in_7_days,

@@ -10,8 +10,7 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.services.user.user_requests import add_user, update_user
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -49,7 +48,7 @@ async def _user(mesh: MeshForTests, state: UserState.ValueType | None = None, **
     return added.user_id
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a suspended user": a_suspended_user,
     "a user who has left": a_user_who_has_left,
     "an active user": an_active_user,
