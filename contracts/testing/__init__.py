@@ -4,10 +4,12 @@ The package knows no service. It works with any contract that declares policies.
 """
 
 from contracts.testing.admission import Caller as Caller
+from contracts.testing.coverage import Coverage as Coverage
 from contracts.testing.expectation import Expectation as Expectation
 from contracts.testing.expectation import Kind as Kind
 from contracts.testing.expectation_files import ExpectationFiles as ExpectationFiles
 from contracts.testing.expectation_files import expectations_on as expectations_on
+from contracts.testing.expectation_files import read_expectations as read_expectations
 from contracts.testing.expectations import Expectations as Expectations
 from contracts.testing.fake_server import FakeServer as FakeServer
 from contracts.testing.fake_server import UnexpectedCalls as UnexpectedCalls

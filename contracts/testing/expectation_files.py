@@ -69,13 +69,16 @@ def expectations_on(service: Service, folder: Path) -> list[Expectation]:
     Raises ValueError if a file is malformed, or if a module that has recorded a section no longer exists.
     """
     name = descriptor_of(service).full_name
+    return [each for each in read_expectations(folder) if each.method.service == name]
+
+
+def read_expectations(folder: Path) -> list[Expectation]:
+    """Return the expectations of all consumers on all services; raise ValueError as `expectations_on` does."""
     found = []
     for path in sorted(folder.glob("*/*.txt")):
         for section in read_file(path).values():
-            expectation = section.expectation(path)
-            if expectation.method.service == name:
-                _check_modules(path, section)
-                found.append(expectation)
+            _check_modules(path, section)
+            found.append(section.expectation(path))
     return found
 
 

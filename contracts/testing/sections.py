@@ -38,9 +38,13 @@ class Section:
 
 def path_of(folder: Path, consumer: str, method: Method) -> Path:
     """Return the file of the expectations of a consumer on a method."""
-    parts = method.service.split(".")[:-1]
-    provider = next((part for part in reversed(parts) if not _VERSION.fullmatch(part)), method.service)
-    return folder / f"{consumer}-{provider}" / f"{method.name}.txt"
+    return folder / f"{consumer}-{package_name(method.service)}" / f"{method.name}.txt"
+
+
+def package_name(full_name: str) -> str:
+    """Return the last part of a package without its version: "gym" for "solo60.gym.v1.GymService"."""
+    parts = full_name.split(".")[:-1]
+    return next((part for part in reversed(parts) if not _VERSION.fullmatch(part)), full_name)
 
 
 def read_file(path: Path) -> dict[str, Section]:

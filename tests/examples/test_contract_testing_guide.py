@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 GUIDE = (ROOT / "docs/contract-testing.md").read_text(encoding="utf-8")
 TESTS = [
     *(ROOT / "tests/examples").glob("*.py"),
+    ROOT / "tests/contracts/test_coverage.py",
     ROOT / "tests/contracts/testing/test_fake_server.py",
 ]
 FAILURES = [problem for _, problem in BREAKAGES]

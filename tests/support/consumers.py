@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import pytest
 
@@ -19,12 +19,14 @@ from contracts.testing import ExpectationFiles, Expectations
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from mesh.serving.service import Service
     from tests.support.postgres import DatabaseFactory
     from tests.support.serving import MeshForTests, Serve
 
+    # Functions that prepare a provider, by the state, and return the values of its placeholders.
+    States: TypeAlias = Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]]
 
 EXPECTATIONS_FOLDER = Path(__file__).parents[1] / "contracts/expectations"
 

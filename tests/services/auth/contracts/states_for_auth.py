@@ -10,8 +10,7 @@ from tests.services.auth.contracts.states_for_user import a_user_with_a_password
 from tests.services.user.contracts.states_for_auth import an_active_user
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -22,7 +21,7 @@ async def a_user_who_has_requested_a_new_password(mesh: MeshForTests) -> dict[st
     return user
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a user who has just signed up": a_user_with_a_password,
     "a user who has requested a new password": a_user_who_has_requested_a_new_password,
     "an active user": an_active_user,

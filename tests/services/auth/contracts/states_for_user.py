@@ -12,8 +12,7 @@ from solo60.auth.v1.auth_pb2 import LogInRequest, SignUpRequest
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 PASSWORD = "correct horse battery staple"  # noqa: S105 - of a test
@@ -34,7 +33,7 @@ async def a_failed_log_in(mesh: MeshForTests) -> dict[str, object]:
     return {"email": request.email}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a failed log-in with this address": a_failed_log_in,
     "a user with a password": a_user_with_a_password,
 }

@@ -5,9 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+from tests.services.communication.contracts.states_for_subscription import (
+    a_template_with_other_variables,
+    no_template,
+)
 
+if TYPE_CHECKING:
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 TEMPLATES = ("ACCOUNT_VERIFICATION", "EMAIL_CONFIRMATION", "PASSWORD_CHANGED", "PASSWORD_RESET", "TOKEN_REUSED")
@@ -18,17 +22,7 @@ async def a_template(_mesh: MeshForTests) -> dict[str, object]:
     return {"message_id": str(uuid4())}
 
 
-async def no_template(_mesh: MeshForTests) -> dict[str, object]:
-    """Return the key of no template."""
-    return {"template_key": "NO_SUCH_TEMPLATE"}
-
-
-async def a_template_with_other_variables(_mesh: MeshForTests) -> dict[str, object]:
-    """Return the key of a template with variables that no mail of the auth service has."""
-    return {"template_key": "APPROVAL_REQUESTED"}
-
-
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a template with other variables": a_template_with_other_variables,
     "no template with that key": no_template,
     **{f"the template {key}": a_template for key in TEMPLATES},

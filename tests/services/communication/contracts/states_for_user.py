@@ -10,8 +10,7 @@ from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceS
 from tests.services.communication.requests import in_background
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -23,7 +22,7 @@ async def an_unsent_mail(mesh: MeshForTests) -> dict[str, object]:
     return {"user_id": user_id, "email": recipient.email}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "an unsent mail to this address": an_unsent_mail,
     "an unsent mail to this user": an_unsent_mail,
 }

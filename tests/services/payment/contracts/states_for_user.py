@@ -8,8 +8,7 @@ from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from tests.services.payment.requests import charge, refund
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -21,6 +20,6 @@ async def a_member_with_a_refund(mesh: MeshForTests) -> dict[str, object]:
     return {"user_id": request.user_id}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a member with a refund": a_member_with_a_refund,
 }

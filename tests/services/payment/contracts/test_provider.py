@@ -10,6 +10,9 @@ import pytest_asyncio
 from contracts.testing import Expectation, check_states, expectations_on, verify
 from services.payment.app import SERVICE
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
+from tests.services.payment.contracts.disputed_session import WEBHOOK_SETTINGS
+from tests.services.payment.contracts.states_for_payment import STATES as STATES_FOR_PAYMENT
+from tests.services.payment.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.payment.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.serving import DEADLINE_FACTOR
@@ -18,13 +21,13 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(PaymentServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_USER}
+STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_PAYMENT, **STATES_FOR_USER}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(serve_module: Serve) -> MeshForTests:
     """Serve once for all expectations, because each state has ids of its own."""
-    return await serve_module(SERVICE)
+    return await serve_module(SERVICE, **WEBHOOK_SETTINGS)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -10,9 +10,8 @@ from tests.services.session.stored_sessions import hold_session
 from tests.services.session.stores import stores_on
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
     from services.session.sessions.domain import Session
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 # While the invitation is being sent, EraseAddress fails with UNAVAILABLE.
@@ -46,7 +45,7 @@ async def a_guest(mesh: MeshForTests) -> dict[str, object]:
     return {"email": email}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a guest with this address": a_guest,
     "a member with a booked session": a_member_with_a_booked_session,
 }

@@ -10,6 +10,7 @@ import pytest_asyncio
 from contracts.testing import Expectation, check_states, expectations_on, verify
 from services.session.app import SERVICE
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
+from tests.services.session.contracts.states_for_gym import STATES as STATES_FOR_GYM
 from tests.services.session.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.serving import DEADLINE_FACTOR
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(SessionServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_USER}
+STATES = {**STATES_FOR_GYM, **STATES_FOR_USER}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -12,8 +12,7 @@ from tests.services.subscription.subscription_fixture import SubscriptionFixture
 from tests.services.subscription.subscription_mesh import event, webhook
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -32,7 +31,7 @@ async def a_held_webhook(mesh: MeshForTests) -> dict[str, object]:
     return {"email": email}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {
+STATES: States = {
     "a held webhook with this address": a_held_webhook,
     "a subscriber": a_subscriber,
 }

@@ -8,8 +8,11 @@ import pytest
 import pytest_asyncio
 
 from contracts.testing import Expectation, check_states, expectations_on, verify
+from services.communication import app as communication
 from services.subscription.app import SERVICE
+from services.user import app as user
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
+from tests.services.subscription.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.subscription.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER
 from tests.support.serving import DEADLINE_FACTOR
@@ -18,13 +21,13 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(SubscriptionServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_USER}
+STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_USER}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(serve_module: Serve) -> MeshForTests:
     """Serve once for all expectations, because each state has ids of its own."""
-    return await serve_module(SERVICE)
+    return await serve_module(user.SERVICE, communication.SERVICE, SERVICE)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -10,9 +10,8 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.services.user.user_requests import add_user, update_user
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
-
     from solo60.user.v1.user_pb2 import User
+    from tests.support.consumers import States
     from tests.support.serving import MeshForTests
 
 
@@ -80,7 +79,7 @@ async def an_address_of_another_user(mesh: MeshForTests) -> dict[str, object]:
     return {**await an_active_user(mesh), "email": (await an_active_user(mesh))["email"]}
 
 
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[dict[str, object]]]] = {
+STATES: States = {
     "a free email address": a_free_email_address,
     "a suspended user": a_suspended_user,
     "a user who has left": a_user_who_has_left,

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 from tests.services.user.contracts.states_for_auth import a_user_who_is_being_erased, no_user
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from tests.support.consumers import States
 
-    from tests.support.serving import MeshForTests
-
-STATES: Mapping[str, Callable[[MeshForTests], Awaitable[dict[str, object]]]] = {
+STATES: States = {
     "a user who is being erased": a_user_who_is_being_erased,
     "no user": no_user,
 }
