@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from uuid import uuid4
+
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from services.session.app import SERVICE
 from solo60.common.v1.money_pb2 import Money
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 USER_ID, GYM_ID = str(uuid4()), str(uuid4())
 PRICE = Money(currency_code="GBP", minor_units=1250)
 CREDITS = 3
-CHARGE_TIME = datetime(2026, 1, 14, 12, tzinfo=UTC)
 QUOTE = Quote(price=PRICE, credits=CREDITS)
 
 
@@ -81,8 +81,8 @@ class BookingConsumer:
             user_id=USER_ID,
             status=PAYMENT_STATUS_CAPTURED,
             credits=CREDITS,
-            create_time=CHARGE_TIME,
-            update_time=CHARGE_TIME,
+            create_time=Timestamp(seconds=1),
+            update_time=Timestamp(seconds=1),
         )
         self.expectations.fake.of(PaymentServiceStub).ChargeSession(answer=ChargeSessionResponse(payment=payment))
 
