@@ -8,24 +8,29 @@ from uuid import uuid4
 
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from local.keys import OPERATOR
+from mesh.data.idempotency import fingerprint_of
 from services.session.app import SERVICE
+from services.session.booking.domain import BookingCall
+from services.session.wire import parse_order, parse_quote
 from solo60.common.v1.money_pb2 import Money
 from solo60.gym.v1.gym_pb2 import GetGymResponse, Gym, Quote, QuotePriceResponse
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from solo60.payment.v1.payment_pb2 import PAYMENT_STATUS_CAPTURED, ChargeSessionResponse, Payment
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
-from solo60.session.v1.session_pb2 import SendSessionMailRequest, SendSessionMailResponse
+from solo60.session.v1.session_pb2 import GetSessionRequest, SendSessionMailRequest, SendSessionMailResponse
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from solo60.user.v1.user_pb2 import USER_STATE_ACTIVE, GetUserResponse, User, ValidateUserResponse
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
-from tests.services.session.booking_mesh import book_request
+from tests.services.session.booking_mesh import HOUR, book_request
+from tests.services.session.stores import stores_on
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.testing import Expectations
     from contracts.testing.script import Script
-    from solo60.session.v1.session_pb2 import Session
+    from solo60.session.v1.session_pb2 import BookSessionRequest, Session, SessionStatus
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
     from tests.support.consumers import Consume
     from tests.support.serving import MeshForTests
@@ -59,6 +64,21 @@ class BookingConsumer:
     async def book(self) -> Session:
         """Book an hour tomorrow, paid in credits, and return the session."""
         return (await self.sessions.BookSession(book_request(USER_ID, GYM_ID))).session
+
+    async def hold(self, request: BookSessionRequest, key: str) -> str:
+        """Hold the slot like a call with this key that was cut off before the charge, and return the session's id.
+
+        So a test knows the id before the charge: a repeated call continues the booking.
+        """
+        bookings, now = stores_on(self.mesh.database("session")).bookings, self.mesh.clock.now()
+        call = BookingCall(OPERATOR, key, fingerprint_of(request), "correlation")
+        quote = parse_quote(QUOTE)
+        booking = await bookings.hold(parse_order(request), quote, call, now=now, expire_time=now + HOUR)
+        return str(booking.session.session_id)
+
+    async def status_of(self, session_id: str) -> SessionStatus.ValueType:
+        """Return the status of a session."""
+        return (await self.sessions.GetSession(GetSessionRequest(session_id=session_id))).session.status
 
     def answer_for_users(self) -> None:
         """Answer that every user is active and called Ada."""
