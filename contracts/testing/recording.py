@@ -38,7 +38,7 @@ def as_item(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Writer of patterns: `placeholders` are values by name, and the paths name fields of a message."""
+    """Writer of patterns: `placeholders` are values by name, and the paths name fields of an answer."""
 
     placeholders: Mapping[str, object]
     any_value: frozenset[str] = field(default_factory=frozenset)
@@ -53,7 +53,7 @@ class Recording:
 
     def request(self, sent: Message, expected: Message | None) -> Pattern:
         """Return the pattern of a request. The values of fields outside of the expected part are not written."""
-        return self._fields(sent, expected, "")
+        return Recording(self.placeholders)._fields(sent, expected, "")
 
     def _fields(self, message: Message, expected: Message | None, path: str) -> Pattern:
         shown = {} if expected is None else {each.name: items for each, items in set_fields(expected)}

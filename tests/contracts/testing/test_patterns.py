@@ -124,6 +124,14 @@ def test_the_paths_of_an_answer_must_fit_it(any_value: set[str], unset: set[str]
     assert str(caught.value) == problem
 
 
+def test_the_paths_of_an_answer_do_not_apply_to_requests() -> None:
+    """A request may have a field of the same name, or none."""
+    recording = Recording({}, any_value=frozenset({"text"}), unset=frozenset({"caller"}))
+    request = pb.EchoRequest(text="hi")
+
+    assert list(lines_of(recording.request(request, request))) == ['text: "hi"']
+
+
 def test_unset_fields_are_written_where_they_belong() -> None:
     """A field that must be empty is a mark, at any depth."""
     recording = Recording({}, unset=frozenset({"email", "period.end_time"}))
