@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from contracts.field_value import FieldValue
     from contracts.testing.pattern import Pattern, Value
 
+# Value of a placeholder that the consumer chooses: the one it sends in the field with the placeholder's name.
+SENT = object()
 # Key of a map that names something, such as a variable of a template, and is no personal data itself.
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -72,6 +74,8 @@ class Recording:
     def _values(
         self, each: FieldDescriptor, items: list[FieldValue], parts: list[FieldValue] | None, path: str
     ) -> list[Value]:
+        if self.placeholders.get(each.name) is SENT:
+            return [f"<{each.name}>"] * len(items)
         names = [self._placeholder(item) for item in items]
         if all(names):
             return list(names)
