@@ -21,8 +21,6 @@ from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.services.session.booking_mesh import HOUR, TOMORROW, book_request, period
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from contracts.testing import Expectations
     from solo60.session.v1.session_pb2_grpc import SessionServiceAsyncStub
     from tests.support.consumers import Consume
@@ -79,10 +77,10 @@ class MailConsumer:
         """Cancel a session."""
         await self.sessions.CancelSession(pb.CancelSessionRequest(session_id=session.session_id))
 
-    async def move(self, session: pb.Session, start: datetime = TOMORROW + HOUR) -> None:
-        """Move a session, by default by an hour."""
+    async def move(self, session: pb.Session) -> None:
+        """Move a session by an hour."""
         request = pb.RescheduleSessionRequest(
-            session_id=session.session_id, period=period(start), etag=session.etag
+            session_id=session.session_id, period=period(TOMORROW + HOUR), etag=session.etag
         )
         await self.sessions.RescheduleSession(request)
 

@@ -43,16 +43,16 @@ async def a_session_that_waits_for_approval(mesh: MeshForTests) -> dict[str, obj
 
 async def an_approved_session(mesh: MeshForTests) -> dict[str, object]:
     """Approve a session."""
-    state = await a_session_that_waits_for_approval(mesh)
-    await _of(mesh).sessions.ApproveSession(pb.ApproveSessionRequest(**state))
-    return state
+    session_id = (await _book(mesh, requires_approval=True)).session_id
+    await _of(mesh).sessions.ApproveSession(pb.ApproveSessionRequest(session_id=session_id))
+    return {"session_id": session_id}
 
 
 async def a_rejected_session(mesh: MeshForTests) -> dict[str, object]:
     """Reject a session."""
-    state = await a_session_that_waits_for_approval(mesh)
-    await _of(mesh).sessions.RejectSession(pb.RejectSessionRequest(**state, reason="closed"))
-    return state
+    session_id = (await _book(mesh, requires_approval=True)).session_id
+    await _of(mesh).sessions.RejectSession(pb.RejectSessionRequest(session_id=session_id, reason="closed"))
+    return {"session_id": session_id}
 
 
 async def a_cancelled_session(mesh: MeshForTests) -> dict[str, object]:

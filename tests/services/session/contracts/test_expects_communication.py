@@ -35,15 +35,19 @@ MEMBER = Recipient(email="ada@members.example", display_name="Ada", user_id=USER
 GUEST = Recipient(email="grace@guests.example", display_name="Grace")
 TO_GUESTS = (MailKind.GUEST_INVITED, MailKind.GUEST_CANCELLED, MailKind.GUEST_RESCHEDULED)
 TO_ADMINS = MailKind.APPROVAL_REQUESTED
-ERRORS = [("no template with that key", TemplateNotFound()), ("a template with other variables", TemplateVariableMissing())]
+ERRORS = [
+    ("no template with that key", TemplateNotFound()),
+    ("a template with other variables", TemplateVariableMissing()),
+]
 
 
 async def test_each_mail_fits_its_template(consume: Consume) -> None:
     """SendSessionMail sends each mail to the member or the guest, with the variables that its template needs."""
     consumer = await served(consume)
     requests = await mail_requests(consumer)
+    templates = consumer.expectations.of(CommunicationServiceStub)
     for kind in requests:
-        consumer.expectations.of(CommunicationServiceStub).given(f"the template {kind}", user_id=USER_ID).SendEmailAsync(
+        templates.given(f"the template {kind}", user_id=USER_ID).SendEmailAsync(
             request=SendEmailAsyncRequest(
                 template_key=kind, recipient=GUEST if kind in TO_GUESTS else MEMBER, subject_user_id=USER_ID
             ),
@@ -58,9 +62,8 @@ async def test_admins_get_the_request_for_approval(consume: Consume) -> None:
     """SendSessionMail sends the mail APPROVAL_REQUESTED to the admins, about the member."""
     consumer = await served(consume)
     session = await consumer.book()
-    consumer.expectations.of(CommunicationServiceStub).given(
-        f"the template {TO_ADMINS}", user_id=USER_ID
-    ).SendSystemNotification(
+    templates = consumer.expectations.of(CommunicationServiceStub)
+    templates.given(f"the template {TO_ADMINS}", user_id=USER_ID).SendSystemNotification(
         request=SendSystemNotificationRequest(
             template_key=TO_ADMINS, audience=AUDIENCE_ADMINS, subject_user_id=USER_ID
         ),
@@ -75,7 +78,7 @@ async def test_admins_get_the_request_for_approval(consume: Consume) -> None:
 async def test_a_mail_that_does_not_fit_its_template_is_not_sent(
     consume: Consume, state: str, error: ServiceError
 ) -> None:
-    """SendSessionMail fails with INTERNAL, so that the outbox tries again, whether the mail is to a member or admins."""
+    """SendSessionMail to a member or the admins fails with INTERNAL, so that the outbox tries again."""
     consumer = await served(consume, strict_contracts=False)
     session = await consumer.book()
     given = consumer.expectations.of(CommunicationServiceStub).given
