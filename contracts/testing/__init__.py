@@ -13,6 +13,7 @@ from contracts.testing.expectation_files import read_expectations as read_expect
 from contracts.testing.expectations import Expectations as Expectations
 from contracts.testing.fake_server import FakeServer as FakeServer
 from contracts.testing.fake_server import UnexpectedCalls as UnexpectedCalls
+from contracts.testing.recording import SENT as SENT
 from contracts.testing.script import ScriptError as ScriptError
 from contracts.testing.verification import BrokenExpectation as BrokenExpectation
 from contracts.testing.verification import check_states as check_states

@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from contracts.example_messages import example_of
-from contracts.testing import ScriptError
+from contracts.testing import SENT, ScriptError
 from contracts.testing.pattern import lines_of, parse_pattern
 from contracts.testing.recording import Recording, as_item
 from contracts.testing.replay import differences, message_of
@@ -67,6 +67,13 @@ def test_only_expected_fields_of_a_request_are_written() -> None:
     """Other fields that the consumer sends are marks, whatever their value is."""
     assert pattern_lines(echo_request(), pb.EchoRequest(text="hi")) == ['text: "hi"', "period: <any>"]
     assert pattern_lines(echo_request()) == ["text: <any>", "period: <any>"]
+
+
+def test_a_sent_placeholder_is_the_field_of_its_name() -> None:
+    """A value that only the consumer knows is written by name, also if it is personal."""
+    request = echo_request("x-17", "ada@solo60.example")
+
+    assert pattern_lines(request, text=SENT, email=SENT) == ["text: <text>", "email: <email>", "period: <any>"]
 
 
 def test_placeholders_are_written_by_name_at_any_depth() -> None:
