@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
-from contracts.drawing.graph import Graph, own_name, package_of, short_name, stays_inside, title_of
-from contracts.edges import Kind
+from contracts.drawing.graph import Graph, stays_inside
+from contracts.edges import EdgeKind
+from contracts.names import own_name, package_of, short_name, short_package
 from contracts.services import SERVICES
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
     from contracts.drawing.tree import Node
 
-TO = {Kind.CALL: "──▶", Kind.LATER: "╌╌▶", Kind.EVENT: "┈┈▶"}
-FROM = {Kind.CALL: "◀──", Kind.LATER: "◀╌╌", Kind.EVENT: "◀┈┈"}
+TO = {EdgeKind.CALL: "──▶", EdgeKind.LATER: "╌╌▶", EdgeKind.EVENT: "┈┈▶"}
+FROM = {EdgeKind.CALL: "◀──", EdgeKind.LATER: "◀╌╌", EdgeKind.EVENT: "◀┈┈"}
 LEGEND = "──▶ call   ╌╌▶ later call   ┈┈▶ event   Times are deadlines."
 
 
@@ -30,12 +31,12 @@ def graph_of_services(deadline_factor: float = 1) -> Graph:
 
 def mesh_trees(graph: Graph) -> Iterator[Tree]:
     """Yield a tree for each service that calls others or publishes events, with one line per method that it calls."""
-    callers: dict[str, dict[tuple[str, Kind], list[str]]] = defaultdict(lambda: defaultdict(list))
+    callers: dict[str, dict[tuple[str, EdgeKind], list[str]]] = defaultdict(lambda: defaultdict(list))
     for edge in graph.edges:
         if not stays_inside(edge):
             callers[package_of(edge.caller)][edge.callee, edge.kind].append(own_name(edge.caller))
     for package in graph.packages():
-        tree = Tree(Text(title_of(package), style="bold"))
+        tree = Tree(Text(short_package(package), style="bold"))
         width = max((len(short_name(callee)) for callee, _ in callers[package]), default=0)
         for (callee, kind), names in callers[package].items():
             source = names[0] if len(names) == 1 else f"{len(names)} methods"
@@ -49,7 +50,7 @@ def package_tree(graph: Graph, package: str) -> Tree:
 
     A call of the package to itself is only shown below its caller.
     """
-    tree = Tree(Text(title_of(package), style="bold"))
+    tree = Tree(Text(short_package(package), style="bold"))
     for name in dict.fromkeys((*graph.deadlines_s, *(edge.caller for edge in graph.edges))):
         if package_of(name) != package:
             continue

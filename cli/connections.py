@@ -7,8 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from contracts.checks.services import http_calls_of
 from contracts.service_config import service_config
+from contracts.service_options import http_calls_of
 from contracts.services import SERVICES, short_service_name
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from cli.explanation import NONE, Fact, explain
 from cli.method_names import find_by_name
 from cli.terminal import JsonFlag, out, print_json, print_table
 from cli.worst_case import worst_case_of
-from contracts.drawing.graph import duration_text, short_name
+from contracts.durations import duration_text
+from contracts.names import short_name
 from mesh.config import load_settings
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
-from contracts.drawing.graph import duration_text
+from contracts.durations import duration_text
 from contracts.policy import seconds
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from solo60.common.v1.errors_pb2 import ErrorReason

@@ -12,18 +12,18 @@ import typer
 from cli.call_graph import LEGEND, graph_of_services, mesh_trees, method_tree, package_tree
 from cli.method_names import find_by_name
 from cli.terminal import CommandError, JsonFlag, out, print_json
-from contracts.drawing.graph import package_of
 from contracts.drawing.mermaid import mermaid_of
 from contracts.drawing.svg import svg_of
 from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture, method_picture, package_picture
+from contracts.names import package_of
 from contracts.services import SERVICE_NAMES, SERVICES
 
 if TYPE_CHECKING:
     from contracts.drawing.graph import Graph
     from contracts.drawing.picture import Picture
     from contracts.drawing.tree import Node
-    from contracts.edges import Kind
+    from contracts.edges import EdgeKind
 
 
 def graph(
@@ -113,7 +113,7 @@ def _finite(duration_s: float) -> float | None:
     return duration_s if math.isfinite(duration_s) else None
 
 
-def _tree_as_json(node: Node, kind: Kind | None = None) -> dict[str, Any]:
+def _tree_as_json(node: Node, kind: EdgeKind | None = None) -> dict[str, Any]:
     return {
         "method": node.method,
         "kind": kind,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import Violation
 from contracts.mail_address import MailAddress
+from contracts.message_types import is_map, types_within
 from contracts.texts import string_rules_of
 from solo60.common.v1 import text_pb2
 
@@ -46,7 +47,7 @@ def _addresses(message: Message) -> Iterator[tuple[str, str]]:
 def _items(field: FieldDescriptor, content: FieldValue) -> list[tuple[str, FieldValue]]:
     if not field.is_repeated:
         return [(field.name, content)]
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         return [(f"{field.name}[]", each) for each in content.values()]
     return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]
 
@@ -59,13 +60,4 @@ def _is_address(field: FieldDescriptor) -> bool:
 @functools.cache
 def _holds_addresses(message_type: Descriptor) -> bool:
     """Return whether a message of this type can hold an address, at any depth."""
-    seen, pending = {message_type.full_name}, [message_type]
-    while pending:
-        for field in pending.pop().fields:
-            if _is_address(field):
-                return True
-            inner = field.message_type
-            if inner is not None and inner.full_name not in seen:
-                seen.add(inner.full_name)
-                pending.append(inner)
-    return False
+    return any(_is_address(field) for each in types_within(message_type).values() for field in each.fields)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
-from contracts.edges import Edge, Kind, edges_of
+from contracts.edges import Edge, EdgeKind, edges_of
 from contracts.policy import DEFAULT_ATTEMPTS, DEFAULT_OWN_WORK_S, seconds
 from solo60.mesh.v1 import policy_pb2
 
@@ -87,7 +87,7 @@ class CallGraph:
 
     def is_entry_point(self, method: str) -> bool:
         """Return whether no other method calls a method and waits for it."""
-        return not any(edge.kind is Kind.CALL for edge in self.callers_of(method))
+        return not any(edge.kind is EdgeKind.CALL for edge in self.callers_of(method))
 
     def cycle_below(self, *methods: str) -> list[str]:
         """Return the methods of a cycle of calls that one of `methods` leads into, in order; empty if there is none.

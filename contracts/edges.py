@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EVENT_FIELD = "event"
 
 
-class Kind(StrEnum):
+class EdgeKind(StrEnum):
     """Kind of an edge: the option of the contract that declares it."""
 
     CALL = "calls"
@@ -35,7 +35,7 @@ class Edge:
 
     caller: str
     callee: str
-    kind: Kind
+    kind: EdgeKind
 
 
 def edges_of(methods: Iterable[MethodDescriptor]) -> Iterator[Edge]:
@@ -43,7 +43,7 @@ def edges_of(methods: Iterable[MethodDescriptor]) -> Iterator[Edge]:
     for method in methods:
         policy = method.GetOptions().Extensions[policy_pb2.policy]
         name = name_of(method)
-        yield from (Edge(name, callee, Kind.CALL) for callee in policy.calls)
-        yield from (Edge(name, callee, Kind.LATER) for callee in policy.calls_later)
+        yield from (Edge(name, callee, EdgeKind.CALL) for callee in policy.calls)
+        yield from (Edge(name, callee, EdgeKind.LATER) for callee in policy.calls_later)
         if policy.subscribes_to:
-            yield Edge(policy.subscribes_to, name, Kind.EVENT)
+            yield Edge(policy.subscribes_to, name, EdgeKind.EVENT)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from contracts.errors import Violation
+from contracts.message_types import is_map, types_within
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,18 +68,7 @@ class _Field:
 @functools.cache
 def _fields_with_times(descriptor: Descriptor) -> tuple[_Field, ...]:
     return tuple(
-        _Field(field.name, field.is_repeated, field.message_type.GetOptions().map_entry)
+        _Field(field.name, field.is_repeated, is_map(field))
         for field in descriptor.fields
-        if field.message_type is not None and _NAME in _names_within(field.message_type)
+        if field.message_type is not None and _NAME in types_within(field.message_type)
     )
-
-
-def _names_within(descriptor: Descriptor) -> set[str]:
-    """Return the names of a message type and of all message types inside it."""
-    found, pending = set[str](), [descriptor]
-    while pending:
-        each = pending.pop()
-        if each.full_name not in found:
-            found.add(each.full_name)
-            pending += [field.message_type for field in each.fields if field.message_type is not None]
-    return found

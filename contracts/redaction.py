@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import FieldDescriptor
 
+from contracts.message_types import is_map
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def _plan_of(descriptor: Descriptor) -> dict[FieldDescriptor, tuple[str, Show]]:
 def _show_of(field: FieldDescriptor) -> Show:
     if is_personal(field):
         return _mask
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field) and field.message_type is not None:
         return _each_value(_show_of(field.message_type.fields_by_name["value"]))
     show = _show_of_one(field)
     return _each(show) if field.is_repeated else show

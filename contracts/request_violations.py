@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from contracts.address_violations import address_violations
 from contracts.errors import InvalidRequest, Violation
 from contracts.malformed_times import malformed_times
+from contracts.message_types import is_map
 from contracts.violations import violations_of
 
 if TYPE_CHECKING:
@@ -71,6 +72,6 @@ def _values(message: Message) -> Iterator[tuple[str, object]]:
 def _values_of_field(field: FieldDescriptor, content: FieldValue) -> list[tuple[str, object]]:
     if not field.is_repeated:
         return [(field.name, content)]
-    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+    if is_map(field):
         return [(f"{field.name}[]", each) for pair in content.items() for each in pair]
     return [(f"{field.name}[{index}]", each) for index, each in enumerate(content)]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.checks.services import http_calls_of
 from contracts.method import FOREIGN_POLICY, methods_of
+from contracts.service_options import http_calls_of
 from contracts.services import MESH_SERVICES, SERVICES, all_methods
 
 if TYPE_CHECKING:

@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import solo60
-from contracts.checks.services import MAX_PORT as MAX_PORT
-from contracts.checks.services import (
-    MESH_PACKAGE,
-    http_call_troubles,
-    port_troubles,
-    shared_name_troubles,
-    shared_port_troubles,
-)
-from contracts.checks.services import default_port_of as default_port_of
+from contracts.checks.services import MESH_PACKAGE, invalid_ports, shared_names, shared_ports, unknown_http_calls
 from contracts.method import Method, methods_of
+from contracts.names import package_of, short_package
+from contracts.service_options import MAX_PORT as MAX_PORT
+from contracts.service_options import default_port_of as default_port_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
 
 def short_service_name(service: str) -> str:
     """Return the short name of a service: "gym" for "solo60.gym.v1.GymService"."""
-    return service.split(".")[1]
+    return short_package(package_of(service))
 
 
 @cache
@@ -53,9 +48,9 @@ def problems_of_services(services: Iterable[ServiceDescriptor]) -> Iterator[str]
     Also yields one for each of `http_calls` that is not a method of its service.
     """
     services = list(services)
-    for find in (port_troubles, shared_port_troubles, shared_name_troubles, http_call_troubles):
-        for service, trouble, _ in find(services):
-            yield f"{service.full_name}: {trouble}."
+    for find in (invalid_ports, shared_ports, shared_names, unknown_http_calls):
+        for service, problem, _ in find(services):
+            yield f"{service.full_name}: {problem}."
 
 
 # In the order of their ports.

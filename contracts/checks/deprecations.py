@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.edges import Kind
+from contracts.edges import EdgeKind
 from contracts.image import name_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def past_sunset(subject: Subject) -> Iterator[Problem]:
         if not policy.deprecation.HasField("sunset"):
             continue
         edges = subject.graph.callers_of(name_of(method))
-        callers = [edge.caller for edge in edges if edge.kind is not Kind.EVENT]
+        callers = [edge.caller for edge in edges if edge.kind is not EdgeKind.EVENT]
         if policy.deprecation.sunset.seconds <= subject.now.timestamp() and callers:
             message = f"deprecation.sunset has passed, and {callers[0]} still calls the method"
             yield subject.in_policy(method, f"{message}; change the caller or the sunset", "deprecation", "sunset")

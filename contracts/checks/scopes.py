@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from contracts.checks.services import default_port_of, external_scopes_of, http_calls_of, short_name_of
 from contracts.image import name_of
+from contracts.names import short_package
+from contracts.service_options import default_port_of, external_scopes_of, http_calls_of
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def unused(subject: Subject) -> Iterator[Problem]:
     for method, policy in members:
         for scope in policy.scopes:
             name = _name_in(scope)
-            is_only_one = name == short_name_of(method.containing_service) and count_of_name[name] == 1
+            is_only_one = name == short_package(method.containing_service.file.package) and count_of_name[name] == 1
             if count[scope] == 1 and scope not in held and not is_only_one and _FORM.fullmatch(scope):
                 message = f'scopes: no other method and no caller has "{scope}"; check its spelling'
                 message += ", or add it to the external_scopes of the service"

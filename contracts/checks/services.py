@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from contracts.names import short_package
+from contracts.service_options import MAX_PORT, default_port_of, http_calls_of
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -15,36 +17,15 @@ if TYPE_CHECKING:
     from contracts.checks.subject import Subject
 
     # A service, the message, and the wrong value of the option if it may have several.
-    Trouble = tuple[ServiceDescriptor, str, str]
+    ServiceProblem = tuple[ServiceDescriptor, str, str]
 
-MAX_PORT = 65_535
 MESH_PACKAGE = "solo60.mesh.v1"
 # Services in these packages have no processes of their own. Every service serves those of the mesh, and tests serve the
 # example.
 PACKAGES_WITHOUT_PROCESS = frozenset({MESH_PACKAGE, "solo60.example.v1"})
 
 
-def short_name_of(service: ServiceDescriptor) -> str:
-    """Return the short name of a service, the second part of its package: "gym" for "solo60.gym.v1.GymService"."""
-    return (*service.full_name.split("."), "")[1]
-
-
-def default_port_of(service: ServiceDescriptor) -> int:
-    """Return the `default_port` that a service declares, or 0 if it declares none."""
-    return int(service.GetOptions().Extensions[policy_pb2.default_port])
-
-
-def http_calls_of(service: ServiceDescriptor) -> tuple[str, ...]:
-    """Return the full names of the methods that the HTTP endpoint of a service calls."""
-    return tuple(service.GetOptions().Extensions[policy_pb2.http_calls])
-
-
-def external_scopes_of(service: ServiceDescriptor) -> tuple[str, ...]:
-    """Return the scopes of a service for callers outside of the mesh."""
-    return tuple(service.GetOptions().Extensions[policy_pb2.external_scopes])
-
-
-def port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
+def invalid_ports(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceProblem]:
     """Yield each service without a valid `default_port`."""
     for service in services:
         is_process = service.file.package not in PACKAGES_WITHOUT_PROCESS
@@ -52,7 +33,7 @@ def port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
             yield service, f"default_port must be 1 to {MAX_PORT}", ""
 
 
-def shared_port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
+def shared_ports(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceProblem]:
     """Yield each service with the port of another one."""
     first: dict[int, ServiceDescriptor] = {}
     for service in _with_port(services):
@@ -61,16 +42,16 @@ def shared_port_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trou
             yield service, f"default_port: {port} belongs to {first[port].full_name}; choose another one", ""
 
 
-def shared_name_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
+def shared_names(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceProblem]:
     """Yield each service with the short name of another one."""
     first: dict[str, ServiceDescriptor] = {}
     for service in _with_port(services):
-        name = short_name_of(service)
+        name = short_package(service.file.package)
         if first.setdefault(name, service) is not service:
-            yield service, f"package: {name} belongs to {first[name].full_name}; choose another second part", ""
+            yield service, f"package: {name} belongs to {first[name].full_name}; rename the package", ""
 
 
-def http_call_troubles(services: Iterable[ServiceDescriptor]) -> Iterator[Trouble]:
+def unknown_http_calls(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceProblem]:
     """Yield each of `http_calls` that is not a method of its service."""
     for service in services:
         own = {f"{service.full_name}/{method.name}" for method in service.methods}
@@ -83,30 +64,28 @@ def port_missing(subject: Subject) -> Iterator[Problem]:
     """Yield each service of a mesh without a valid `default_port`. A set without any port has no mesh."""
     services = list(subject.image.services())
     if any(map(default_port_of, services)):
-        yield from _problems(subject, port_troubles(services), policy_pb2.DEFAULT_PORT_FIELD_NUMBER)
+        yield from _problems(subject, invalid_ports(services), policy_pb2.DEFAULT_PORT_FIELD_NUMBER)
 
 
 def port_taken(subject: Subject) -> Iterator[Problem]:
     """Yield each service with the port of another one."""
-    troubles = shared_port_troubles(subject.image.services())
-    return _problems(subject, troubles, policy_pb2.DEFAULT_PORT_FIELD_NUMBER)
+    return _problems(subject, shared_ports(subject.image.services()), policy_pb2.DEFAULT_PORT_FIELD_NUMBER)
 
 
 def name_taken(subject: Subject) -> Iterator[Problem]:
     """Yield each service with the short name of another one."""
-    return _problems(subject, shared_name_troubles(subject.image.services()))
+    return _problems(subject, shared_names(subject.image.services()))
 
 
 def http_call_unknown(subject: Subject) -> Iterator[Problem]:
     """Yield each of `http_calls` that is not a method of its service."""
-    troubles = http_call_troubles(subject.image.services())
-    return _problems(subject, troubles, policy_pb2.HTTP_CALLS_FIELD_NUMBER)
+    return _problems(subject, unknown_http_calls(subject.image.services()), policy_pb2.HTTP_CALLS_FIELD_NUMBER)
 
 
 def _with_port(services: Iterable[ServiceDescriptor]) -> Iterator[ServiceDescriptor]:
     return (service for service in services if 1 <= default_port_of(service) <= MAX_PORT)
 
 
-def _problems(subject: Subject, troubles: Iterable[Trouble], *option: int) -> Iterator[Problem]:
-    for service, message, value in troubles:
+def _problems(subject: Subject, found: Iterable[ServiceProblem], *option: int) -> Iterator[Problem]:
+    for service, message, value in found:
         yield subject.problem(service, message, *option, *([value] if value else []))

@@ -9,7 +9,7 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.diff.change import change
 from contracts.diff.policies import differences, listed
-from contracts.edges import Kind, edges_of
+from contracts.edges import EdgeKind, edges_of
 from contracts.image import name_of
 from contracts.policy import declares_policy, seconds
 from solo60.mesh.v1 import policy_pb2
@@ -114,7 +114,7 @@ def late_callers(versions: Versions) -> Iterator[Change]:
 def _edges_beyond_deadline(methods: Iterable[MethodDescriptor]) -> Iterator[tuple[str, str]]:
     deadlines = {name_of(method): seconds(_policy_of(method).deadline) or math.inf for method in methods}
     for edge in edges_of(methods):
-        if edge.kind is Kind.CALL and deadlines.get(edge.callee, 0) > deadlines[edge.caller]:
+        if edge.kind is EdgeKind.CALL and deadlines.get(edge.callee, 0) > deadlines[edge.caller]:
             yield edge.caller, edge.callee
 
 

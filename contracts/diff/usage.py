@@ -6,15 +6,14 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contracts.edges import edges_of
+from contracts.edges import EdgeKind, edges_of
 from contracts.image import name_of
+from contracts.message_types import types_within
 from contracts.policy import is_event
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-    from google.protobuf.descriptor import Descriptor
 
     from contracts.image import Image
 
@@ -46,7 +45,7 @@ class Usage:
         self._subscribers: dict[str, set[str]] = defaultdict(set)
         for edge in edges_of(image.methods.values()):
             self._callers[edge.callee].add(edge.caller)
-            if edge.kind == "subscribes_to":
+            if edge.kind is EdgeKind.EVENT:
                 self._subscribers[edge.caller].add(edge.callee)
         for service in image.services():
             for call in service.GetOptions().Extensions[policy_pb2.http_calls]:
@@ -56,12 +55,12 @@ class Usage:
 
     def _read_uses(self, image: Image) -> None:
         for method in image.methods.values():
-            for name in _names_inside(method.input_type):
+            for name in types_within(method.input_type):
                 self._uses[name].requests.add(name_of(method))
-            for name in _names_inside(method.output_type):
+            for name in types_within(method.output_type):
                 self._uses[name].responses.add(name_of(method))
         for event in filter(is_event, image.messages()):
-            for name in _names_inside(event):
+            for name in types_within(event):
                 self._uses[name].events.add(event.full_name)
 
     def uses_of(self, message: str) -> Uses:
@@ -89,15 +88,3 @@ class Usage:
     def users_of(self, message: str) -> set[str]:
         """Return the senders and the readers of a message."""
         return self.senders_of(message) | self.readers_of(message)
-
-
-def _names_inside(message: Descriptor) -> set[str]:
-    """Return the full names of a message and of all messages that its fields contain, at any depth."""
-    found, pending = {message.full_name}, [message]
-    while pending:
-        for each in pending.pop().fields:
-            inner = each.message_type
-            if inner is not None and inner.full_name not in found:
-                found.add(inner.full_name)
-                pending.append(inner)
-    return found

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.image import Image, name_of
+from contracts.names import short_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,15 +114,5 @@ class Catalog:
             self._subscribers[policy.subscribes_to].append(method)
 
 
-def is_map(field: FieldDescriptor) -> bool:
-    """Return whether a field is a map."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
-
-
 def _short_name(service: ServiceDescriptor) -> str:
-    parts = service.file.package.split(".")
-    return next((part for part in reversed(parts) if not _is_version(part)), "") or service.name
-
-
-def _is_version(part: str) -> bool:
-    return part[:1] == "v" and part[1:2].isdigit()
+    return short_package(service.file.package) or service.name

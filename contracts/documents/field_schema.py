@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import FieldDescriptor
 
-from contracts.documents.catalog import Catalog, is_map
 from contracts.documents.json_schema import Constraints, Schema
 from contracts.documents.number_rules import KNOWN_RULES, add_lists, float_schema, integer_schema, long_schema
 from contracts.documents.rule_words import PREDEFINED, rule_in_words
 from contracts.documents.text_rules import add_bytes_rule, add_cel_pattern, add_string_rule
-from contracts.documents.well_known_types import FIELD_MASK, WRAPPERS, add_mask_rules, well_known_schema
+from contracts.documents.well_known_types import FIELD_MASK, add_mask_rules, well_known_schema
+from contracts.message_types import WRAPPERS, is_map
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import EnumDescriptor
 
+    from contracts.documents.catalog import Catalog
     from contracts.field_value import FieldValue
 
 IGNORE_IF_ZERO_VALUE, IGNORE_ALWAYS = 1, 3

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
-from contracts.documents.catalog import PII, is_map
+from contracts.documents.catalog import PII
 from contracts.documents.links import name_in_package
 from contracts.documents.markdown_text import code, table
 from contracts.documents.message_schema import MessageSchemas, is_synthetic
 from contracts.documents.rule_words import rules_in_words
+from contracts.message_types import is_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from google.protobuf.message_factory import GetMessageClass
 from contracts.broken_fields import broken_fields
 from contracts.documents.catalog import PII, Catalog
 from contracts.documents.field_schema import FieldSchemas
-from contracts.documents.well_known_types import WRAPPERS, well_known_schema
+from contracts.documents.well_known_types import well_known_schema
+from contracts.message_types import WRAPPERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -14,6 +14,7 @@ from contracts.documents.markdown_text import code, code_block, table, without_h
 from contracts.documents.message_schema import MessageSchemas
 from contracts.documents.policy_table import policy_as_json, policy_rows, reasons_of
 from contracts.image import name_of
+from contracts.names import is_version
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
@@ -191,7 +192,7 @@ def _server(url: str, description: str) -> Schema:
 
 def _version(services: list[ServiceDescriptor]) -> str:
     versions = {service.file.package.rpartition(".")[2] for service in services}
-    return ", ".join(sorted(version for version in versions if version[:1] == "v" and version[1:2].isdigit())) or "1"
+    return ", ".join(sorted(filter(is_version, versions))) or "1"
 
 
 def _without_html(value: FieldValue) -> FieldValue:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from google.protobuf import json_format
 
+from contracts.durations import duration_text
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -73,7 +75,7 @@ def _single(field: FieldDescriptor, value: FieldValue) -> str:
     if field.enum_type is not None:
         return without_prefix(field.enum_type, value)
     if field.message_type is not None and field.message_type.full_name == DURATION:
-        return _duration(value)
+        return duration_text(float(value.removesuffix("s")))
     if field.message_type is not None and isinstance(value, dict):
         inner = field.message_type.fields_by_name
         pairs = ((name.replace("_", " "), option_in_words(inner[name], each)) for name, each in value.items())
@@ -81,11 +83,6 @@ def _single(field: FieldDescriptor, value: FieldValue) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _duration(text: str) -> str:
-    seconds = float(text.removesuffix("s"))
-    return f"{seconds * 1000:g} ms" if seconds < 1 else f"{seconds:g} s"
 
 
 def _fields_of(message: Message) -> Iterator[FieldDescriptor]:

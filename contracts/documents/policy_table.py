@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import MethodOptions
 
-from contracts.documents.catalog import PII, POLICY, REVERSED, Catalog, is_map
+from contracts.documents.catalog import PII, POLICY, REVERSED, Catalog
 from contracts.documents.option_text import default_in_words, option_as_json, option_in_words, without_prefix
+from contracts.message_types import is_map
 from contracts.reason_numbers import FIRST_DOMAIN_REASON
 
 if TYPE_CHECKING:

@@ -9,11 +9,6 @@ if TYPE_CHECKING:
 
     from contracts.documents.json_schema import Constraints, Schema
 
-# The wrapped type of each wrapper, which JSON writes without the wrapper.
-WRAPPERS = frozenset(
-    f"google.protobuf.{name}Value"
-    for name in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
-)
 FIELD_MASK = "google.protobuf.FieldMask"
 _SCHEMAS: dict[str, Schema] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contracts.durations import duration_text
 from contracts.edges import Edge, edges_of
 from contracts.image import name_of
+from contracts.names import package_of
 from contracts.policy import seconds
 from solo60.mesh.v1 import policy_pb2
 
@@ -52,35 +53,6 @@ class Graph:
     def deadline_text(self, method: str) -> str:
         """Return the deadline of a method, such as "500 ms", or an empty text if it has none or is unknown."""
         return duration_text(self.deadlines_s.get(method, math.inf))
-
-
-def package_of(name: str) -> str:
-    """Return the package of a method ("package.Service/Method") or of an event ("package.Message")."""
-    return name.partition("/")[0].rpartition(".")[0]
-
-
-def title_of(package: str) -> str:
-    """Return the short name of a package: "gym" for "solo60.gym.v1"."""
-    parts = [part for part in package.split(".") if not re.fullmatch(r"v\d+\w*", part)]
-    return parts[-1] if parts else package
-
-
-def own_name(name: str) -> str:
-    """Return the name of a method or an event without its package and service: "GetGym"."""
-    return re.split(r"[./]", name)[-1]
-
-
-def short_name(name: str) -> str:
-    """Return the name of a method or an event with the short name of its package: "gym.GetGym"."""
-    title = title_of(package_of(name))
-    return f"{title}.{own_name(name)}" if title else own_name(name)
-
-
-def duration_text(duration_s: float) -> str:
-    """Return a duration as text, such as "500 ms" or "1.5 s"; an empty text if it is infinite."""
-    if math.isinf(duration_s):
-        return ""
-    return f"{duration_s * 1000:g} ms" if duration_s < 1 else f"{duration_s:g} s"
 
 
 def stays_inside(edge: Edge) -> bool:

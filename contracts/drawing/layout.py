@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from contracts.drawing.places import GAP, GUTTER, LANE, MARGIN, Place, places_of
-from contracts.edges import Kind
+from contracts.edges import EdgeKind
 
 if TYPE_CHECKING:
     from contracts.drawing.picture import Line, Picture
@@ -48,7 +48,7 @@ class Layout:
         source, target = self._ends(line)
         x = source.x if source.column > target.column else source.right
         y = source.port_y(line.source)
-        if line.kind is Kind.LATER and not line.source.row:
+        if line.kind is EdgeKind.LATER and not line.source.row:
             y += LATER_OFFSET
         end_x, end_y, from_left = self.target(line)
         if source.column == target.column:

@@ -6,16 +6,16 @@ import re
 from typing import TYPE_CHECKING
 
 from contracts.drawing.picture import Port
-from contracts.edges import Kind
+from contracts.edges import EdgeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from contracts.drawing.picture import Box, Picture
 
-ARROWS = {Kind.CALL: "-->", Kind.LATER: "-.->", Kind.EVENT: "-.->"}
+ARROWS = {EdgeKind.CALL: "-->", EdgeKind.LATER: "-.->", EdgeKind.EVENT: "-.->"}
 # Mermaid has one dashed line, so the length of its dashes tells later calls and events apart.
-DASHES = {Kind.LATER: "6 4", Kind.EVENT: "1 4"}
+DASHES = {EdgeKind.LATER: "6 4", EdgeKind.EVENT: "1 4"}
 
 
 def mermaid_of(picture: Picture) -> str:

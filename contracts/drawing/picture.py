@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from contracts.edges import Kind
+    from contracts.edges import EdgeKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Line:
 
     source: Port
     target: Port
-    kind: Kind
+    kind: EdgeKind
     colour: int
     value: str
     text: str

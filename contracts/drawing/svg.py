@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contracts.drawing.layout import TIP, Layout
 from contracts.drawing.places import CHARACTER, HEAD, MARGIN, NOTE, PADDING, ROW
-from contracts.edges import Kind
+from contracts.edges import EdgeKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,7 @@ text { font: 12px ui-monospace, SFMono-Regular, Menlo, Consolas, "DejaVu Sans Mo
 .subscribes_to { stroke-dasharray: 1.4 4; stroke-linecap: round; stroke-width: 1.8; }
 g:hover > .line { stroke-width: 3; }
 """
-NAMES = {Kind.CALL: "call", Kind.LATER: "later call", Kind.EVENT: "event"}
+NAMES = {EdgeKind.CALL: "call", EdgeKind.LATER: "later call", EdgeKind.EVENT: "event"}
 LEGEND_HEIGHT = 46
 
 
@@ -91,7 +91,7 @@ def _box(place: Place) -> Iterator[str]:
 
 def _legend(picture: Picture, layout: Layout) -> Iterator[str]:
     x, y = float(MARGIN), layout.height + 6
-    for kind in Kind:
+    for kind in EdgeKind:
         if any(line.kind is kind for line in picture.lines):
             yield f'<path class="line {kind} c7" d="M{x:g} {y:g}h34"/>'
             yield _text(x + 42, y, NAMES[kind], "dim")

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from contracts.drawing.graph import duration_text
-from contracts.edges import Kind
+from contracts.durations import duration_text
+from contracts.edges import EdgeKind
 
 if TYPE_CHECKING:
     from contracts.drawing.graph import Graph
@@ -23,7 +23,7 @@ class Node:
 
     method: str
     budget_s: float
-    children: tuple[tuple[Kind, Node], ...] = ()
+    children: tuple[tuple[EdgeKind, Node], ...] = ()
     is_repeated: bool = False
 
     def budget_text(self) -> str:
@@ -43,7 +43,7 @@ def _node(graph: Graph, method: str, left_s: float, expanded: set[tuple[str, flo
         return Node(method, budget_s, is_repeated=True)
     expanded.add((method, budget_s))
     children = tuple(
-        (edge.kind, _node(graph, edge.callee, budget_s if edge.kind is Kind.CALL else math.inf, expanded))
+        (edge.kind, _node(graph, edge.callee, budget_s if edge.kind is EdgeKind.CALL else math.inf, expanded))
         for edge in callees
     )
     return Node(method, budget_s, children)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
-from contracts.drawing.graph import own_name, package_of, short_name, stays_inside, title_of
+from contracts.drawing.graph import stays_inside
 from contracts.drawing.layers import layers
 from contracts.drawing.picture import Box, Line, Picture, Port, Row
 from contracts.drawing.tree import tree_of
-from contracts.edges import Kind
+from contracts.edges import EdgeKind
+from contracts.names import own_name, package_of, short_name, short_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from contracts.drawing.tree import Node
     from contracts.edges import Edge
 
-VERBS = {Kind.CALL: "calls", Kind.LATER: "calls later", Kind.EVENT: "is delivered to"}
-SHORT_VERBS = {Kind.CALL: "calls", Kind.LATER: "later", Kind.EVENT: "event to"}
+VERBS = {EdgeKind.CALL: "calls", EdgeKind.LATER: "calls later", EdgeKind.EVENT: "is delivered to"}
+SHORT_VERBS = {EdgeKind.CALL: "calls", EdgeKind.LATER: "later", EdgeKind.EVENT: "event to"}
 
 
 def mesh_picture(graph: Graph) -> Picture:
@@ -29,7 +30,7 @@ def mesh_picture(graph: Graph) -> Picture:
     """
     between = [edge for edge in graph.edges if not stays_inside(edge)]
     colours = _colours(graph)
-    weights = Counter((package_of(e.caller), package_of(e.callee)) for e in between if e.kind is not Kind.EVENT)
+    weights = Counter((package_of(e.caller), package_of(e.callee)) for e in between if e.kind is not EdgeKind.EVENT)
     columns = layers(graph.packages(), weights)
     boxes = {package: _mesh_box(graph, package, between, colours[package]) for package in colours}
     return Picture(
@@ -44,19 +45,19 @@ def _mesh_box(graph: Graph, package: str, between: Sequence[Edge], colour: int) 
     called = {edge.callee for edge in between}
     own = [name for name in graph.deadlines_s if package_of(name) == package]
     listed = [name for name in dict.fromkeys((*own, *sorted(called))) if name in called and package_of(name) == package]
-    events = dict.fromkeys(e.caller for e in between if e.kind is Kind.EVENT and package_of(e.caller) == package)
+    events = dict.fromkeys(e.caller for e in between if e.kind is EdgeKind.EVENT and package_of(e.caller) == package)
     inside = Counter(e.kind for e in graph.edges if stays_inside(e) and package_of(e.caller) == package)
     uncalled = len(set(own) - called)
-    counts = {"more methods": uncalled, "own calls": inside[Kind.CALL], "own later calls": inside[Kind.LATER]}
+    counts = {"more methods": uncalled, "own calls": inside[EdgeKind.CALL], "own later calls": inside[EdgeKind.LATER]}
     note = ", ".join(f"{name}: {count}" for name, count in counts.items() if count)
     rows = [*(_row(graph, name) for name in listed), *(Row(name, own_name(name), "event") for name in events)]
-    return Box(package, title_of(package), colour, rows=tuple(rows), note=note)
+    return Box(package, short_package(package), colour, rows=tuple(rows), note=note)
 
 
 def _mesh_lines(graph: Graph, between: Iterable[Edge], colours: dict[str, int]) -> Iterator[Line]:
-    together: dict[tuple[Port, str, Kind], list[Edge]] = defaultdict(list)
+    together: dict[tuple[Port, str, EdgeKind], list[Edge]] = defaultdict(list)
     for edge in between:
-        source = Port(package_of(edge.caller), edge.caller if edge.kind is Kind.EVENT else "")
+        source = Port(package_of(edge.caller), edge.caller if edge.kind is EdgeKind.EVENT else "")
         together[source, edge.callee, edge.kind].append(edge)
     for (source, callee, kind), edges in together.items():
         callers = ", ".join(own_name(edge.caller) for edge in edges)
@@ -66,7 +67,7 @@ def _mesh_lines(graph: Graph, between: Iterable[Edge], colours: dict[str, int]) 
             kind,
             colours[source.box],
             graph.deadline_text(callee),
-            _text(graph, f"{title_of(source.box)}: {callers}", callee, kind),
+            _text(graph, f"{short_package(source.box)}: {callers}", callee, kind),
         )
 
 
@@ -84,7 +85,7 @@ def package_picture(graph: Graph, package: str) -> Picture:
     rows = tuple(_row(graph, name, _inside_note(name, inside)) for name in own if name in used)
     silent = len(own) - len(rows)
     middle = Box(
-        package, title_of(package), colours[package], rows=rows, note=f"more methods: {silent}" if silent else ""
+        package, short_package(package), colours[package], rows=rows, note=f"more methods: {silent}" if silent else ""
     )
     lines = [
         *(_line(graph, e, f"< {package_of(e.caller)}", package, colours[package_of(e.caller)]) for e in incoming),
@@ -94,7 +95,7 @@ def package_picture(graph: Graph, package: str) -> Picture:
     callees = _side(">", [e.callee for e in outgoing], graph, colours)
     columns = tuple(column for column in (callers, (middle,), callees) if column)
     return Picture(
-        f"Calls of {title_of(package)}",
+        f"Calls of {short_package(package)}",
         columns,
         tuple(lines),
         "A time is a method's deadline. A line has the colour of the other service.",
@@ -107,14 +108,14 @@ def _side(side: str, names: Iterable[str], graph: Graph, colours: dict[str, int]
     for name in names:
         rows[package_of(name)][name] = _row(graph, name)
     return tuple(
-        Box(f"{side} {package}", title_of(package), colours[package], rows=tuple(listed.values()))
+        Box(f"{side} {package}", short_package(package), colours[package], rows=tuple(listed.values()))
         for package, listed in rows.items()
     )
 
 
 def _inside_note(name: str, inside: Iterable[Edge]) -> str:
     """Return the calls of a method to its own package: "later: SendSessionMail, ExpireOffer"."""
-    callees: dict[Kind, list[str]] = defaultdict(list)
+    callees: dict[EdgeKind, list[str]] = defaultdict(list)
     for edge in inside:
         if edge.caller == name:
             callees[edge.kind].append(own_name(edge.callee))
@@ -159,6 +160,6 @@ def _colours(graph: Graph) -> dict[str, int]:
     return {package: index for index, package in enumerate(graph.packages())}
 
 
-def _text(graph: Graph, caller: str, callee: str, kind: Kind) -> str:
+def _text(graph: Graph, caller: str, callee: str, kind: EdgeKind) -> str:
     deadline = graph.deadline_text(callee)
     return f"{caller} {VERBS[kind]} {short_name(callee)}{f' within {deadline}' if deadline else ''}"

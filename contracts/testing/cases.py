@@ -18,9 +18,10 @@ from google.protobuf.message_factory import GetMessageClass
 
 from buf.validate import validate_pb2
 from contracts.example_messages import example_of
+from contracts.message_types import is_map
 from contracts.testing.findings import Finding, breaks, judged
 from contracts.testing.list_probes import list_probes, map_probes
-from contracts.testing.placement import VALUES, element_of, element_place, is_map, type_of, value_in, with_value
+from contracts.testing.placement import VALUES, element_of, element_place, type_of, value_in, with_value
 from contracts.testing.probes import probes_of
 from contracts.testing.rules import Probe, Rule, rules_of_field, rules_of_message
 from contracts.testing.variations import other_values, variations

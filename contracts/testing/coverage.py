@@ -6,10 +6,11 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from contracts.edges import EdgeKind
 from contracts.method import find_method
+from contracts.names import package_of, short_package
 from contracts.service_error import PLATFORM_REASONS, PREFIX
 from contracts.testing.expectation import Kind
-from contracts.testing.sections import package_name
 from solo60.common.v1.errors_pb2 import ErrorReason
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ ErrorOfEdge: TypeAlias = tuple[str, str, str, str]
 _HEAD = """\
 | consumer | provider | method | kinds | success, given | errors, given |
 | --- | --- | --- | --- | --- | --- |"""
-_KINDS = {"calls": Kind.CALLS, "calls_later": Kind.CALLS_LATER, "subscribes_to": Kind.EVENT}
+_KINDS = {EdgeKind.CALL: Kind.CALLS, EdgeKind.LATER: Kind.CALLS_LATER, EdgeKind.EVENT: Kind.EVENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class _Row:
     @property
     def key(self) -> tuple[str, str, str]:
         """Consumer, provider and method by their short names."""
-        return self.consumer, package_name(self.method), self.method.partition("/")[2]
+        return self.consumer, short_package(package_of(self.method)), self.method.partition("/")[2]
 
     @property
     def declared_errors(self) -> set[str]:
@@ -69,7 +70,7 @@ class Coverage:
         self._expectations = list(expectations)
         kinds: dict[tuple[str, str], set[Kind]] = defaultdict(set)
         for edge in edges:
-            kinds[package_name(edge.caller), edge.callee].add(_KINDS[edge.kind])
+            kinds[short_package(package_of(edge.caller)), edge.callee].add(_KINDS[edge.kind])
         self._rows = sorted((self._row(*names, each) for names, each in kinds.items()), key=lambda row: row.key)
 
     def _row(self, consumer: str, method: str, kinds: Iterable[Kind]) -> _Row:

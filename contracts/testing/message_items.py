@@ -9,6 +9,8 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
+from contracts.message_types import is_map
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -58,11 +60,6 @@ def field_of(message: Message, name: str) -> FieldDescriptor:
     if name not in fields:
         raise ValueError(f"{message.DESCRIPTOR.full_name} has no field {name}")
     return cast("FieldDescriptor", fields[name])
-
-
-def is_map(field: FieldDescriptor) -> bool:
-    """Return whether the items of the field are the entries of a map."""
-    return field.message_type is not None and bool(field.message_type.GetOptions().map_entry)
 
 
 def is_text(field: FieldDescriptor) -> bool:

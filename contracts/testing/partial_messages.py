@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from google.protobuf.message import Message
 
 from contracts.example_messages import example_of
+from contracts.message_types import is_map
 from contracts.violations import violations_of
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def includes(whole: Message, part: Message) -> bool:
 
 
 def _includes_value(field: FieldDescriptor, whole: FieldValue, part: FieldValue) -> bool:
-    if field.message_type is None or field.message_type.GetOptions().map_entry:
+    if field.message_type is None or is_map(field):
         return bool(whole == part)
     if not field.is_repeated:
         return includes(whole, part)

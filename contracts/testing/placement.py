@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, cast
 
 from google.protobuf.message import Message
 
+from contracts.message_types import WRAPPERS, is_map
+
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor
 
     from contracts.field_value import FieldValue
 
-WRAPPERS = frozenset(
-    f"google.protobuf.{kind}Value"
-    for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
-)
 # Message types whose rules are about their whole value.
 VALUES = WRAPPERS | {f"google.protobuf.{name}" for name in ("Timestamp", "Duration", "FieldMask", "Any")}
 
@@ -22,11 +20,6 @@ VALUES = WRAPPERS | {f"google.protobuf.{name}" for name in ("Timestamp", "Durati
 def type_of(message: Message) -> Descriptor:
     """Return the descriptor of a message; generated code types it as that of either implementation of protobuf."""
     return cast("Descriptor", message.DESCRIPTOR)
-
-
-def is_map(field: FieldDescriptor) -> bool:
-    """Return whether a field is a map."""
-    return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
 def element_place(field: FieldDescriptor) -> str:

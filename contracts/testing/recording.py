@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from contracts.message_types import is_map
 from contracts.redaction import is_personal
-from contracts.testing.message_items import field_of, is_map, is_text, set_fields, text_of
+from contracts.testing.message_items import field_of, is_text, set_fields, text_of
 from contracts.testing.pattern import ANY, PERSONAL, UNSET
 from contracts.testing.script import ScriptError
 

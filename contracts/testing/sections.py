@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contracts.names import package_of, short_package
 from contracts.testing.expectation import Expectation, parse_expectation
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 UPDATE_OPTION = "--update-expectations"
 _HEAD = re.compile(r"# Expectations of (\S+) on (\S+)\.\n# .*\n")
 _GIVEN, _TESTED_BY = "given: ", "tested by: "
-_VERSION = re.compile(r"v\d+\w*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,7 @@ class Section:
 
 def path_of(folder: Path, consumer: str, method: Method) -> Path:
     """Return the file of the expectations of a consumer on a method."""
-    return folder / f"{consumer}-{package_name(method.service)}" / f"{method.name}.txt"
-
-
-def package_name(full_name: str) -> str:
-    """Return the last part of a package without its version: "gym" for "solo60.gym.v1.GymService"."""
-    parts = full_name.split(".")[:-1]
-    return next((part for part in reversed(parts) if not _VERSION.fullmatch(part)), full_name)
+    return folder / f"{consumer}-{short_package(package_of(method.service))}" / f"{method.name}.txt"
 
 
 def read_file(path: Path) -> dict[str, Section]:

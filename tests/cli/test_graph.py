@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from cli.call_graph import graph_of_services, mesh_trees, method_tree, package_tree
-from contracts.drawing.graph import own_name, package_of, short_name, stays_inside, title_of
+from contracts.drawing.graph import stays_inside
 from contracts.drawing.svg import svg_of
 from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture
+from contracts.names import own_name, package_of, short_name, short_package
 from contracts.services import SERVICE_NAMES, SERVICES, all_methods
 from tests.support.sources import ROOT
 from tests.support.terminal import solo60_in_terminal
@@ -155,6 +156,6 @@ def test_trees_of_services_without_edges_are_omitted() -> None:
     """A service that calls no other has no tree in the mesh, and only its callers in its own."""
     drawn = [str(tree.label) for tree in mesh_trees(GRAPH)]
 
-    assert drawn == [name for name in map(title_of, GRAPH.packages()) if name != "communication"]
+    assert drawn == [name for name in map(short_package, GRAPH.packages()) if name != "communication"]
     assert str(package_tree(GRAPH, "solo60.communication.v1").label) == "communication"
     assert method_tree(tree_of(GRAPH, "solo60.communication.v1.CommunicationService/GetMessage")).children == []

@@ -8,7 +8,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 
 from contracts.call_graph import CallGraph
 from contracts.checks.run import check
-from contracts.edges import Edge, Kind
+from contracts.edges import Edge, EdgeKind
 from solo60.common.v1 import errors_pb2
 from solo60.mesh.v1 import policy_pb2
 from tests.support.images import image_of
@@ -110,9 +110,9 @@ def test_callers_of_every_kind_are_found() -> None:
     graph = CallGraph(image_with(A=calls(9, "B"), B=calls(1) | {"subscribes_to": "acme.Event"}, C=later).methods)
 
     assert set(graph.callers_of(name_of("B"))) == {
-        Edge(name_of("A"), name_of("B"), Kind.CALL),
-        Edge(name_of("C"), name_of("B"), Kind.LATER),
-        Edge("acme.Event", name_of("B"), Kind.EVENT),
+        Edge(name_of("A"), name_of("B"), EdgeKind.CALL),
+        Edge(name_of("C"), name_of("B"), EdgeKind.LATER),
+        Edge("acme.Event", name_of("B"), EdgeKind.EVENT),
     }
     assert graph.callers_of("acme.v1.Nothing/Do") == ()
     assert graph.is_entry_point(name_of("A"))

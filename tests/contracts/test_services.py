@@ -68,6 +68,11 @@ def test_two_services_with_one_name_are_reported() -> None:
     )
 
 
+def test_services_below_one_company_have_names_of_their_own() -> None:
+    """The name of a service is the last part of its package before the version, however long the package is."""
+    assert problems_of(("com.acme.trainer.v1", "TrainerService", 50060), ("com.acme.spa.v1", "SpaService", 50061)) == []
+
+
 def test_http_calls_name_methods_of_the_service() -> None:
     """The check reports a name in `http_calls` that is not a method of the service."""
     file = descriptor_pb2.FileDescriptorProto(name="spa.proto", package="solo60.spa.v1", syntax="proto3")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contracts.drawing.graph import Graph
-from contracts.edges import Edge, Kind
+from contracts.edges import Edge, EdgeKind
 
-ARROWS = {"->": Kind.CALL, "~>": Kind.LATER, "*>": Kind.EVENT}
+ARROWS = {"->": EdgeKind.CALL, "~>": EdgeKind.LATER, "*>": EdgeKind.EVENT}
 
 
 def method(short: str) -> str:
@@ -27,6 +27,6 @@ def graph(*edges: str, **deadlines_s: float) -> Graph:
     found = []
     for source, arrow, target in map(str.split, edges):
         kind = ARROWS[arrow]
-        found.append(Edge(event(source) if kind is Kind.EVENT else method(source), method(target), kind))
+        found.append(Edge(event(source) if kind is EdgeKind.EVENT else method(source), method(target), kind))
     names = [name for edge in found for name in (edge.caller, edge.callee) if "/" in name]
     return Graph({name: deadlines_s.get(name.partition(".")[0], 1.0) for name in names}, tuple(found))

@@ -6,11 +6,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from contracts.drawing.graph import Graph, short_name, title_of
+from contracts.drawing.graph import Graph
 from contracts.drawing.mermaid import mermaid_of
 from contracts.drawing.svg import svg_of
 from contracts.drawing.views import mesh_picture, method_picture, package_picture
-from contracts.edges import Edge, Kind
+from contracts.edges import Edge, EdgeKind
 from solo60.example.v1 import echo_pb2
 from tests.contracts.drawing.graphs import graph, method
 
@@ -207,7 +207,7 @@ def test_every_arrow_in_mermaid_joins_two_nodes(picture: Picture) -> None:
 def test_names_that_mermaid_or_xml_reserve_are_escaped() -> None:
     """A package called "end" and characters with a meaning in XML do not break a drawing."""
     drawn = mesh_picture(
-        Graph({"end.A/B": 1.0}, (Edge("style.C/D", "end.A/B", Kind.CALL), Edge("x.y<&", "end.A/B", Kind.EVENT)))
+        Graph({"end.A/B": 1.0}, (Edge("style.C/D", "end.A/B", EdgeKind.CALL), Edge("x.y<&", "end.A/B", EdgeKind.EVENT)))
     )
 
     assert '  style_["style"]' in mermaid_of(drawn)
@@ -216,7 +216,7 @@ def test_names_that_mermaid_or_xml_reserve_are_escaped() -> None:
 
 def test_a_callee_of_unknown_contracts_has_no_deadline() -> None:
     """A callee that is not among the methods is drawn without a deadline."""
-    drawn = mesh_picture(Graph({"a.S/Do": 1.0}, (Edge("a.S/Do", "b.S/Do", Kind.CALL),)))
+    drawn = mesh_picture(Graph({"a.S/Do": 1.0}, (Edge("a.S/Do", "b.S/Do", EdgeKind.CALL),)))
 
     assert lines_in(svg_of(drawn)) == [("a: Do calls b.Do", "calls")]
     assert "a_ --> b_Do" in mermaid_of(drawn)
@@ -224,26 +224,11 @@ def test_a_callee_of_unknown_contracts_has_no_deadline() -> None:
 
 def test_methods_of_one_name_in_two_services_are_two_rows() -> None:
     """Two services in one package may have methods with the same name."""
-    edges = (Edge("b.S/Do", "a.S/Get", Kind.CALL), Edge("b.S/Do", "a.T/Get", Kind.CALL))
+    edges = (Edge("b.S/Do", "a.S/Get", EdgeKind.CALL), Edge("b.S/Do", "a.T/Get", EdgeKind.CALL))
     drawn = mesh_picture(Graph({"a.S/Get": 1.0, "a.T/Get": 2.0, "b.S/Do": 1.0}, edges))
 
     assert len(set(re.findall(r"> ?\|?.*\| (\w+)", mermaid_of(drawn)))) == 2
     assert [line.value for line in drawn.lines] == ["1 s", "2 s"]
-
-
-@pytest.mark.parametrize(
-    ("package", "title"),
-    [("solo60.gym.v1", "gym"), ("acme.orders.v1beta2", "orders"), ("shop", "shop"), ("v1", "v1"), ("", "")],
-)
-def test_a_package_is_called_by_its_last_name_without_the_version(package: str, title: str) -> None:
-    """The title of a box is the last part of the package's name that is not a version."""
-    assert title_of(package) == title
-
-
-def test_names_without_a_package_are_kept() -> None:
-    """A method without a package has its own name as its short name."""
-    assert short_name("Greeter/Greet") == "Greet"
-    assert short_name("solo60.gym.v1.GymService/GetGym") == "gym.GetGym"
 
 
 def test_a_graph_is_read_from_descriptors() -> None:

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from contracts.edges import Edge
-from contracts.edges import Kind as EdgeKind
+from contracts.edges import Edge, EdgeKind
 from contracts.method import find_method
 from contracts.testing import Coverage, Expectation, Kind
 
