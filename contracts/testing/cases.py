@@ -19,10 +19,10 @@ from google.protobuf.message_factory import GetMessageClass
 from buf.validate import validate_pb2
 from contracts.example_messages import example_of
 from contracts.message_types import is_map
-from contracts.testing.findings import Finding, breaks, judged
 from contracts.testing.list_probes import list_probes, map_probes
 from contracts.testing.placement import VALUES, element_of, element_place, type_of, value_in, with_value
 from contracts.testing.probes import probes_of
+from contracts.testing.rule_requests import RuleRequests, breaks, requests_for
 from contracts.testing.rules import Probe, Rule, rules_of_field, rules_of_message
 from contracts.testing.variations import other_values, variations
 
@@ -58,30 +58,30 @@ class Case:
 
 def cases_of(message_type: type[Message]) -> tuple[Case, ...]:
     """Return the cases of a message type: for each rule its boundaries, then one request that breaks it."""
-    return tuple(case for finding in _findings(type_of(message_type()), ()) for case in _cases_in(finding))
+    return tuple(case for found in _requests_of(type_of(message_type()), ()) for case in _cases_in(found))
 
 
 def uncovered_rules(message_type: type[Message]) -> tuple[Rule, ...]:
     """Return the rules of a message type, and of the messages in it, that no derived request breaks."""
-    return tuple(finding.rule for finding in _findings(type_of(message_type()), ()) if finding.broken is None)
+    return tuple(found.rule for found in _requests_of(type_of(message_type()), ()) if found.broken is None)
 
 
-def _cases_in(finding: Finding) -> Iterator[Case]:
-    if finding.broken is None or finding.violation is None:
+def _cases_in(found: RuleRequests) -> Iterator[Case]:
+    if found.broken is None or found.violation is None:
         return
-    case = Case(finding.broken.field, finding.broken.id, finding.broken.description, finding.violation, is_valid=False)
-    yield from (replace(case, request=boundary, is_valid=True) for boundary in finding.boundaries)
+    case = Case(found.broken.field, found.broken.id, found.broken.description, found.violation, is_valid=False)
+    yield from (replace(case, request=boundary, is_valid=True) for boundary in found.boundaries)
     yield case
 
 
 @cache
-def _findings(descriptor: Descriptor, containing: tuple[Descriptor, ...]) -> tuple[Finding, ...]:
-    """Return a finding for each rule; `containing` are the types of the messages around this one."""
+def _requests_of(descriptor: Descriptor, containing: tuple[Descriptor, ...]) -> tuple[RuleRequests, ...]:
+    """Return the requests for each rule; `containing` are the types of the messages around this one."""
     example = _example(descriptor)
-    found = [judged(rule, _message_probes(rule, descriptor, example)) for rule in rules_of_message(descriptor)]
+    found = [requests_for(rule, _message_probes(rule, descriptor, example)) for rule in rules_of_message(descriptor)]
     for field in descriptor.fields:
         base = _with_field(example, field)
-        found += [judged(rule, _field_probes(rule, field, base)) for rule in rules_of_field(field)]
+        found += [requests_for(rule, _field_probes(rule, field, base)) for rule in rules_of_field(field)]
         if _has_nested_rules(field) and element_of(field, element_place(field)).message_type not in (
             descriptor,
             *containing,
@@ -106,13 +106,13 @@ def _has_nested_rules(field: FieldDescriptor) -> bool:
     return element is not None and element.full_name not in VALUES and rules.ignore != validate_pb2.IGNORE_ALWAYS
 
 
-def _nested(field: FieldDescriptor, base: Message, containing: tuple[Descriptor, ...]) -> Iterator[Finding]:
+def _nested(field: FieldDescriptor, base: Message, containing: tuple[Descriptor, ...]) -> Iterator[RuleRequests]:
     place = element_place(field)
     start = field.name + {"items": "[0]", "values": "[]", "": ""}[place]
-    for inner in _findings(element_of(field, place).message_type, containing):
+    for inner in _requests_of(element_of(field, place).message_type, containing):
         rule = replace(inner.rule, field=f"{start}.{inner.rule.field}".removesuffix("."))
         values = () if inner.violation is None else (inner.violation,)
-        yield judged(rule, [_placed(base, field, place, Probe(inner.boundaries, values))])
+        yield requests_for(rule, [_placed(base, field, place, Probe(inner.boundaries, values))])
 
 
 def _message_probes(rule: Rule, descriptor: Descriptor, example: Message) -> Iterator[Probe]:

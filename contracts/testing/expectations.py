@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from contracts.errors import ServiceError
     from contracts.method import Method
     from contracts.testing.expectation_files import ExpectationFiles
-    from contracts.testing.fake_server import HeardCall, Service
+    from contracts.testing.fake_server import AnsweredCall, Service
     from contracts.testing.pattern import Pattern
 
 
@@ -74,7 +74,7 @@ class _Declared:
     recording: Recording
     deadline_s: float
 
-    def as_heard(self, consumer: str, call: HeardCall) -> Expectation:
+    def recorded(self, consumer: str, call: AnsweredCall) -> Expectation:
         """Return the expectation with the requests that the consumer has sent.
 
         Raises AssertionError if the consumer would wait longer for the answer than it expects.
@@ -134,11 +134,11 @@ class Expectations:
         await self.fake.__aexit__(kind, error, traceback)
         if error is not None:
             return
-        if unheard := self._unheard():
-            raise UnexpectedCalls("\n".join(unheard))
+        if uncalled := self._uncalled():
+            raise UnexpectedCalls("\n".join(uncalled))
         for each in self._declared:
-            for call in self.fake.heard(each.script):
-                self._files.record(each.as_heard(self.consumer, call))
+            for call in self.fake.calls_of(each.script):
+                self._files.record(each.recorded(self.consumer, call))
 
     def of(self, service: Service) -> Provider:
         """Return the fake provider of a service that the consumer calls while it serves a call."""
@@ -152,9 +152,9 @@ class Expectations:
         """Wait until each expectation has had a call, as for calls through an outbox; raise UnexpectedCalls if not."""
         try:
             async with asyncio.timeout(timeout_s):
-                await self.fake.until(lambda: not self._unheard())
+                await self.fake.until(lambda: not self._uncalled())
         except TimeoutError:
-            raise UnexpectedCalls("\n".join([*self._unheard(), *self.fake.problems])) from None
+            raise UnexpectedCalls("\n".join([*self._uncalled(), *self.fake.problems])) from None
 
     def declare(self, declared: _Declared) -> None:
         """Script a fake provider as declared."""
@@ -164,11 +164,11 @@ class Expectations:
         self.fake.add(declared.script)
         self._declared.append(declared)
 
-    def _unheard(self) -> list[str]:
+    def _uncalled(self) -> list[str]:
         return [
             f"{self.consumer} has not called {each.script.method.full_name}, given {each.state}."
             for each in self._declared
-            if not self.fake.heard(each.script)
+            if not self.fake.calls_of(each.script)
         ]
 
 

@@ -40,7 +40,7 @@ class UnexpectedCalls(AssertionError):
 
 
 @dataclass(frozen=True, slots=True)
-class HeardCall:
+class AnsweredCall:
     """Call that a fake server has answered: its requests, and the seconds until its deadline when it arrived."""
 
     requests: tuple[Message, ...]
@@ -62,8 +62,8 @@ class FakeServer:
         self.address = ""
         self.problems: list[str] = []
         self._scripts: list[Script] = []
-        self._heard: dict[Script, list[HeardCall]] = {}
-        self._has_heard = asyncio.Event()
+        self._calls: dict[Script, list[AnsweredCall]] = {}
+        self._has_answered = asyncio.Event()
         self._handler = _AnyMethod(FakeCalls(self, deadline_factor), self.problems)
         self._server: grpc.aio.Server | None = None
 
@@ -90,31 +90,31 @@ class FakeServer:
     def add(self, script: Script) -> Script:
         """Add a script after the others."""
         self._scripts.append(script)
-        self._heard[script] = []
+        self._calls[script] = []
         return script
 
-    def heard(self, script: Script) -> Sequence[HeardCall]:
+    def calls_of(self, script: Script) -> Sequence[AnsweredCall]:
         """Return the calls that a script has answered."""
-        return self._heard[script]
+        return self._calls[script]
 
     def script_for(self, method: Method, requests: Sequence[Message], *, are_complete: bool = True) -> Script | None:
         """Return the script that answers a call with these requests, or with these as the first ones."""
         for script in self._scripts:
-            is_left = script.times is None or len(self._heard[script]) < script.times
+            is_left = script.times is None or len(self._calls[script]) < script.times
             if script.method is method and is_left and script.accepts(requests, are_complete=are_complete):
                 return script
         return None
 
     def note_call(self, script: Script, requests: tuple[Message, ...], time_left_s: float) -> None:
         """Note a call that a script answers."""
-        self._heard[script].append(HeardCall(requests, time_left_s))
-        self._has_heard.set()
+        self._calls[script].append(AnsweredCall(requests, time_left_s))
+        self._has_answered.set()
 
     async def until(self, is_done: Callable[[], bool]) -> None:
         """Wait until a condition holds that depends on the answered calls."""
         while not is_done():
-            self._has_heard.clear()
-            await self._has_heard.wait()
+            self._has_answered.clear()
+            await self._has_answered.wait()
 
     def note_unscripted(self, caller: Caller, method: Method, requests: Sequence[Message]) -> str:
         """Note a call without a script as a problem, and return the sentence."""

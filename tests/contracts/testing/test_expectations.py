@@ -216,7 +216,7 @@ async def test_two_different_expectations_in_one_state_fail_the_test(consumer: C
         await echo.Echo(HI)
 
 
-async def run_unheard(consumer: Consumer, wait_s: float | None) -> None:
+async def run_uncalled(consumer: Consumer, wait_s: float | None) -> None:
     """Run a test that declares an expectation and makes no call; wait for the call unless `wait_s` is None."""
     async with consumer.testing(consumer.files(update=True)) as (_, expectations):
         expectations.of(EchoServiceStub).given("quiet").Echo(request=HI, answer=HELLO)
@@ -230,7 +230,7 @@ async def test_an_expectation_without_a_call_fails_the_test(consumer: Consumer, 
     expected = "tester has not called solo60.example.v1.EchoService/Echo, given quiet."
 
     with pytest.raises(UnexpectedCalls, match=expected):
-        await run_unheard(consumer, wait_s)
+        await run_uncalled(consumer, wait_s)
     assert not list(consumer.folder.glob("*/*.txt"))
 
 

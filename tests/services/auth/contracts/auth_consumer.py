@@ -91,12 +91,12 @@ class AuthConsumer:
         """Log the user in."""
         return await self.auth.LogIn(LogInRequest(email=email, password=PASSWORD))
 
-    async def heard_mail(self, mails: Script) -> SendAuthMailRequest:
+    async def sent_mail(self, mails: Script) -> SendAuthMailRequest:
         """Wait for a mail in the outbox, and return the request of the latest one."""
         fake = self.expectations.fake
         async with asyncio.timeout(TIMEOUT_S):
-            await fake.until(lambda: bool(fake.heard(mails)))
-        (request,) = fake.heard(mails)[-1].requests
+            await fake.until(lambda: bool(fake.calls_of(mails)))
+        (request,) = fake.calls_of(mails)[-1].requests
         assert isinstance(request, SendAuthMailRequest)
         return request
 
@@ -104,12 +104,12 @@ class AuthConsumer:
         """Send the user a code that confirms the address, and return the code."""
         mails, emails = self.take_mails(), self.take_emails()
         await self.auth.SendEmailConfirmation(SendEmailConfirmationRequest(user_id=USER_ID))
-        await self.auth.SendAuthMail(await self.heard_mail(mails))
-        return self.heard_email(emails).variables["code"]
+        await self.auth.SendAuthMail(await self.sent_mail(mails))
+        return self.sent_email(emails).variables["code"]
 
-    def heard_email(self, emails: Script) -> SendEmailAsyncRequest:
+    def sent_email(self, emails: Script) -> SendEmailAsyncRequest:
         """Return the request of the only email."""
-        (call,) = self.expectations.fake.heard(emails)
+        (call,) = self.expectations.fake.calls_of(emails)
         (email,) = call.requests
         assert isinstance(email, SendEmailAsyncRequest)
         return email

@@ -55,7 +55,7 @@ async def test_a_confirmation_has_a_code(consumer: AuthConsumer) -> None:
     consumer.has_user()
     mails = consumer.take_mails()
     await consumer.auth.SendEmailConfirmation(SendEmailConfirmationRequest(user_id=USER_ID))
-    request = await consumer.heard_mail(mails)
+    request = await consumer.sent_mail(mails)
     assert request.mail == AUTH_MAIL_EMAIL_CONFIRMATION
     expect_email(consumer, request)
 
@@ -70,7 +70,7 @@ async def test_a_password_reset_has_a_code(consumer: AuthConsumer) -> None:
     mails = consumer.take_mails()
     consumer.expectations.fake.of(UserServiceStub).GetUserByEmail(answer=GetUserByEmailResponse(user=a_user()))
     await consumer.auth.RequestPasswordReset(RequestPasswordResetRequest(email=EMAIL))
-    request = await consumer.heard_mail(mails)
+    request = await consumer.sent_mail(mails)
     assert request.mail == AUTH_MAIL_PASSWORD_RESET
     expect_email(consumer, request)
 

@@ -46,7 +46,7 @@ async def test_an_active_user_gets_a_notification(consumer: AuthConsumer) -> Non
 
     await consumer.send_account_verification()
 
-    assert (await consumer.heard_mail(mails)).mail == AUTH_MAIL_ACCOUNT_VERIFICATION
+    assert (await consumer.sent_mail(mails)).mail == AUTH_MAIL_ACCOUNT_VERIFICATION
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ async def test_a_mail_has_the_name_and_address_of_the_user(consumer: AuthConsume
 
     assert (await consumer.auth.SendAuthMail(request)).sent
 
-    email = consumer.heard_email(emails)
+    email = consumer.sent_email(emails)
     assert (email.recipient.email, email.recipient.display_name) == (EMAIL, "Ada Byron")
     assert email.variables["member_name"] == "Ada Byron"
 

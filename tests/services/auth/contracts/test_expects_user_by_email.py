@@ -52,7 +52,7 @@ async def test_a_sign_up_creates_a_user(consumer: AuthConsumer) -> None:
 
     assert (await consumer.auth.SignUp(SIGN_UP)).user_id == USER_ID
 
-    mail = await consumer.heard_mail(mails)
+    mail = await consumer.sent_mail(mails)
     assert (mail.user_id, mail.mail) == (USER_ID, AUTH_MAIL_EMAIL_CONFIRMATION)
 
 
@@ -129,7 +129,7 @@ async def test_a_known_address_gets_a_reset_code(consumer: AuthConsumer) -> None
 
     await consumer.auth.RequestPasswordReset(RequestPasswordResetRequest(email=EMAIL))
 
-    mail = await consumer.heard_mail(mails)
+    mail = await consumer.sent_mail(mails)
     assert (mail.user_id, mail.mail) == (USER_ID, AUTH_MAIL_PASSWORD_RESET)
 
 

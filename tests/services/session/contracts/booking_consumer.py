@@ -113,4 +113,4 @@ class BookingConsumer:
 
     def requests_to(self, script: Script) -> list[Message]:
         """Return the requests that a script of the fake has answered."""
-        return [request for call in self.expectations.fake.heard(script) for request in call.requests]
+        return [request for call in self.expectations.fake.calls_of(script) for request in call.requests]

@@ -93,7 +93,7 @@ async def test_a_mail_goes_to_the_address_and_shows_times_in_the_time_zone_of_th
 
     assert await send_mail(mesh, await store_subscription(mesh, USER_ID))
 
-    (sent,) = expectations.fake.heard(sending)[0].requests
+    (sent,) = expectations.fake.calls_of(sending)[0].requests
     assert isinstance(sent, SendEmailAsyncRequest)
     assert sent.variables["end_time"].endswith("(America/New_York)")
 

@@ -1,4 +1,4 @@
-"""Search of the requests for one rule: protovalidate judges the probes of the rule."""
+"""Requests at the boundary of one rule and beyond it, chosen from the probes of the rule by protovalidate."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FAILED = BrokenRule("", "", "", "The rules cannot be evaluated.")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleRequests:
     """Requests at the boundary of a rule, and the one that breaks it and the fewest other rules, if there is one."""
 
     rule: Rule
@@ -30,22 +30,22 @@ class Finding:
     broken: BrokenRule | None = None
 
 
-def judged(rule: Rule, probes: Iterable[Probe]) -> Finding:
+def requests_for(rule: Rule, probes: Iterable[Probe]) -> RuleRequests:
     """Return the best requests among the probes of a rule."""
-    finding, least = Finding(rule), 0
+    best, least = RuleRequests(rule), 0
     for probe in probes:
-        if least == 1 and (finding.boundaries or not probe.accepted):
+        if least == 1 and (best.boundaries or not probe.accepted):
             break
         rejection = _rejection(rule, probe.rejected)
         if rejection is None:
             continue
         message, broken, count = rejection
-        boundaries = finding.boundaries or _distinct(each for each in probe.accepted if not breaks(each))
-        if not least or count < least or (count == least and boundaries != finding.boundaries):
-            finding, least = Finding(rule, boundaries, message, broken), count
+        boundaries = best.boundaries or _distinct(each for each in probe.accepted if not breaks(each))
+        if not least or count < least or (count == least and boundaries != best.boundaries):
+            best, least = RuleRequests(rule, boundaries, message, broken), count
         else:
-            finding = replace(finding, boundaries=boundaries)
-    return finding
+            best = replace(best, boundaries=boundaries)
+    return best
 
 
 def _rejection(rule: Rule, messages: Iterable[Message]) -> tuple[Message, BrokenRule, int] | None:
