@@ -10,7 +10,7 @@ ORDER, REACT = f"{SHOP}/PlaceOrder", f"{SHOP}/OnReleased"
 
 
 @dataclass(frozen=True, slots=True)
-class Plant:
+class Edit:
     """Edit that replaces `old` by `new`.
 
     The edit causes a change `id` of `subject`, at the first line with `line`, which hits `callers`. The reverse edit
@@ -26,9 +26,9 @@ class Plant:
     reverse: str = ""
 
 
-def stock(id_: str, old: str, new: str, line: str, reverse: str = "") -> Plant:
+def stock(id_: str, old: str, new: str, line: str, reverse: str = "") -> Edit:
     """Return a change of the policy of StockService/GetItem, which PlaceOrder calls."""
-    return Plant(id_, old, new, GET, line, (ORDER,), reverse)
+    return Edit(id_, old, new, GET, line, (ORDER,), reverse)
 
 
 RETRY = """      retry: {
@@ -77,10 +77,10 @@ CEL = """  option (buf.validate.message).cel = {
   };
 """
 EVENT = '  option (solo60.mesh.v1.event) = {aggregate_key: "order_id"};\n'
-PLANTS = (
+CHANGES = (
     # Methods.
-    Plant("METHOD_REMOVED", LIST_METHOD, "", LIST, "service StockService"),
-    Plant(
+    Edit("METHOD_REMOVED", LIST_METHOD, "", LIST, "service StockService"),
+    Edit(
         "METHOD_REMOVED",
         RELEASE_LEVEL
         + """    option (solo60.mesh.v1.policy) = {
@@ -94,7 +94,7 @@ PLANTS = (
         "service StockService",
         (ORDER,),
     ),
-    Plant("POLICY_REMOVED", LIST_POLICY, "  }\n\n  rpc WatchItem", LIST, "rpc ListItems", (), "SCOPE_ADDED"),
+    Edit("POLICY_REMOVED", LIST_POLICY, "  }\n\n  rpc WatchItem", LIST, "rpc ListItems", (), "SCOPE_ADDED"),
     stock("METHOD_UNIMPLEMENTED", ERRORS, f"contract_only: true {ERRORS}", "contract_only", "METHOD_IMPLEMENTED"),
     stock(
         "DEADLINE_SHORTENED",
@@ -104,7 +104,7 @@ PLANTS = (
         "DEADLINE_LENGTHENED",
     ),
     stock("DEADLINE_BEYOND_CALLER", f"{{seconds: 3}}\n{RETRY}", f"{{seconds: 11}}\n{RETRY}", "seconds: 11"),
-    Plant(
+    Edit(
         "IDLE_TIMEOUT_SHORTENED",
         "idle_timeout: {seconds: 10}",
         "idle_timeout: {seconds: 5}",
@@ -143,7 +143,7 @@ PLANTS = (
         "idempotency:",
         "IDEMPOTENCY_DROPPED",
     ),
-    Plant(
+    Edit(
         "IDEMPOTENCY_LEVEL_WEAKENED",
         RELEASE_LEVEL,
         RELEASE_LEVEL.rpartition("    option")[0],
@@ -159,12 +159,12 @@ PLANTS = (
         "CLOSED",
         "ERROR_REMOVED",
     ),
-    Plant("DEPRECATION_REMOVED", DEPRECATION, "", GET, "(solo60.mesh.v1.policy) = {", reverse="DEPRECATED"),
+    Edit("DEPRECATION_REMOVED", DEPRECATION, "", GET, "(solo60.mesh.v1.policy) = {", reverse="DEPRECATED"),
     stock("SUNSET_EARLIER", "seconds: 1893456000", "seconds: 1800000000", "sunset", "SUNSET_LATER"),
-    Plant("REPLACEMENT_CHANGED", "/ListItems", "/FindItems", GET, "replaced_by", reverse="REPLACEMENT_CHANGED"),
+    Edit("REPLACEMENT_CHANGED", "/ListItems", "/FindItems", GET, "replaced_by", reverse="REPLACEMENT_CHANGED"),
     # Calls and keys.
-    Plant("OWN_WORK_CHANGED", WORK, f"{WORK}\nown_work: {{seconds: 2}}", ORDER, "own_work", reverse="OWN_WORK_CHANGED"),
-    Plant(
+    Edit("OWN_WORK_CHANGED", WORK, f"{WORK}\nown_work: {{seconds: 2}}", ORDER, "own_work", reverse="OWN_WORK_CHANGED"),
+    Edit(
         "PARALLEL_CALLS_CHANGED",
         WORK,
         f'{WORK}\nparallel_calls: [{{calls: ["{GET}", "{LIST}"]}}]',
@@ -172,7 +172,7 @@ PLANTS = (
         "parallel_calls",
         reverse="PARALLEL_CALLS_CHANGED",
     ),
-    Plant(
+    Edit(
         "CALL_ADDED",
         '["shop.v1.StockService/GetItem"]',
         f'["shop.v1.StockService/GetItem",\n"{LIST}"]',
@@ -180,8 +180,8 @@ PLANTS = (
         LIST,
         reverse="CALL_REMOVED",
     ),
-    Plant("CALL_ADDED", 'calls_later: ["', f'calls_later: ["{LIST}", "', ORDER, "calls_later", reverse="CALL_REMOVED"),
-    Plant(
+    Edit("CALL_ADDED", 'calls_later: ["', f'calls_later: ["{LIST}", "', ORDER, "calls_later", reverse="CALL_REMOVED"),
+    Edit(
         "CALL_REMOVED",
         '  option (solo60.mesh.v1.http_calls) = "shop.v1.ShopService/PlaceOrder";\n',
         "",
@@ -189,9 +189,9 @@ PLANTS = (
         "service ShopService",
         reverse="CALL_ADDED",
     ),
-    Plant("DEFAULT_PORT_CHANGED", "50102", "50103", STOCK, "50103", (ORDER,)),
+    Edit("DEFAULT_PORT_CHANGED", "50102", "50103", STOCK, "50103", (ORDER,)),
     # Events.
-    Plant(
+    Edit(
         "SUBSCRIPTION_REMOVED",
         '      subscribes_to: "shop.v1.Released"\n',
         "",
@@ -200,8 +200,8 @@ PLANTS = (
         ("shop.v1.Released",),
         "SUBSCRIPTION_ADDED",
     ),
-    Plant("EVENT_REMOVED", EVENT, "", "shop.v1.Released", "message Released", (REACT,), "EVENT_ADDED"),
-    Plant(
+    Edit("EVENT_REMOVED", EVENT, "", "shop.v1.Released", "message Released", (REACT,), "EVENT_ADDED"),
+    Edit(
         "AGGREGATE_KEY_CHANGED",
         'aggregate_key: "order_id"',
         "",
@@ -210,7 +210,7 @@ PLANTS = (
         (REACT,),
         "AGGREGATE_KEY_CHANGED",
     ),
-    Plant(
+    Edit(
         "EVENT_FIELD_REMOVED",
         "  Reason reason = 2;\n",
         "  reserved 2;\n",
@@ -218,9 +218,9 @@ PLANTS = (
         "message Released",
         (REACT,),
     ),
-    Plant("EVENT_FIELD_REMOVED", "  string note = 2;\n", "", "shop.v1.Reason.note", "message Reason", (REACT,)),
+    Edit("EVENT_FIELD_REMOVED", "  string note = 2;\n", "", "shop.v1.Reason.note", "message Reason", (REACT,)),
     # Fields.
-    Plant(
+    Edit(
         "PII_REMOVED",
         " [(solo60.mesh.v1.pii) = true]",
         "",
@@ -229,7 +229,7 @@ PLANTS = (
         (SHOP,),
         "PII_ADDED",
     ),
-    Plant(
+    Edit(
         "FIELD_DEPRECATED",
         "string page_token = 2;",
         "string page_token = 2 [deprecated = true];",
@@ -238,7 +238,7 @@ PLANTS = (
         (),
         "FIELD_DEPRECATION_REMOVED",
     ),
-    Plant(
+    Edit(
         "REQUEST_FIELD_REQUIRED",
         "message GetItemRequest {",
         "message GetItemRequest {\n  string shop = 9 [(buf.validate.field).string.uuid = true];",
@@ -246,7 +246,7 @@ PLANTS = (
         "string shop",
         (ORDER,),
     ),
-    Plant(
+    Edit(
         "PAGE_LIMIT_LOWERED",
         "repeated.max_items = 100",
         "repeated.max_items = 50",
@@ -255,7 +255,7 @@ PLANTS = (
         (),
         "RESPONSE_RULE_LOOSENED",
     ),
-    Plant(
+    Edit(
         "PAGE_LIMIT_LOWERED",
         "int32.lte = 200",
         "int32.lte = 100",
@@ -267,16 +267,16 @@ PLANTS = (
 )
 
 
-def request_rule(old: str, new: str, field: str, line: str) -> Plant:
+def request_rule(old: str, new: str, field: str, line: str) -> Edit:
     """Return a change that tightens a rule of GetItem's request."""
-    return Plant(
+    return Edit(
         "REQUEST_RULE_TIGHTENED", old, new, f"shop.v1.GetItemRequest{field}", line, (ORDER,), "REQUEST_RULE_LOOSENED"
     )
 
 
-def response_rule(old: str, new: str, field: str, line: str) -> Plant:
+def response_rule(old: str, new: str, field: str, line: str) -> Edit:
     """Return a change that loosens a rule of GetItem's response."""
-    return Plant(
+    return Edit(
         "RESPONSE_RULE_LOOSENED",
         old,
         new,
@@ -289,7 +289,7 @@ def response_rule(old: str, new: str, field: str, line: str) -> Plant:
 
 ITEM = "string name = 1 [(buf.validate.field).string.max_len = 50]"
 SHORT_ITEM = ITEM.replace("50", "40")
-RULE_PLANTS = (
+RULE_CHANGES = (
     request_rule("lte: 90", "lt: 90", ".shelf", "lt: 90"),
     request_rule("gte: 0\n", "gte: 1\n", ".shelf", "gte: 1"),
     request_rule("not_in: [13]", "not_in: [13,\n14]", ".shelf", "not_in"),
@@ -302,8 +302,8 @@ RULE_PLANTS = (
         "oneof by {", "oneof by {\n    option (buf.validate.oneof).required = true;", ".by", "message GetItemRequest"
     ),
     request_rule(CEL, CEL + CEL.replace("by_name_or_sku", "other"), "", "(buf.validate.message).cel"),
-    Plant("RULE_CHANGED", '"^[a-z]*$"', '"^[a-y]*$"', "shop.v1.GetItemRequest.name", "a-y", (ORDER,), "RULE_CHANGED"),
-    Plant(
+    Edit("RULE_CHANGED", '"^[a-z]*$"', '"^[a-y]*$"', "shop.v1.GetItemRequest.name", "a-y", (ORDER,), "RULE_CHANGED"),
+    Edit(
         "RULE_CHANGED",
         "'' || this",
         "'' && this",
@@ -312,7 +312,7 @@ RULE_PLANTS = (
         (ORDER,),
         "RULE_CHANGED",
     ),
-    Plant(
+    Edit(
         "RULE_CHANGED",
         "'^[A-Z]+$'",
         "'^[A-Y]+$'",
@@ -324,6 +324,6 @@ RULE_PLANTS = (
     response_rule("int32.lte = 1000", "int32.lte = 2000", "pieces", "2000"),
     response_rule(" [(buf.validate.field).int32.lte = 1000]", "", "pieces", "int32 pieces = 2"),
     response_rule("min_items = 1", "min_items = 0", "parts", "min_items"),
-    Plant("REQUEST_RULE_TIGHTENED", ITEM, SHORT_ITEM, "shop.v1.Item.name", "40", (SHOP,), "RESPONSE_RULE_LOOSENED"),
-    Plant("RESPONSE_RULE_TIGHTENED", ITEM, SHORT_ITEM, "shop.v1.Item.name", "40", (), "REQUEST_RULE_LOOSENED"),
+    Edit("REQUEST_RULE_TIGHTENED", ITEM, SHORT_ITEM, "shop.v1.Item.name", "40", (SHOP,), "RESPONSE_RULE_LOOSENED"),
+    Edit("RESPONSE_RULE_TIGHTENED", ITEM, SHORT_ITEM, "shop.v1.Item.name", "40", (), "REQUEST_RULE_LOOSENED"),
 )

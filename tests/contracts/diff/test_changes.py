@@ -8,16 +8,16 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from contracts.diff import Change, changes_between
 from contracts.diff.kinds import KINDS, Severity
 from contracts.image import Image
-from tests.contracts.diff.plants import PLANTS, RULE_PLANTS, Plant
+from tests.contracts.diff.planted_changes import CHANGES, RULE_CHANGES, Edit
 from tests.contracts.diff.shop import SOURCE, compiled, edited, shop
 
-EVERY_PLANT = (*PLANTS, *RULE_PLANTS)
+PLANTED = (*CHANGES, *RULE_CHANGES)
 ROOT = Path(__file__).parents[3]
 
 
-def name_of(plant: Plant) -> str:
+def name_of(planted: Edit) -> str:
     """Return the name of a test case."""
-    return f"{plant.id}-{plant.subject.rpartition('.')[2]}"
+    return f"{planted.id}-{planted.subject.rpartition('.')[2]}"
 
 
 def compare(folder: Path, old: str, new: str) -> list[Change]:
@@ -28,33 +28,33 @@ def compare(folder: Path, old: str, new: str) -> list[Change]:
     return changes_between(shop(folders[0], old), shop(folders[1], new))
 
 
-@pytest.mark.parametrize("plant", EVERY_PLANT, ids=name_of)
-def test_each_change_is_found(plant: Plant, tmp_path: Path) -> None:
+@pytest.mark.parametrize("planted", PLANTED, ids=name_of)
+def test_each_change_is_found(planted: Edit, tmp_path: Path) -> None:
     """Each planted change is found with its id, its severity, its line in the new contracts and the callers it hits."""
-    source = edited(plant.old, plant.new)
+    source = edited(planted.old, planted.new)
 
     changes = compare(tmp_path, SOURCE, source)
 
-    [change] = [each for each in changes if (each.id, each.subject) == (plant.id, plant.subject)]
-    assert change.severity == KINDS[plant.id].severity
+    [change] = [each for each in changes if (each.id, each.subject) == (planted.id, planted.subject)]
+    assert change.severity == KINDS[planted.id].severity
     assert change.location.file == "shop.proto"
-    assert plant.line in source.splitlines()[change.location.line - 1]
-    assert change.callers == plant.callers
-    assert change.text.endswith(KINDS[plant.id].advice)
+    assert planted.line in source.splitlines()[change.location.line - 1]
+    assert change.callers == planted.callers
+    assert change.text.endswith(KINDS[planted.id].advice)
 
 
-@pytest.mark.parametrize("plant", [plant for plant in EVERY_PLANT if plant.reverse], ids=name_of)
-def test_each_reversed_change_is_found(plant: Plant, tmp_path: Path) -> None:
+@pytest.mark.parametrize("planted", [planted for planted in PLANTED if planted.reverse], ids=name_of)
+def test_each_reversed_change_is_found(planted: Edit, tmp_path: Path) -> None:
     """The reverse of a planted change is found with its own id, and hits nobody if it is safe."""
-    changes = compare(tmp_path, edited(plant.old, plant.new), SOURCE)
+    changes = compare(tmp_path, edited(planted.old, planted.new), SOURCE)
 
-    [change] = [each for each in changes if (each.id, each.subject) == (plant.reverse, plant.subject)]
+    [change] = [each for each in changes if (each.id, each.subject) == (planted.reverse, planted.subject)]
     assert change.severity is not Severity.SAFE or change.callers == ()
 
 
 def test_every_kind_of_change_is_planted() -> None:
     """Each kind of change has a planted case."""
-    assert {id_ for plant in EVERY_PLANT for id_ in (plant.id, plant.reverse) if id_} | {"ERROR_CODE_CHANGED"} == set(
+    assert {id_ for planted in PLANTED for id_ in (planted.id, planted.reverse) if id_} | {"ERROR_CODE_CHANGED"} == set(
         KINDS
     )
 

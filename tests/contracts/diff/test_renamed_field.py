@@ -13,9 +13,9 @@ from contracts.diff import Severity, changes_between
 from contracts.image import Image
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
+from tests.support.images import set_with_imports
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import FileDescriptor
     from google.protobuf.message import Message
 
     from tests.support.echo_server import EchoServer, ServeEcho
@@ -24,29 +24,21 @@ PATH = "/solo60.example.v1.EchoService/Echo"
 HI = echo_pb2.EchoRequest(text="hi")
 
 
-def files_with(file: FileDescriptor) -> list[FileDescriptorProto]:
-    """Return a file and its imports, each import before the files that need it."""
-    found: dict[str, FileDescriptorProto] = {}
-
-    def add(each: FileDescriptor) -> None:
-        for imported in each.dependencies:
-            add(imported)
-        found.setdefault(each.name, FileDescriptorProto.FromString(each.serialized_pb))
-
-    add(file)
-    return list(found.values())
+def this_release() -> FileDescriptorSet:
+    """Return the echo service's contracts and their imports."""
+    return set_with_imports([FileDescriptorProto.FromString(echo_pb2.DESCRIPTOR.serialized_pb)])
 
 
 @cache
 def previous_release() -> FileDescriptorSet:
     """Return the echo service's contracts before the new field, when the old one was not deprecated."""
-    files = files_with(echo_pb2.DESCRIPTOR)
-    [response] = [message for message in files[-1].message_type if message.name == "EchoResponse"]
+    files = this_release()
+    [response] = [message for message in files.file[-1].message_type if message.name == "EchoResponse"]
     [new] = [field for field in response.field if field.name == "key_owner"]
     response.field.remove(new)
     [old] = [field for field in response.field if field.name == "caller"]
     old.options.ClearField("deprecated")
-    return FileDescriptorSet(file=files)
+    return files
 
 
 def old_response_type() -> type[Message]:
@@ -94,9 +86,7 @@ async def test_a_new_client_reads_either_field(serve_echo: ServeEcho) -> None:
 
 def test_the_first_release_breaks_nobody() -> None:
     """The diff between the two releases has no breaking change, and names the deprecated field."""
-    now = FileDescriptorSet(file=files_with(echo_pb2.DESCRIPTOR))
-
-    changes = changes_between(Image(previous_release()), Image(now))
+    changes = changes_between(Image(previous_release()), Image(this_release()))
 
     assert [(change.severity, change.id) for change in changes] == [(Severity.RISKY, "FIELD_DEPRECATED")]
     assert changes[0].subject == "solo60.example.v1.EchoResponse.caller"
