@@ -53,13 +53,7 @@ def issue(
     A key for a service of the local mesh is written to the service's key file instead. A service's default scopes come
     from the contract.
     """
-    caller = service if caller is None else caller
-    if caller is None:
-        raise CommandError("Give the key a CALLER, such as `solo60 keys issue session`.")
-    if not is_caller_name(caller):
-        raise CommandError(
-            f'"{caller}" is not a valid caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces.'
-        )
+    caller = _valid_caller_name(service if caller is None else caller)
     scopes = _scopes_of_new_key(caller, frozenset(scope or ()), service)
     _reject_unknown(scopes)
     settings = load_settings()
@@ -124,6 +118,16 @@ def revoke(key_id: Annotated[str, typer.Argument(metavar="ID", help="Key id, fro
     except KeyError:
         raise CommandError(f'There is no key with the id "{key_id}". List all ids with `solo60 keys list`.') from None
     out.print(f"{key_id} is revoked.", markup=False)
+
+
+def _valid_caller_name(caller: str | None) -> str:
+    if caller is None:
+        raise CommandError("Give the key a CALLER, such as `solo60 keys issue session`.")
+    if not is_caller_name(caller):
+        raise CommandError(
+            f'"{caller}" is not a valid caller name: use 1 to 64 letters, digits, ".", "_", "-" and inner spaces.'
+        )
+    return caller
 
 
 def _scopes_of_new_key(caller: str, scopes: frozenset[str], service: str | None) -> frozenset[str]:

@@ -1,4 +1,4 @@
-"""Formats of what the commands print: text, JSON, or annotations of GitHub Actions."""
+"""Formats of the commands' output: text, JSON, or annotations of GitHub Actions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of error reasons."""
+"""Numbers of error reasons, for code that must not import generated code, such as plugins of `buf generate`."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from google.protobuf.compiler.plugin_pb2 import CodeGeneratorRequest, CodeGenera
 from google.protobuf.descriptor_pb2 import Edition, FileDescriptorSet
 
 from contracts.documents.catalog import Catalog
-from contracts.documents.commands import Commands, Surroundings
+from contracts.documents.commands import Commands, ShellWords
 from contracts.documents.markdown import ServiceDocument
 from contracts.documents.openapi import OpenApi
 from contracts.image import Image
@@ -35,12 +35,12 @@ def generate(request: CodeGeneratorRequest) -> CodeGeneratorResponse:
         maximum_edition=Edition.EDITION_2023,
     )
     try:
-        surroundings = _surroundings(request.parameter)
+        words = _shell_words(request.parameter)
     except OptionError as error:
         response.error = str(error)
         return response
     catalog = Catalog(Image(FileDescriptorSet(file=request.proto_file), request.file_to_generate))
-    commands = Commands(catalog, surroundings)
+    commands = Commands(catalog, words)
     if catalog.services:
         response.file.add(name="docs/openapi.json", content=OpenApi(catalog, commands).text())
     for service in catalog.services:
@@ -49,14 +49,14 @@ def generate(request: CodeGeneratorRequest) -> CodeGeneratorResponse:
     return response
 
 
-def _surroundings(parameter: str) -> Surroundings:
+def _shell_words(parameter: str) -> ShellWords:
     options: dict[str, str] = {}
     for each in filter(None, parameter.split(",")):
         name, _, value = each.partition("=")
         if name not in OPTIONS or not value:
             raise OptionError(f'opt: "{each}" must have the form {" or ".join(f"{name}=WORD" for name in OPTIONS)}.')
         options[name] = value
-    return Surroundings(**options)
+    return ShellWords(**options)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from contracts.documents.catalog import POLICY, Catalog
 from contracts.documents.python_example import BareChannel, python_call
 from contracts.example_messages import example_of
 from contracts.image import name_of
+from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import MethodDescriptor
@@ -21,14 +22,12 @@ if TYPE_CHECKING:
 
     from contracts.documents.json_schema import Schema
 
-API_KEY_HEADER = "x-api-key"
-IDEMPOTENCY_KEY_HEADER = "idempotency-key"
 _REQUEST = '"$request"'
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Surroundings of a command: shell words for the API key, and for the address if there is no default port."""
+class ShellWords:
+    """Words of commands that depend on the reader: the API key, and the address if there is no default port."""
 
     api_key: str = "$API_KEY"
     address: str = "$ADDRESS"
@@ -37,9 +36,9 @@ class Surroundings:
 class Commands:
     """Commands for the methods of a catalog."""
 
-    def __init__(self, catalog: Catalog, surroundings: Surroundings) -> None:
+    def __init__(self, catalog: Catalog, words: ShellWords) -> None:
         self._catalog = catalog
-        self._surroundings = surroundings
+        self._words = words
         self._examples: dict[str, Message] = {}
 
     def example_of(self, method: MethodDescriptor) -> Message:
@@ -57,7 +56,7 @@ class Commands:
     def address_of(self, method: MethodDescriptor) -> str:
         """Return the address of a method's service in a local mesh, or a shell variable."""
         port = self._catalog.port_of(method.containing_service)
-        return f"127.0.0.1:{port}" if port else self._surroundings.address
+        return f"127.0.0.1:{port}" if port else self._words.address
 
     def shell(self, method: MethodDescriptor) -> str:
         """Return the commands of all tools, below the request that they share."""
@@ -87,9 +86,9 @@ class Commands:
         """Return a program with the typed stub."""
         address = self.address_of(method)
         text = f'os.environ["{address[1:]}"]' if address.startswith("$") else f'"{address}"'
-        headers = [(API_KEY_HEADER, 'os.environ["API_KEY"]')]
+        headers = [(API_KEY, 'os.environ["API_KEY"]')]
         if self.needs_key(method):
-            headers.append((IDEMPOTENCY_KEY_HEADER, "str(uuid4())"))
+            headers.append((IDEMPOTENCY_KEY, "str(uuid4())"))
         channel = None if self._is_in_mesh(method) else BareChannel(text, tuple(headers))
         return python_call(method, self.example_of(method), channel)
 
@@ -102,9 +101,9 @@ class Commands:
         return bool(self._catalog.port_of(method.containing_service)) and not method.client_streaming
 
     def _headers(self, method: MethodDescriptor) -> str:
-        headers = [f'-H "{API_KEY_HEADER}: {self._surroundings.api_key}"']
+        headers = [f'-H "{API_KEY}: {self._words.api_key}"']
         if self.needs_key(method):
-            headers.append(f'-H "{IDEMPOTENCY_KEY_HEADER}: $(uuidgen)"')
+            headers.append(f'-H "{IDEMPOTENCY_KEY}: $(uuidgen)"')
         return " ".join(headers)
 
 

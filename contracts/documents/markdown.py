@@ -52,11 +52,7 @@ class ServiceDocument:
         yield "## Methods"
         for method in service.methods:
             yield from self._method(method)
-        if self._events:
-            yield "## Events"
-            yield "The service publishes these messages, at least once each, to the methods that subscribe to them."
-            for event in self._events:
-                yield from self._event(event)
+        yield from self._event_sections()
         if self._messages:
             yield "## Messages"
             for message in self._messages:
@@ -116,6 +112,13 @@ class ServiceDocument:
         yield f"**{side}:** {name}"
         if self._is_of_one_method(message):
             yield self._types.fields(message)
+
+    def _event_sections(self) -> Iterator[str]:
+        if self._events:
+            yield "## Events"
+            yield "The service publishes these messages, at least once each, to the methods that subscribe to them."
+            for event in self._events:
+                yield from self._event(event)
 
     def _event(self, event: Descriptor) -> Iterator[str]:
         yield from self._types.message(event)

@@ -8,18 +8,19 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from contracts.documents.catalog import POLICY
-from contracts.documents.commands import API_KEY_HEADER, IDEMPOTENCY_KEY_HEADER, Commands
 from contracts.documents.field_schema import reference
 from contracts.documents.markdown_text import code, code_block, table, without_html
 from contracts.documents.message_schema import MessageSchemas
 from contracts.documents.policy_table import policy_as_json, policy_rows, reasons_of
 from contracts.image import name_of
+from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
 from contracts.names import is_version
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, MethodDescriptor, ServiceDescriptor
 
     from contracts.documents.catalog import Catalog
+    from contracts.documents.commands import Commands
     from contracts.documents.json_schema import Schema
     from contracts.field_value import FieldValue
 
@@ -124,13 +125,7 @@ class OpenApi:
         if self._commands.needs_key(method):
             operation["parameters"] = [_IDEMPOTENCY_KEY]
         operation["requestBody"] = {"required": True, "content": self._request(method)}
-        operation["responses"] = {
-            "200": {
-                "description": self._catalog.comment_of(method.output_type) or "The response.",
-                "content": {_media_type(method): {"schema": reference(method.output_type.full_name)}},
-            },
-            "default": self._errors(method),
-        }
+        operation["responses"] = {"200": self._response(method), "default": self._errors(method)}
         streaming = streaming_of(method)
         if streaming:
             operation["x-streaming"] = streaming
@@ -144,6 +139,12 @@ class OpenApi:
             "example": self._commands.example_as_json(method),
         }
         return {_media_type(method): body}
+
+    def _response(self, method: MethodDescriptor) -> Schema:
+        return {
+            "description": self._catalog.comment_of(method.output_type) or "The response.",
+            "content": {_media_type(method): {"schema": reference(method.output_type.full_name)}},
+        }
 
     def _errors(self, method: MethodDescriptor) -> Schema:
         rows = [(code(reason.name), reason.code, reason.meaning) for reason in reasons_of(self._catalog, method)]
@@ -218,11 +219,11 @@ _ADDRESS: Schema = {"variables": {"address": {"default": ANY_ADDRESS, "descripti
 _API_KEY: Schema = {
     "type": "apiKey",
     "in": "header",
-    "name": API_KEY_HEADER,
+    "name": API_KEY,
     "description": "API key of the calling service. The key must have the scopes of the operation.",
 }
 _IDEMPOTENCY_KEY: Schema = {
-    "name": IDEMPOTENCY_KEY_HEADER,
+    "name": IDEMPOTENCY_KEY,
     "in": "header",
     "required": True,
     "description": "One key for each logical call, also in its repeats. A repeated call gets the first response.",

@@ -80,13 +80,7 @@ def package_picture(graph: Graph, package: str) -> Picture:
     incoming = [e for e in graph.edges if package_of(e.callee) == package and not stays_inside(e)]
     outgoing = [e for e in graph.edges if package_of(e.caller) == package and not stays_inside(e)]
     inside = [e for e in graph.edges if package_of(e.caller) == package and stays_inside(e)]
-    used = {name for e in (*incoming, *outgoing, *inside) for name in (e.caller, e.callee)}
-    own = [name for name in dict.fromkeys((*graph.deadlines_s, *sorted(used))) if package_of(name) == package]
-    rows = tuple(_row(graph, name, _inside_note(name, inside)) for name in own if name in used)
-    silent = len(own) - len(rows)
-    middle = Box(
-        package, short_package(package), colours[package], rows=rows, note=f"more methods: {silent}" if silent else ""
-    )
+    middle = _package_box(graph, package, inside, [*incoming, *outgoing, *inside])
     lines = [
         *(_line(graph, e, f"< {package_of(e.caller)}", package, colours[package_of(e.caller)]) for e in incoming),
         *(_line(graph, e, package, f"> {package_of(e.callee)}", colours[package_of(e.callee)]) for e in outgoing),
@@ -100,6 +94,16 @@ def package_picture(graph: Graph, package: str) -> Picture:
         tuple(lines),
         "A time is a method's deadline. A line has the colour of the other service.",
     )
+
+
+def _package_box(graph: Graph, package: str, inside: Iterable[Edge], edges: Iterable[Edge]) -> Box:
+    """Return the box of a package, with a row for each of its methods and events in `edges`."""
+    used = {name for edge in edges for name in (edge.caller, edge.callee)}
+    own = [name for name in dict.fromkeys((*graph.deadlines_s, *sorted(used))) if package_of(name) == package]
+    rows = tuple(_row(graph, name, _inside_note(name, inside)) for name in own if name in used)
+    unused = len(own) - len(rows)
+    note = f"more methods: {unused}" if unused else ""
+    return Box(package, short_package(package), _colours(graph)[package], rows=rows, note=note)
 
 
 def _side(side: str, names: Iterable[str], graph: Graph, colours: dict[str, int]) -> tuple[Box, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from google.protobuf import json_format
 
-from contracts.documents.commands import Commands, Surroundings
+from contracts.documents.commands import Commands, ShellWords
 from contracts.documents.python_example import PythonExpression
 from contracts.image import name_of
 from contracts.method import find_method
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 METHODS = {name_of(method): method for method in catalog_of_ours().methods()}
-COMMANDS = Commands(catalog_of_ours(), Surroundings())
+COMMANDS = Commands(catalog_of_ours(), ShellWords())
 LIST_GYMS = METHODS["solo60.gym.v1.GymService/ListGyms"]
 PROGRAMS = Path(sys.executable).parent
 

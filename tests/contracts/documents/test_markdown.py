@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from contracts.documents.commands import Commands, Surroundings
+from contracts.documents.commands import Commands, ShellWords
 from contracts.documents.markdown import ServiceDocument
 from contracts.documents.markdown_text import anchor, table
 from tests.contracts.documents.compiled import catalog_of, catalog_of_ours
@@ -30,7 +30,7 @@ def anchors_of(document: Path) -> list[str]:
 
 def document_of(catalog: Catalog) -> str:
     """Return the document about the first service of a catalog."""
-    return ServiceDocument(catalog, catalog.services[0], Commands(catalog, Surroundings())).text()
+    return ServiceDocument(catalog, catalog.services[0], Commands(catalog, ShellWords())).text()
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
