@@ -102,7 +102,7 @@ class Image:
                 "The image is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
             ) from None
         if not image.file:
-            raise ImageError("The image contains no files.")
+            raise ImageError("The image contains no files. Write one with `buf build -o image.binpb`.")
         return cls(image, _names_to_examine(image))
 
     def services(self) -> Iterator[ServiceDescriptor]:

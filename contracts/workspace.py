@@ -31,7 +31,9 @@ def read_image(workspace: Path) -> Image:
     # The image also contains imports from outside of the modules, such as google/protobuf/timestamp.proto.
     packages = {file.name: file.package for file in files.file if file.name in sources}
     for package in exempt - set(packages.values()):
-        raise WorkspaceError(f'pyproject.toml: exempt-packages: no module of buf.yaml has the package "{package}".')
+        raise WorkspaceError(
+            f'pyproject.toml: exempt-packages: no module of buf.yaml has the package "{package}". Remove it.'
+        )
     return Image(files, {name for name, package in packages.items() if package not in exempt}, sources)
 
 

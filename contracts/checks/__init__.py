@@ -1,1 +1,1 @@
-"""Checks of contracts before anything runs. `registry.py` lists all of them, one module holds each concept."""
+"""Checks of contracts before anything runs. Each concept has a module, and `registry.py` lists all checks."""

@@ -39,7 +39,7 @@ def listed_twice(subject: Subject) -> Iterator[Problem]:
     """Yield each call that is listed more than once."""
     for method, policy in subject.policies:
         for call in repeated(policy.calls):
-            yield subject.in_policy(method, f"calls: {call} is listed more than once", "calls", call)
+            yield subject.in_policy(method, f"calls: {call} is listed more than once; list it once", "calls", call)
 
 
 def cycle(subject: Subject) -> Iterator[Problem]:

@@ -28,7 +28,7 @@ def listed_twice(subject: Subject) -> Iterator[Problem]:
     """Yield each reason that is listed more than once."""
     for method, policy in subject.policies:
         for reason in repeated(policy.errors):
-            message = f"errors: {_name_of(reason)} is listed more than once"
+            message = f"errors: {_name_of(reason)} is listed more than once; list it once"
             yield subject.in_policy(method, message, "errors", _name_of(reason))
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from contracts.checks.finding import Problem
     from contracts.checks.subject import Subject
 
-STREAM = "is a stream, and an outbox can only call unary methods"
+STREAM = "is a stream, and an outbox can only call unary methods; choose one"
 
 
 def later_unknown(subject: Subject) -> Iterator[Problem]:
@@ -37,7 +37,9 @@ def later_listed_twice(subject: Subject) -> Iterator[Problem]:
     """Yield each later call that is listed more than once."""
     for method, policy in subject.policies:
         for call in repeated(policy.calls_later):
-            yield subject.in_policy(method, f"calls_later: {call} is listed more than once", "calls_later", call)
+            yield subject.in_policy(
+                method, f"calls_later: {call} is listed more than once; list it once", "calls_later", call
+            )
 
 
 def later_stream(subject: Subject) -> Iterator[Problem]:

@@ -57,7 +57,7 @@ def unknown_http_calls(services: Iterable[ServiceDescriptor]) -> Iterator[Servic
         own = {f"{service.full_name}/{method.name}" for method in service.methods}
         for call in http_calls_of(service):
             if call not in own:
-                yield service, f"http_calls: {call} is not a method of this service", call
+                yield service, f"http_calls: {call} is not a method of this service; name one of its methods", call
 
 
 def port_missing(subject: Subject) -> Iterator[Problem]:

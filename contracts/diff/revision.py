@@ -59,4 +59,6 @@ def _git(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]
     try:
         return subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, check=False)  # noqa: S603, S607 - git on PATH, and no shell
     except FileNotFoundError:
-        raise WorkspaceError("git is not installed, so a revision cannot be read.") from None
+        raise WorkspaceError(
+            "git is not installed, so a revision cannot be read. Install git, or compare two images."
+        ) from None

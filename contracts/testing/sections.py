@@ -63,7 +63,9 @@ def write_file(path: Path, consumer: str, method: str, sections: Mapping[str, Se
 def _head_of(path: Path) -> re.Match[str]:
     found = _HEAD.match(path.read_text(encoding="utf-8"))
     if found is None:
-        raise ValueError(f"{path}: the first two lines are not those of a file of expectations.")
+        raise ValueError(
+            f"{path}: the first two lines are not those of a file of expectations: delete it and record it again."
+        )
     return found
 
 

@@ -85,5 +85,5 @@ def test_http_calls_name_methods_of_the_service() -> None:
     pool.Add(file)
 
     assert list(problems_of_services([pool.FindServiceByName("solo60.spa.v1.SpaService")])) == [
-        "solo60.spa.v1.SpaService: http_calls: Book is not a method of this service."
+        "solo60.spa.v1.SpaService: http_calls: Book is not a method of this service; name one of its methods."
     ]

@@ -85,7 +85,7 @@ def modules_of(package: str) -> Iterator[str]:
     ids=["googleapis", "opentelemetry", "health", "reflection"],
 )
 def test_foreign_contracts_get_one_finding_for_each_service(packages: tuple[str, ...], services: set[str]) -> None:
-    """Contracts that never heard of our options get one finding for each service, without a line, and no other."""
+    """Contracts without our options get one finding for each service, without a line, and no other."""
     files = []
     for module in (module for package in packages for module in modules_of(package)):
         files.append(FileDescriptorProto())

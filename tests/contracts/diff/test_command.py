@@ -165,7 +165,11 @@ def test_missing_programs_and_files_are_reported(
     shutil.rmtree(workspace / ".git")
     assert diff(capsys, "main")[0] == 2
     monkeypatch.setenv("PATH", str(workspace))
-    assert diff(capsys, "main") == (2, "", "git is not installed, so a revision cannot be read.\n")
+    assert diff(capsys, "main") == (
+        2,
+        "",
+        "git is not installed, so a revision cannot be read. Install git, or compare two images.\n",
+    )
 
 
 @pytest.mark.parametrize(
