@@ -23,5 +23,5 @@ def annotation(kind: str, file: str, line: int, title: str, message: str) -> str
 
 
 def _escaped(text: str, more: str = "") -> str:
-    """Return text as GitHub's workflow commands require: with percent codes, those of `more` in properties."""
+    """Return text with percent codes for line breaks, "%" and `more`, as GitHub's workflow commands require."""
     return "".join(f"%{ord(char):02X}" if char in f"%\r\n{more}" else char for char in text)

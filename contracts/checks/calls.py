@@ -61,14 +61,15 @@ def with_effects(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         if method.GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
             continue
-        hint = "change its idempotency_level"
         for call in subject.graph.callees_of(name_of(method)):
             if subject.methods[call].GetOptions().idempotency_level != MethodOptions.NO_SIDE_EFFECTS:
-                yield subject.in_policy(
-                    method, f"has NO_SIDE_EFFECTS, but calls {call}, which may have some; {hint}", "calls", call
-                )
+                message = f"has NO_SIDE_EFFECTS, but calls {call}, which may have some"
+                hint = "change the idempotency_level of one of them"
+                yield subject.in_policy(method, f"{message}; {hint}", "calls", call)
         if policy.calls_later:
-            yield subject.in_policy(method, f"has NO_SIDE_EFFECTS, but a later call is one; {hint}", "calls_later")
+            yield subject.in_policy(
+                method, "has NO_SIDE_EFFECTS, but a later call is an effect; change idempotency_level", "calls_later"
+            )
 
 
 def beyond_deadline(subject: Subject) -> Iterator[Problem]:

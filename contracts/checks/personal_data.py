@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contracts.checks.finding import Problem
     from contracts.checks.subject import Subject
 
-# The last word of a name says what a value is: an `ip_address` is an address, an `address_type` is not.
+# The last word of a name is the kind of the value: an `ip_address` is an address, an `address_type` is not.
 _LAST_WORDS = frozenset(
     {"address", "birthday", "body", "card", "code", "email", "iban", "ip", "nickname", "passport", "password"}
     | {"payload", "phone", "postcode", "secret", "signature", "street", "surname", "token", "username", "variables"}

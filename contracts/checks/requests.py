@@ -22,7 +22,7 @@ _TEXT, _NUMBER = FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_INT32
 
 
 def rate_limit_field(subject: Subject) -> Iterator[Problem]:
-    """Yield each rate limit per field whose field does not exist, or has more than one value."""
+    """Yield each `per_field` that is no single-valued field of the request."""
     for method, policy in subject.policies:
         path = policy.rate_limit.per_field
         if path and field_at(method.input_type, path) is None:

@@ -37,7 +37,7 @@ def idle_timeout_of_unary(subject: Subject) -> Iterator[Problem]:
 
 
 def idle_timeout_above_deadline(subject: Subject) -> Iterator[Problem]:
-    """Yield each stream whose idle_timeout is not between 0 s and its deadline."""
+    """Yield each idle_timeout of a stream that is not above 0 s, or longer than the deadline."""
     for method, policy in subject.policies:
         if policy.HasField("idle_timeout") and is_stream(method):
             limit_s = seconds(policy.deadline)

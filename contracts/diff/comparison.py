@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def changes_between(before: Image, after: Image) -> list[Change]:
     """Return the changes of policies, options, rules and events that `after` makes to `before`, the worst first.
 
-    Works on any contracts. Of the changes that `buf breaking` finds, it has only removed methods, removed events and
-    removed fields of events, because of their callers. Raises ImageError if a rule of `after` does not compile.
+    Works on any contracts. Of the changes that `buf breaking` finds, the list has only removed methods, removed events
+    and removed fields of events, because of their callers. Raises ImageError if a rule of `after` does not compile.
     """
     versions = Versions(before, after)
     changes = chain(

@@ -20,7 +20,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """Kind of change. `advice` says what it means for callers, and what to do."""
+    """Kind of change. `advice` is its meaning for callers, and the alternative."""
 
     severity: Severity
     advice: str

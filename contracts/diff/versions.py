@@ -24,7 +24,7 @@ class Versions:
         self.new_messages = {message.full_name: message for message in after.messages()}
 
     def place_of(self, element: Element, *path: tuple[int, str] | str) -> Location:
-        """Return the place of an option in the new contracts: that of its deepest part that has a line of its own.
+        """Return the place, in the new contracts, of the deepest part of an option that has a line of its own.
 
         `path` leads into the option: by number and name, and by name alone inside of a value. Without a line inside of
         the option, the place is that of `element`.

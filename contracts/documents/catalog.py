@@ -42,7 +42,7 @@ class Service:
 
 
 class Catalog:
-    """Services of an image, in the order of their names, and what the image says about any of its declarations."""
+    """Services of an image, sorted by name, with the comments, options and references of all declarations."""
 
     def __init__(self, image: Image) -> None:
         self.image = image

@@ -1,4 +1,4 @@
-"""Expectations of one consumer: its tests script fake providers, and the kit records what the consumer relies on.
+"""Expectations of one consumer: its tests script fake providers, and the kit records the calls and the fields read.
 
 gyms = expectations.of(GymServiceStub)
 gyms.given("an open gym", gym_id=GYM_ID).GetGym(

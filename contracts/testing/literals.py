@@ -1,4 +1,4 @@
-"""Literals of CEL expressions, whose neighbours are likely to be the boundaries of the rule."""
+"""Literals of CEL expressions. Their neighbours are likely boundaries of the rule."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Consumers of contract tests: one real service on its own database, and fake providers for everything that it calls.
 
 async def test_a_booking_asks_for_the_price(consume: Consume) -> None:
-    mesh, expectations = await consume(session.SERVICE)
-    expectations.of(GymServiceStub).given("an open gym", gym_id=GYM_ID).GetGym(...)
+mesh, expectations = await consume(session.SERVICE)
+expectations.of(GymServiceStub).given("an open gym", gym_id=GYM_ID).GetGym(...)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Expectations of consumers: what a test declares, what is recorded, and what fails the test."""
+"""Expectations of consumers: their declaration, their files, and the failures of a test."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ async def test_two_modules_may_record_the_same_expectation(consumer: Consumer) -
 
 
 async def test_an_expectation_of_a_deleted_module_is_rejected(consumer: Consumer) -> None:
-    """A provider does not replay what nobody tests."""
+    """A provider does not replay an expectation that no test records."""
     await consumer.expect_hello(consumer.files(update=True))
     (consumer.folder / MODULE).unlink()
 

@@ -85,7 +85,7 @@ BROKEN = [
 
 @pytest.mark.parametrize(("expected", "problem"), BROKEN, ids=range(len(BROKEN)))
 async def test_a_broken_expectation_is_described(echo: EchoServer, expected: Expectation, problem: str) -> None:
-    """The message says what the consumer would get instead."""
+    """The message names the answer or the error that the consumer would get."""
     assert await problem_of(echo, expected) == problem
 
 
@@ -97,7 +97,7 @@ async def test_a_state_without_a_function_fails(echo: EchoServer) -> None:
 
 
 async def test_a_state_that_cannot_be_prepared_fails(echo: EchoServer) -> None:
-    """The consumer whose state it is is named too."""
+    """The error names the consumer of the state."""
 
     async def failing(_world: object) -> dict[str, object]:
         raise SlotTaken

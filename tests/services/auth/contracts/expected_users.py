@@ -47,7 +47,7 @@ def expect_unconfirmed_user(consumer: AuthConsumer) -> None:
 
 
 def expect_user_in(consumer: AuthConsumer, sentence: str, state: UserState.ValueType) -> None:
-    """Expect a user of whom only the state is read."""
+    """Expect a user, and read nothing but the state."""
     expect_user(consumer, sentence, User(state=state))
 
 
