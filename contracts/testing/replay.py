@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message_factory import GetMessageClass
 
 from contracts.example_messages import example_of
-from contracts.testing.message_items import add_item, field_of, item_of, set_fields, text_of
+from contracts.testing.message_items import add_item, as_item_of, field_of, item_of, set_fields, text_of
 from contracts.testing.pattern import ANY, PERSONAL, UNSET, placeholder_in
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def message_of(pattern: Pattern, kind: type[Message], values: Values) -> Message:
-    """Return the message of a pattern. `values` are the placeholders; other marks become valid examples.
+    """Return the message of a pattern. `values` are the placeholders; other marks become valid examples, or no value.
 
     Raises ValueError if a field or value does not exist, or has no example.
     """
@@ -35,7 +35,9 @@ def message_of(pattern: Pattern, kind: type[Message], values: Values) -> Message
             for item in _example_items(kind, name):
                 add_item(message, field, item)
         elif placeholder := placeholder_in(value):
-            add_item(message, field, values[placeholder])
+            add_item(message, field, as_item_of(field, values[placeholder]))
+        elif value == UNSET:
+            continue
         elif isinstance(value, str):
             add_item(message, field, item_of(field, value))
         else:
@@ -82,7 +84,7 @@ def _differences_of_item(
     field: FieldDescriptor, value: Value, item: FieldValue, values: Values, place: str
 ) -> Iterator[str]:
     if placeholder := placeholder_in(value):
-        if item != values[placeholder]:
+        if item != as_item_of(field, values[placeholder]):
             yield f"{place} is not <{placeholder}> of the state."
     elif isinstance(value, str):
         if value not in (ANY, PERSONAL) and item != item_of(field, value):
