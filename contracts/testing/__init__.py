@@ -17,6 +17,7 @@ from contracts.testing.fake_server import FakeServer as FakeServer
 from contracts.testing.fake_server import UnexpectedCalls as UnexpectedCalls
 from contracts.testing.previous_release import NewExpectation as NewExpectation
 from contracts.testing.previous_release import PreviousRelease as PreviousRelease
+from contracts.testing.recording import SENT as SENT
 from contracts.testing.script import ScriptError as ScriptError
 from contracts.testing.verification import BrokenExpectation as BrokenExpectation
 from contracts.testing.verification import check_states as check_states

@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import grpc
 import grpc.aio
 
-from contracts.example_messages import example_of
 from contracts.metadata import API_KEY
 from contracts.service_error import ServiceError
 from contracts.testing.admission import Caller
 from contracts.testing.fake_server import FakeServer
-from contracts.testing.message_items import set_fields
+from contracts.testing.message_items import field_of
 from contracts.testing.partial_messages import completed
-from contracts.testing.pattern import placeholder_in, placeholders_of
+from contracts.testing.pattern import placeholder_in
 from contracts.testing.previous_release import NewExpectation
-from contracts.testing.replay import message_of
+from contracts.testing.replay import example_items, message_of, type_of
 from contracts.testing.script import Script, ScriptError
 from contracts.testing.verification import BrokenExpectation, problems_of_replay, verify
 
@@ -145,22 +144,16 @@ def _examples(expectation: Expectation) -> dict[str, object]:
     method = expectation.method
     for patterns, kind in ((expectation.answers, method.response_type), (expectation.requests, method.request_type)):
         for pattern in patterns:
-            _add_examples(found, pattern, example_of(kind))
-    placeholders = set[str]().union(*map(placeholders_of, (*expectation.requests, *expectation.answers)))
-    for name in sorted(placeholders - found.keys()):
-        raise ValueError(f"<{name}> has no example")
+            _add_examples(found, pattern, kind)
     return {name: _distinct(name, value) for name, value in found.items()}
 
 
-def _add_examples(found: dict[str, object], pattern: Pattern, example: Message) -> None:
-    present = {field.name: items[0] for field, items in set_fields(example)}
+def _add_examples(found: dict[str, object], pattern: Pattern, kind: type[Message]) -> None:
     for name, value in pattern:
-        if name not in present:
-            continue
         if placeholder := placeholder_in(value):
-            found[placeholder] = present[name]
+            found[placeholder] = example_items(kind, name)[0]
         elif not isinstance(value, str):
-            _add_examples(found, value, present[name])
+            _add_examples(found, value, type_of(field_of(kind(), name)))
 
 
 def _distinct(name: str, value: object) -> object:

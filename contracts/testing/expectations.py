@@ -184,7 +184,8 @@ class Provider:
         """Return the provider in a state, a sentence that the provider's tests prepare.
 
         `placeholders` are values of this test that the state determines, such as ids and times. They are recorded by
-        name, in requests and answers, and the provider's tests replace them by values of their own.
+        name, in requests and answers, and the provider's tests replace them by values of their own. SENT is the value
+        that the consumer sends in the field with the name of the placeholder, such as an id that it has assigned.
         """
         return Given(self, state, {name: as_item(value) for name, value in placeholders.items()})
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from contracts.field_value import FieldValue
     from contracts.testing.pattern import Pattern, Value
 
+# Value of a placeholder that the consumer chooses: the one it sends in the field with the placeholder's name.
+SENT = object()
 # Key of a map that names something, such as a variable of a template, and is no personal data itself.
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,7 +40,7 @@ def as_item(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Writer of patterns: `placeholders` are values by name, and the paths name fields of a message."""
+    """Writer of patterns: `placeholders` are values by name, and the paths name fields of an answer."""
 
     placeholders: Mapping[str, object]
     any_value: frozenset[str] = field(default_factory=frozenset)
@@ -53,7 +55,7 @@ class Recording:
 
     def request(self, sent: Message, expected: Message | None) -> Pattern:
         """Return the pattern of a request. The values of fields outside of the expected part are not written."""
-        return self._fields(sent, expected, "")
+        return Recording(self.placeholders)._fields(sent, expected, "")
 
     def _fields(self, message: Message, expected: Message | None, path: str) -> Pattern:
         shown = {} if expected is None else {each.name: items for each, items in set_fields(expected)}
@@ -72,14 +74,14 @@ class Recording:
     def _values(
         self, each: FieldDescriptor, items: list[FieldValue], parts: list[FieldValue] | None, path: str
     ) -> list[Value]:
-        names = [self._placeholder(item) for item in items]
+        names = [self._placeholder(each, item) for item in items]
         if all(names):
             return list(names)
         if path in self.any_value:
             return [ANY]
         if is_personal(each):
             return _personal(each, items)
-        if parts is None and not any(map(self._has_placeholder, items)):
+        if parts is None and not any(self._has_placeholder(each, item) for item in items):
             return [ANY]
         if is_text(each):
             texts = [text_of(each, item) if parts is not None else ANY for item in items]
@@ -87,19 +89,19 @@ class Recording:
         inner = parts if parts is not None else [None] * len(items)
         return [self._fields(item, part, f"{path}.") for item, part in zip(items, inner, strict=True)]
 
-    def _placeholder(self, item: FieldValue) -> str:
-        """Return the mark of the placeholder with this value, or an empty string."""
+    def _placeholder(self, each: FieldDescriptor, item: FieldValue) -> str:
+        """Return the mark of the placeholder for this value of a field, or an empty string."""
         for name, value in self.placeholders.items():
-            if type(value) is type(item) and value == item:
+            if (value is SENT and name == each.name) or (type(value) is type(item) and value == item):
                 return f"<{name}>"
         return ""
 
-    def _has_placeholder(self, item: FieldValue) -> bool:
-        if self._placeholder(item):
+    def _has_placeholder(self, each: FieldDescriptor, item: FieldValue) -> bool:
+        if self._placeholder(each, item):
             return True
         if not isinstance(item, Message):
             return False
-        return any(self._has_placeholder(inner) for _, items in set_fields(item) for inner in items)
+        return any(self._has_placeholder(field, inner) for field, items in set_fields(item) for inner in items)
 
 
 def _personal(each: FieldDescriptor, items: list[FieldValue]) -> list[Value]:

@@ -22,7 +22,8 @@ _OF_PARTS = (
 NOT_EXPECTED: dict[ErrorOfEdge, str] = {
     ("auth", "user", "UpdateUser", "ETAG_MISMATCH"): "The auth service sends no etag.",
     **{
-        ("payment", "payment", "RefundSession", error): "Only the refund of a part fails; this is the whole refund."
+        (consumer, "payment", "RefundSession", error): "Only the refund of a part fails; this is the whole refund."
+        for consumer in ("payment", "session")
         for error in _OF_PARTS
     },
 }

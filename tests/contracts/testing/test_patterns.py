@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.struct_pb2 import Struct
 
 from contracts.example_messages import example_of
-from contracts.testing import ScriptError
+from contracts.testing import SENT, ScriptError
 from contracts.testing.pattern import lines_of, parse_pattern
 from contracts.testing.recording import Recording, as_item
 from contracts.testing.replay import differences, message_of
@@ -69,6 +69,13 @@ def test_only_expected_fields_of_a_request_are_written() -> None:
     assert pattern_lines(echo_request()) == ["text: <any>", "period: <any>"]
 
 
+def test_a_sent_placeholder_is_the_field_of_its_name() -> None:
+    """A value that only the consumer knows is written by name, also if it is personal."""
+    request = echo_request("x-17", "ada@solo60.example")
+
+    assert pattern_lines(request, text=SENT, email=SENT) == ["text: <text>", "email: <email>", "period: <any>"]
+
+
 def test_placeholders_are_written_by_name_at_any_depth() -> None:
     """A value that the state determines is written as its name, also in a field that the test does not mention."""
     assert pattern_lines(echo_request("x-17"), pb.EchoRequest(text="x-17"), id="x-17", start=START) == [
@@ -122,6 +129,14 @@ def test_the_paths_of_an_answer_must_fit_it(any_value: set[str], unset: set[str]
         recording.answer(pb.EchoResponse(text="hi"))
 
     assert str(caught.value) == problem
+
+
+def test_the_paths_of_an_answer_do_not_apply_to_requests() -> None:
+    """A request may have a field of the same name, or none."""
+    recording = Recording({}, any_value=frozenset({"text"}), unset=frozenset({"caller"}))
+    request = pb.EchoRequest(text="hi")
+
+    assert list(lines_of(recording.request(request, request))) == ['text: "hi"']
 
 
 def test_unset_fields_are_written_where_they_belong() -> None:

@@ -31,8 +31,8 @@ async def no_template(mesh: MeshForTests) -> dict[str, object]:
 
 
 async def a_template_with_other_variables(mesh: MeshForTests) -> dict[str, object]:
-    """Return the key of a template with variables that no other consumer's mails have."""
-    return {"template_key": "APPROVAL_REQUESTED", **await a_template(mesh)}
+    """Return the key of a template with a variable that is missing in all mails that are expected to fail."""
+    return {"template_key": "REFUND_FAILED", **await a_template(mesh)}
 
 
 STATES: States = {

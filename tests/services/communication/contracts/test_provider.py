@@ -13,6 +13,7 @@ from services.communication.app import SERVICE
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from tests.services.communication.contracts.states_for_auth import STATES as STATES_FOR_AUTH
 from tests.services.communication.contracts.states_for_payment import STATES as STATES_FOR_PAYMENT
+from tests.services.communication.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.communication.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.communication.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
@@ -24,7 +25,13 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(CommunicationServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_PAYMENT, **STATES_FOR_AUTH, **STATES_FOR_USER}
+STATES = {
+    **STATES_FOR_SUBSCRIPTION,
+    **STATES_FOR_PAYMENT,
+    **STATES_FOR_AUTH,
+    **STATES_FOR_SESSION,
+    **STATES_FOR_USER,
+}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -21,10 +21,11 @@ SEND_INVITATION = """
 """
 
 
-async def tomorrows_session(mesh: MeshForTests) -> Session:
+async def tomorrows_session(mesh: MeshForTests, *, requires_approval: bool = False) -> Session:
     """Book a session of a new member in a new gym for tomorrow."""
     bookings, now = stores_on(mesh.database("session")).bookings, mesh.clock.now()
-    held = await hold_session(bookings, now=now, start=now + timedelta(days=1))
+    start = now + timedelta(days=1)
+    held = await hold_session(bookings, now=now, start=start, requires_approval=requires_approval)
     booking = await bookings.confirm(held.session_id, lambda _: b"answer", now=now)
     assert booking is not None
     return booking.session

@@ -8,9 +8,14 @@ import pytest
 import pytest_asyncio
 
 from contracts.testing import Expectation, check_states, expectations_on, verify
+from services.communication import app as communication
+from services.gym import app as gym
+from services.payment import app as payment
 from services.session.app import SERVICE
+from services.user import app as user
 from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.services.session.contracts.states_for_gym import STATES as STATES_FOR_GYM
+from tests.services.session.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.session.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
@@ -20,13 +25,13 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(SessionServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_GYM, **STATES_FOR_USER}
+STATES = {**STATES_FOR_GYM, **STATES_FOR_SESSION, **STATES_FOR_USER}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def mesh(serve_module: Serve) -> MeshForTests:
-    """Serve once for all expectations, because each state has ids of its own."""
-    return await serve_module(SERVICE)
+    """Serve once for all expectations, because each state has ids of its own. A mail needs the other services."""
+    return await serve_module(user.SERVICE, gym.SERVICE, payment.SERVICE, communication.SERVICE, SERVICE)
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -16,6 +16,7 @@ from services.user.app import SERVICE
 from solo60.user.v1.events_pb2 import UserErased, UserLeft
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
 from tests.services.user.contracts.states_for_auth import STATES as STATES_FOR_AUTH
+from tests.services.user.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.user.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.user.contracts.states_for_user import STATES as STATES_FOR_USER
 from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(UserServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_AUTH, **STATES_FOR_USER}
+STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_SESSION, **STATES_FOR_AUTH, **STATES_FOR_USER}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
