@@ -62,6 +62,13 @@ def example_of(message_type: type[Message]) -> Message:
     return _example(message_type, MAX_DEPTH)
 
 
+def example_of_field(message_type: type[Message], name: str) -> Message:
+    """Return a message in which only this field is set, if its own rules allow one of the common values."""
+    message = message_type()
+    _fill(message, cast("Descriptor", message_type.DESCRIPTOR).fields_by_name[name], MAX_DEPTH)
+    return message
+
+
 def _example(message_type: type[Message], depth: int) -> Message:
     message = message_type()
     for field in cast("Descriptor", message_type.DESCRIPTOR).fields:
