@@ -19,9 +19,9 @@ from contracts.testing import (
     verify_previous_client,
     verify_previous_server,
 )
-from orders.client import connect
 from orders.server import SCOPES, issue_keys, start_server
 from orders.servicer import OrderServicer
+from shop.client import connect
 from tests.examples.order_states import EXPECTATIONS, STATES
 from tests.support.images import set_with_imports
 
