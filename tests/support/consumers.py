@@ -64,6 +64,14 @@ async def consume(
         yield start
 
 
+def all_states(*tables: States) -> States:
+    """Return the states of all consumers of a provider; raise AssertionError if two functions prepare one state."""
+    union: dict[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {}
+    for state, function in (item for table in tables for item in table.items()):
+        assert union.setdefault(state, function) is function, f"Two functions prepare the state: {state}."
+    return union
+
+
 async def verify_client_of(
     release: PreviousRelease, expectation: Expectation, states: States, mesh: MeshForTests
 ) -> None:

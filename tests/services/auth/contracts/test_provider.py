@@ -15,7 +15,7 @@ from services.user import app as user
 from solo60.auth.v1.auth_pb2_grpc import AuthServiceStub
 from tests.services.auth.contracts.states_for_auth import STATES as STATES_FOR_AUTH
 from tests.services.auth.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(AuthServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_AUTH, **STATES_FOR_USER}
+STATES = all_states(STATES_FOR_AUTH, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

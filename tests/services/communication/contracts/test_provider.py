@@ -16,7 +16,7 @@ from tests.services.communication.contracts.states_for_payment import STATES as 
 from tests.services.communication.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.communication.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.communication.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
 
@@ -25,13 +25,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(CommunicationServiceStub, EXPECTATIONS_FOLDER)
-STATES = {
-    **STATES_FOR_SUBSCRIPTION,
-    **STATES_FOR_PAYMENT,
-    **STATES_FOR_AUTH,
-    **STATES_FOR_SESSION,
-    **STATES_FOR_USER,
-}
+STATES = all_states(STATES_FOR_SUBSCRIPTION, STATES_FOR_PAYMENT, STATES_FOR_AUTH, STATES_FOR_SESSION, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

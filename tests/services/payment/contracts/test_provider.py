@@ -15,7 +15,7 @@ from tests.services.payment.contracts.states_for_payment import STATES as STATES
 from tests.services.payment.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.payment.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.payment.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(PaymentServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_SESSION, **STATES_FOR_PAYMENT, **STATES_FOR_USER}
+STATES = all_states(STATES_FOR_SUBSCRIPTION, STATES_FOR_SESSION, STATES_FOR_PAYMENT, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

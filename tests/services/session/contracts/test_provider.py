@@ -17,7 +17,7 @@ from solo60.session.v1.session_pb2_grpc import SessionServiceStub
 from tests.services.session.contracts.states_for_gym import STATES as STATES_FOR_GYM
 from tests.services.session.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.session.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(SessionServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_GYM, **STATES_FOR_SESSION, **STATES_FOR_USER}
+STATES = all_states(STATES_FOR_GYM, STATES_FOR_SESSION, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -14,7 +14,7 @@ from services.user import app as user
 from solo60.subscription.v1.subscription_pb2_grpc import SubscriptionServiceStub
 from tests.services.subscription.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.subscription.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(SubscriptionServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_USER}
+STATES = all_states(STATES_FOR_SUBSCRIPTION, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -19,7 +19,7 @@ from tests.services.user.contracts.states_for_auth import STATES as STATES_FOR_A
 from tests.services.user.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.user.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.user.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(UserServiceStub, EXPECTATIONS_FOLDER)
-STATES = {**STATES_FOR_SUBSCRIPTION, **STATES_FOR_SESSION, **STATES_FOR_AUTH, **STATES_FOR_USER}
+STATES = all_states(STATES_FOR_SUBSCRIPTION, STATES_FOR_SESSION, STATES_FOR_AUTH, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
