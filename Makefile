@@ -12,6 +12,8 @@ NEVER_IMPORTED := site-packages/(mypyc?/|pip/|setuptools/|pygments/lexers/[a-z])
 WORKSPACES := . examples/acme
 EXPORTED := $(addprefix proto/solo60/,mesh/v1/policy.proto common/v1/errors.proto common/v1/text.proto)
 IMPORTS := examples/acme/third_party
+# Option of pytest, if BASE is given.
+PREVIOUS_RELEASE := $(addprefix --previous-release=,$(BASE))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-native test-fast check attack proofs soak chaos gen gen-check breaking fmt lint lock bench bench-booking bench-outbox bench-quick bench-scale bench-startup reset
@@ -24,16 +26,16 @@ setup: .venv/.ready ## create the virtual environment; does nothing if it is up 
 run: setup ## start the mesh, show a booking, stay up until Ctrl-C
 	@solo60 up --demo
 
-test: setup ## run every test
-	@pytest
+test: setup ## run every test; the previous release is BASE (default: main)
+	@pytest $(PREVIOUS_RELEASE)
 
 test-native: setup ## run the tests that start servers once more, on the native engine
-	@ENGINE=native pytest -m 'not system' tests/interceptors tests/services \
+	@ENGINE=native pytest $(PREVIOUS_RELEASE) -m 'not system' tests/interceptors tests/services \
 		$(addprefix tests/mesh/serving/test_,$(addsuffix .py,authorization channel key_rotation server)) \
 		tests/mesh/data/test_cancelled_statements.py tests/mesh/telemetry/test_metrics.py
 
 test-fast: setup ## run the tests that start no service processes
-	@pytest -m 'not system'
+	@pytest $(PREVIOUS_RELEASE) -m 'not system'
 
 attack: setup ## attack servers of both engines and fuzz every method, at full length; takes minutes
 	@pytest -s -n0 -m "soak or not soak" tests/attack

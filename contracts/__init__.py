@@ -18,6 +18,6 @@ For any contracts:
     documents/                      OpenAPI and Markdown in gen/docs
     drawing/                        pictures of the call graph, of `edges` and `call_graph`
     codegen/                        plugins for buf, and scripts that prepare its inputs
-    source/                         Python code of a service, compared with its contract
+    source/                         calls, events and errors in Python code, for the checks that compare it
     testing/                        contract tests of consumers and providers (docs/contract-testing.md)
 """

@@ -6,13 +6,11 @@ it while that code is out of date.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import protovalidate
+from contracts.validators import COLLECTORS
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor_pool import DescriptorPool
     from google.protobuf.message import Message
 
 
@@ -21,12 +19,5 @@ def broken_fields(message: Message) -> list[str]:
 
     Raises protovalidate.EvaluationError if a rule cannot be evaluated.
     """
-    found = _validator(message.DESCRIPTOR.file.pool).collect_violations(message)
-    paths = (violation.proto.field for violation in found)
+    paths = (violation.proto.field for violation in COLLECTORS[type(message)](message))
     return [path.elements[0].field_name if path and path.elements else "" for path in paths]
-
-
-@lru_cache(maxsize=4)
-def _validator(_pool: DescriptorPool) -> protovalidate.Validator:
-    """Return the validator of a pool. A validator knows types by name, so two versions of a type need one each."""
-    return protovalidate.Validator()

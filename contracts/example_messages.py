@@ -7,7 +7,7 @@ long as one of the values below passes it.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message_factory import GetMessageClass
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.field_value import FieldValue
+
+AnyMessage = TypeVar("AnyMessage", bound="Message")
 
 # In 2030, because rules may require the future. On the full hour, because sessions begin then.
 START_S = 1_893_492_000
@@ -57,12 +59,19 @@ FIELD_MASK = FieldMask.DESCRIPTOR.full_name
 MAX_DEPTH = 6
 
 
-def example_of(message_type: type[Message]) -> Message:
+def example_of(message_type: type[AnyMessage]) -> AnyMessage:
     """Return a message with as many fields set as its rules allow together."""
     return _example(message_type, MAX_DEPTH)
 
 
-def _example(message_type: type[Message], depth: int) -> Message:
+def example_of_field(message_type: type[Message], name: str) -> Message:
+    """Return a message in which only this field is set, if its own rules allow one of the common values."""
+    message = message_type()
+    _fill(message, cast("Descriptor", message_type.DESCRIPTOR).fields_by_name[name], MAX_DEPTH)
+    return message
+
+
+def _example(message_type: type[AnyMessage], depth: int) -> AnyMessage:
     message = message_type()
     for field in cast("Descriptor", message_type.DESCRIPTOR).fields:
         oneof = field.containing_oneof

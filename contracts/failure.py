@@ -5,9 +5,10 @@ from __future__ import annotations
 from contracts.checks.run import UnknownCheckError
 from contracts.image import ImageError
 from contracts.settings import SettingsError
+from contracts.source.modules import SourceError
 from contracts.workspace import WorkspaceError
 
-FAILURES = (ImageError, SettingsError, UnknownCheckError, WorkspaceError, OSError)
+FAILURES = (ImageError, SettingsError, SourceError, UnknownCheckError, WorkspaceError, OSError)
 
 
 def sentence_of(error: Exception) -> str:

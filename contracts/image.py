@@ -58,9 +58,10 @@ class Location:
 class Image:
     """Contracts to examine, and the files that they import.
 
-    `files` are the contracts to examine, in the order of the image: those in `names`, or all. The image must contain
-    every import, in any order. `sources` maps a file's name to its source, which makes the lines inside of an option
-    exact: without it, they are those of the option's start. Raises ImageError if the descriptors are invalid.
+    `files` are the contracts to examine, in the order of the image: those in `names`, or all. `every_file` also has the
+    imports. The image must contain every import, in any order. `sources` maps a file's name to its source, which makes
+    the lines inside of an option exact: without it, they are those of the option's start. Raises ImageError if the
+    descriptors are invalid.
     """
 
     def __init__(
@@ -69,14 +70,14 @@ class Image:
         # A separate pool, so that contracts with outdated or missing generated code can be read too.
         self._pool = DescriptorPool()
         _add_all(self._pool, image)
-        every_file = [self._pool.FindFileByName(file.name) for file in image.file]
-        self.files = tuple(file for file in every_file if names is None or file.name in names)
+        self.every_file = tuple(self._pool.FindFileByName(file.name) for file in image.file)
+        self.files = tuple(file for file in self.every_file if names is None or file.name in names)
         self._sources = sources or {}
         self._locations = {file.name: _locations_in(file) for file in image.file}
         self.methods = {name_of(method): method for service in self.services() for method in service.methods}
         self.imported_methods = {
             name_of(method): method
-            for file in every_file
+            for file in self.every_file
             for service in file.services_by_name.values()
             for method in service.methods
         }

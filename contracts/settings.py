@@ -3,9 +3,10 @@
     [tool.contracts]
     exempt-packages = ["google.rpc"]
     allowed-changes = ["SCOPE_ADDED acme.orders.v1.OrderService/GetOrder"]
+    source-folders = "services/{service}"
 
 Exempt packages are not checked, such as copies of other projects' contracts. Allowed changes are intended, although
-they break callers.
+they break callers. The Python code of each service is below its source folder: for acme.orders.v1, `services/orders`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FILE = "pyproject.toml"
-NAMES = ("exempt-packages", "allowed-changes")
+LISTS = ("exempt-packages", "allowed-changes")
+SOURCE_FOLDERS = "source-folders"
 
 
 class SettingsError(Exception):
@@ -27,10 +29,11 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Settings of one workspace; `allowed_changes` are ids with subjects."""
+    """Settings of one workspace; `allowed_changes` are ids with subjects. `source_folders` is a pattern, or empty."""
 
     exempt_packages: frozenset[str] = frozenset()
     allowed_changes: frozenset[str] = frozenset()
+    source_folders: str = ""
 
 
 def read_settings(workspace: Path) -> Settings:
@@ -41,10 +44,14 @@ def read_settings(workspace: Path) -> Settings:
     except ValueError as error:
         raise SettingsError(f"{FILE}: {error}.") from None
     table = tools.get("contracts", {})
-    if not isinstance(table, dict) or not all(name in NAMES and _is_texts(value) for name, value in table.items()):
-        raise SettingsError(f"{FILE}: [tool.contracts] allows only {' and '.join(NAMES)}, each a list of texts.")
-    return Settings(*(frozenset(table.get(name, ())) for name in NAMES))
+    if not isinstance(table, dict) or not all(_is_valid(name, value) for name, value in table.items()):
+        allowed = f"{' and '.join(LISTS)}, each a list of texts, and {SOURCE_FOLDERS}, a text"
+        raise SettingsError(f"{FILE}: [tool.contracts] allows only {allowed}.")
+    exempt_packages, allowed_changes = (frozenset(table.get(name, ())) for name in LISTS)
+    return Settings(exempt_packages, allowed_changes, table.get(SOURCE_FOLDERS, ""))
 
 
-def _is_texts(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+def _is_valid(name: str, value: object) -> bool:
+    if name == SOURCE_FOLDERS:
+        return isinstance(value, str)
+    return name in LISTS and isinstance(value, list) and all(isinstance(each, str) for each in value)

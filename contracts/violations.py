@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import protovalidate
-
 from buf.validate import validate_pb2
 from contracts.service_error import Violation
+from contracts.validators import COLLECTORS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import protovalidate
     from google.protobuf.message import Message
-
-_collect_violations = protovalidate.Validator().collect_violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +31,13 @@ class BrokenRule:
 
 def broken_rules(message: Message) -> list[BrokenRule]:
     """Return the rules that `message` breaks, one for each violation."""
-    return [_broken_rule_of(violation) for violation in _collect_violations(message)]
+    return [_broken_rule_of(violation) for violation in COLLECTORS[type(message)](message)]
 
 
 def violations_of(message: Message) -> list[Violation]:
     """Return the violations of the contract's rules in `message`. Descriptions name the rule, never the value."""
-    return [_violation_of(violation) for violation in _collect_violations(message)]
+    found = COLLECTORS[type(message)](message)
+    return [_violation_of(violation) for violation in found] if found else []
 
 
 def _violation_of(violation: protovalidate.Violation) -> Violation:

@@ -16,6 +16,7 @@ from contracts.checks import (
     retries,
     scopes,
     services,
+    source,
     streams,
     texts,
 )
@@ -227,7 +228,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "NAME_TAKEN",
         services.name_taken,
-        "a second part of a package name that two services share",
+        "a last part of a package, before the version, that two services share",
         "another name, such as `trainer` in solo60.trainer.v1",
     ),
     Check(
@@ -260,6 +261,44 @@ CHECKS: tuple[Check, ...] = (
         texts.control_character,
         "a text of one line that admits a control character",
         "a pattern without it, or `multi_line`",
+    ),
+    Check(
+        "CALLS_UNRESOLVED",
+        source.unresolved,
+        "an access in the code that may be a method of a stub, but whose stub is unknown",
+        "an annotation with the class of the stub",
+    ),
+    Check(
+        "CALLS_UNDECLARED",
+        source.call_undeclared,
+        "a call in the code that no method of the service lists; a method passed on counts as a call",
+        "the call in `calls`, or in `http_calls` if an HTTP endpoint calls its own service",
+    ),
+    Check("CALLS_UNUSED", source.call_unused, "one of `calls` that no code of the service makes", "nothing"),
+    Check(
+        "CALLS_LATER_UNDECLARED",
+        source.later_undeclared,
+        "a later call in the code that no method of the service lists",
+        "the call in `calls_later`",
+    ),
+    Check(
+        "CALLS_LATER_UNUSED", source.later_unused, "one of `calls_later` that no code of the service makes", "nothing"
+    ),
+    Check(
+        "HTTP_CALLS_UNUSED", source.http_call_unused, "one of `http_calls` that no code of the service makes", "nothing"
+    ),
+    Check(
+        "EVENT_FOREIGN",
+        source.event_foreign,
+        "an event of another package that the code publishes",
+        "an event of the service's own package",
+    ),
+    Check("EVENT_UNUSED", source.event_unused, "an event that no code of its package publishes", "nothing"),
+    Check(
+        "ERRORS_UNDECLARED",
+        source.error_undeclared,
+        "an error that the code raises and no method of the service lists",
+        "the reason in `errors` of the method",
     ),
 )
 CHECKS_BY_ID = {check.id: check for check in CHECKS}

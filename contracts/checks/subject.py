@@ -1,4 +1,4 @@
-"""Subject of the checks: the contracts of an image, their policies and their call graph."""
+"""Subject of the checks: the contracts of an image, their policies, their call graph and the code of services."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from contracts.call_graph import CallGraph
 from contracts.checks.finding import Problem
 from contracts.image import name_of
 from contracts.policy import declares_policy
+from contracts.source.code import Code
+from contracts.source.names import GeneratedNames
+from contracts.source.uses import uses_in
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
+    from pathlib import Path
 
     from google.protobuf.descriptor import Descriptor, FieldDescriptor, ServiceDescriptor
 
@@ -31,11 +35,13 @@ class Subject:
     """Contracts under examination. `now` is the time, in UTC, to which sunsets are compared.
 
     `policies` has each examined method that declares a policy. `methods` has every method of the image, by name.
+    `folders` has the services of each folder with Python code.
     """
 
-    def __init__(self, image: Image, now: datetime) -> None:
+    def __init__(self, image: Image, now: datetime, folders: Mapping[Path, tuple[ServiceDescriptor, ...]]) -> None:
         self.image = image
         self.now = now
+        self._folders = folders
         self.methods = image.imported_methods
         self.policies = [
             (method, method.GetOptions().Extensions[policy_pb2.policy])
@@ -46,6 +52,15 @@ class Subject:
     @cached_property
     def graph(self) -> CallGraph:
         return CallGraph(self.methods)
+
+    @cached_property
+    def generated(self) -> GeneratedNames:
+        return GeneratedNames(self.image)
+
+    @cached_property
+    def code(self) -> list[Code]:
+        """Code of the services. Raises SourceError for a file that is not Python."""
+        return [Code(each, tuple(uses_in(folder, self.generated))) for folder, each in self._folders.items()]
 
     def problem(
         self,

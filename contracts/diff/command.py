@@ -29,7 +29,7 @@ def run(before: str, after: str | None, form: Format) -> int:
     changes = _changes_of_workspace(before) if after is None else changes_between(_read(before), _read(after))
     sys.stdout.write(report(changes, allowed, form))
     breaking = {name_in_settings(each) for each in changes if each.severity is Severity.BREAKING}
-    for unused in sorted(allowed - breaking):
+    for unused in sorted(allowed - set(map(name_in_settings, changes))):
         sys.stderr.write(f"pyproject.toml: allowed-changes: there is no such change: {unused}. Remove it.\n")
     return 1 if breaking - allowed else 0
 

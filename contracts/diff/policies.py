@@ -28,8 +28,14 @@ def _deadline(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
 
 
 def _idle_timeout(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
-    times = (seconds(old.idle_timeout) or math.inf, seconds(new.idle_timeout) or math.inf)
-    yield from ordered("idle_timeout", times, "IDLE_TIMEOUT_LENGTHENED", "IDLE_TIMEOUT_SHORTENED", unit=" s")
+    if old.HasField("idle_timeout") or new.HasField("idle_timeout"):
+        times = (_longest_pause_s(old), _longest_pause_s(new))
+        yield from ordered("idle_timeout", times, "IDLE_TIMEOUT_LENGTHENED", "IDLE_TIMEOUT_SHORTENED", unit=" s")
+
+
+def _longest_pause_s(policy: MethodPolicy) -> float:
+    """Return the idle timeout of a stream; without one, a stream may pause until its deadline."""
+    return seconds(policy.idle_timeout) or seconds(policy.deadline) or math.inf
 
 
 def _scopes(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:

@@ -20,18 +20,29 @@ from contracts.workspace import WorkspaceError, build, sources_of
 THIRD_PARTY = "third_party"
 
 
+class MissingRevision(WorkspaceError):
+    """Git revision that this clone does not have, or that has no contracts."""
+
+
 def read_versions(workspace: Path, revision: str) -> tuple[Image, Image]:
     """Return the contracts at a git revision, and those in the working tree.
 
-    Raises WorkspaceError if the revision is unknown or has no contracts, or if buf cannot compile one of the versions.
+    Raises MissingRevision if the revision is unknown or has no contracts, and WorkspaceError if buf cannot compile one
+    of the versions.
     """
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor() as threads:
-        before = threads.submit(_read_revision, workspace, revision, Path(folder))
+        before = threads.submit(_read_in, Path(folder), workspace, revision)
         after = threads.submit(build, workspace)
         return before.result(), Image(after.result(), sources=sources_of(workspace))
 
 
-def _read_revision(workspace: Path, revision: str, folder: Path) -> Image:
+def read_revision(workspace: Path, revision: str) -> Image:
+    """Return the contracts at a git revision; raise MissingRevision or WorkspaceError as `read_versions` does."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _read_in(Path(folder), workspace, revision)
+
+
+def _read_in(folder: Path, workspace: Path, revision: str) -> Image:
     _extract(workspace, revision, folder)
     third_party = workspace / THIRD_PARTY
     if third_party.is_dir():
@@ -47,10 +58,10 @@ def _extract(workspace: Path, revision: str, folder: Path) -> None:
     found = _git(workspace, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     if found.returncode:
         reason = found.stderr.decode().strip() or f"{revision}: this clone has no such git revision. Fetch it first."
-        raise WorkspaceError(reason)
+        raise MissingRevision(reason)
     archive = _git(workspace, "archive", found.stdout.decode().strip(), "buf.yaml", "*.proto")
     if archive.returncode:
-        raise WorkspaceError(f"{revision}: this revision has no buf.yaml or no contracts in this folder.")
+        raise MissingRevision(f"{revision}: this revision has no buf.yaml or no contracts in this folder.")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
 
@@ -59,6 +70,4 @@ def _git(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]
     try:
         return subprocess.run(["git", *arguments], cwd=workspace, capture_output=True, check=False)  # noqa: S603, S607 - git on PATH, and no shell
     except FileNotFoundError:
-        raise WorkspaceError(
-            "git is not installed, so a revision cannot be read. Install git, or compare two images."
-        ) from None
+        raise MissingRevision("git is not installed. Install it, or compare two images.") from None

@@ -1,1 +1,1 @@
-"""Python source of services, compared with what the contracts declare."""
+"""Python source of services: the calls, events and errors in it, for the checks that compare it with the contracts."""

@@ -1,49 +1,59 @@
-"""Names of a descriptor set in generated Python code: stub classes, event classes and RPC methods."""
+"""Names of contracts in generated Python code: stub classes, event classes and RPC methods."""
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from solo60.mesh.v1 import policy_pb2
+from contracts.policy import is_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from google.protobuf.descriptor import Descriptor
 
-    from google.protobuf.descriptor_pb2 import FileDescriptorProto
+    from contracts.image import Image
 
 # Parts of the names of generated modules.
 MESSAGES, STUBS = "_pb2", "_pb2_grpc"
 
 
 class GeneratedNames:
-    """Classes that protoc generates for the files of a descriptor set.
+    """Classes that protoc generates for the files of an image.
 
-    `methods` maps the full name of each service to the full names of its methods by name.
+    `methods` maps the full name of each service to the full names of its methods by name. `events` maps full names to
+    events.
     """
 
-    def __init__(self, files: Iterable[FileDescriptorProto]) -> None:
+    def __init__(self, image: Image) -> None:
         self._classes: dict[str, str] = {}
         # Results of `of_class`, because a module names the same few classes many times.
         self._found: dict[str, str] = {}
         self.methods: dict[str, dict[str, str]] = {}
-        self.events: set[str] = set()
-        for file in files:
+        self.events: dict[str, Descriptor] = {}
+        for file in image.every_file:
             module = file.name.removesuffix(".proto").replace("/", ".").replace("-", "_")
-            for service in file.service:
-                full_name = f"{file.package}.{service.name}"
-                self.methods[full_name] = {method.name: f"{full_name}/{method.name}" for method in service.method}
+            for service in file.services_by_name.values():
+                name = service.full_name
+                self.methods[name] = {method.name: f"{name}/{method.name}" for method in service.methods}
                 for suffix in ("Stub", "AsyncStub"):
-                    self._classes[f"{module}{STUBS}.{service.name}{suffix}"] = full_name
-            for message in file.message_type:
-                if message.options.HasExtension(policy_pb2.event):
-                    self.events.add(f"{file.package}.{message.name}")
-                    self._classes[f"{module}{MESSAGES}.{message.name}"] = f"{file.package}.{message.name}"
+                    self._classes[f"{module}{STUBS}.{service.name}{suffix}"] = name
+            for message in filter(is_event, file.message_types_by_name.values()):
+                self.events[message.full_name] = message
+                self._classes[f"{module}{MESSAGES}.{message.name}"] = message.full_name
 
     @cached_property
     def method_names(self) -> frozenset[str]:
         """Names of the methods of all services."""
         return frozenset().union(*self.methods.values())
+
+    @cached_property
+    def mention(self) -> re.Pattern[bytes]:
+        """Pattern in the source of each module that may use a method of a stub or an event.
+
+        A module that gets a method from another module needs no match, because the other module refers to the method.
+        """
+        methods, events = "|".join(self.method_names), "|".join(event.name for event in self.events.values())
+        return re.compile(rf"getattr|\.\s*(?:{methods})\b|\b(?:{events})\b".encode())
 
     def of_class(self, dotted: str) -> str:
         """Return the full name of the service or event of a generated class, or "" for any other class.

@@ -14,13 +14,19 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from contracts.source.modules import modules_in
 from contracts.source.value_types import KnownTypes, Scope, Types, learn, parts_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from contracts.source.modules import Module
     from contracts.source.names import GeneratedNames
 
+# Statements and expressions without statements inside, and the fields of all other statements that contain statements
+# or bind names, in the order of execution.
+LEAVES = (ast.expr, ast.Expr, ast.Return)
+BLOCKS = ("items", "body", "cases", "handlers", "orelse", "finalbody")
 CALL_LATER, ERRORS = "call_later", "contracts.errors."
 # Functions that take classes and create no instances.
 CLASS_FUNCTIONS = frozenset({"TypeVar", "cast", "isinstance", "issubclass"})
@@ -48,29 +54,58 @@ class Use:
 
 
 def uses_in(folder: Path, generated: GeneratedNames) -> list[Use]:
-    """Return the uses in all Python files below `folder`; raise SyntaxError for a file that is not Python."""
-    modules = {path: ast.parse(path.read_bytes(), str(path)) for path in sorted(folder.rglob("*.py"))}
-    known = KnownTypes()
-    while True:
+    """Return the uses in all Python files below `folder`; raise SourceError for a file that is not Python."""
+    modules = modules_in(folder, generated)
+    known, before = KnownTypes(), None
+    readers: list[_Reader] = []
+    # A type that was learnt in one module may be needed in a module that was read before it.
+    while known != before:
         before = deepcopy(known)
-        readers = [_Reader(str(path), tree, generated, known) for path, tree in modules.items()]
-        # A type that was learnt in one module may be needed in a module that was read before it.
-        if known == before:
-            return [use for reader in readers for use in reader.uses]
+        readers = [_Reader(module, generated, known, reads_expressions=False) for module in modules]
+    uses = []
+    for module, reader in zip(modules, readers, strict=True):
+        full = _Reader(module, generated, known, reads_expressions=True) if module.mentions_use else reader
+        uses += full.uses
+    return uses
 
 
 class _Reader(ast.NodeVisitor):
-    """Reader of one module: adds to `known`, and collects the uses."""
+    """Reader of one module: adds to `known`, and collects the uses. Statements are enough for types and errors."""
 
-    def __init__(self, file: str, tree: ast.Module, generated: GeneratedNames, known: KnownTypes) -> None:
+    def __init__(
+        self, module: Module, generated: GeneratedNames, known: KnownTypes, *, reads_expressions: bool
+    ) -> None:
         self.uses: list[Use] = []
-        self._file = file
+        self._module = module
+        self._reads_expressions = reads_expressions
         self._generated = generated
         self._known = known
-        self._types = Types(generated, known, _imports_of(tree))
+        self._types = Types(generated, known, module.imports)
         self._scope = Scope(ChainMap())
         self._class = ""
-        self.visit(tree)
+        self.visit(module.tree)
+
+    def visit(self, node: ast.AST) -> None:
+        if self._reads_expressions or not isinstance(node, LEAVES):
+            super().visit(node)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if self._reads_expressions:
+            super().generic_visit(node)
+        else:
+            for name in BLOCKS:
+                for each in getattr(node, name, ()):
+                    self.visit(each)
+
+    def visit_Import(self, node: ast.Import) -> None:
+        for each in node.names:
+            root = each.name.partition(".")[0]
+            self._module.imports[each.asname or root] = each.name if each.asname else root
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        # A relative import has only its last names.
+        for each in node.names:
+            self._module.imports[each.asname or each.name] = f"{node.module or ''}.{each.name}".lstrip(".")
 
     def visit_ClassDef(self, node: ast.ClassDef) -> None:
         self._known.bases[node.name] = [self._types.of_class(base) for base in node.bases]
@@ -199,20 +234,7 @@ class _Reader(ast.NodeVisitor):
         return not (is_own_class or found.endswith("Servicer") or names_class)
 
     def _add(self, kind: Kind, name: str, node: ast.AST) -> None:
-        self.uses.append(Use(kind, name, self._file, node.lineno))  # type: ignore[attr-defined]  # of every expression
-
-
-def _imports_of(tree: ast.Module) -> dict[str, str]:
-    """Return the dotted name of each imported name. A relative import has only its last names."""
-    imports = {}
-    for node in ast.walk(tree):
-        match node:
-            case ast.ImportFrom(module=module, names=names):
-                imports.update({each.asname or each.name: f"{module or ''}.{each.name}".lstrip(".") for each in names})
-            case ast.Import(names=names):
-                roots = {root: root for each in names if not each.asname and (root := each.name.partition(".")[0])}
-                imports.update(roots | {each.asname: each.name for each in names if each.asname})
-    return imports
+        self.uses.append(Use(kind, name, self._module.file, node.lineno))  # type: ignore[attr-defined]  # of every expression
 
 
 def _has_decorator(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str) -> bool:

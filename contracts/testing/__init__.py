@@ -4,6 +4,8 @@ The package knows no service. It works with any contract that declares policies.
 """
 
 from contracts.testing.admission import Caller as Caller
+from contracts.testing.compatibility import verify_previous_client as verify_previous_client
+from contracts.testing.compatibility import verify_previous_server as verify_previous_server
 from contracts.testing.coverage import Coverage as Coverage
 from contracts.testing.expectation import Expectation as Expectation
 from contracts.testing.expectation import Kind as Kind
@@ -13,6 +15,8 @@ from contracts.testing.expectation_files import read_expectations as read_expect
 from contracts.testing.expectations import Expectations as Expectations
 from contracts.testing.fake_server import FakeServer as FakeServer
 from contracts.testing.fake_server import UnexpectedCalls as UnexpectedCalls
+from contracts.testing.previous_release import NewExpectation as NewExpectation
+from contracts.testing.previous_release import PreviousRelease as PreviousRelease
 from contracts.testing.recording import SENT as SENT
 from contracts.testing.script import ScriptError as ScriptError
 from contracts.testing.verification import BrokenExpectation as BrokenExpectation

@@ -52,19 +52,26 @@ class FakeServer:
 
     It rejects a call for the same reasons as the real interceptors: API key, scopes, deadline, idempotency key and
     field rules. A repeated idempotency key gets the first answer again. `deadline_factor` multiplies the deadlines of
-    the contracts. At the end of the context, calls without a script raise UnexpectedCalls.
+    the contracts. At the end of the context, calls without a script raise UnexpectedCalls. `find` returns the method
+    with a path, so that a server can have other contracts than those of the generated code.
 
     The first script that accepts the request and is not used up answers a call.
     """
 
-    def __init__(self, callers: Iterable[Caller] = (), *, deadline_factor: float = 1.0) -> None:
+    def __init__(
+        self,
+        callers: Iterable[Caller] = (),
+        *,
+        deadline_factor: float = 1.0,
+        find: Callable[[str], Method] = find_method,
+    ) -> None:
         self.callers = list(callers)
         self.address = ""
         self.problems: list[str] = []
         self._scripts: list[Script] = []
         self._calls: dict[Script, list[AnsweredCall]] = {}
         self._has_answered = asyncio.Event()
-        self._handler = _AnyMethod(FakeCalls(self, deadline_factor), self.problems)
+        self._handler = _AnyMethod(FakeCalls(self, deadline_factor), self.problems, find)
         self._server: grpc.aio.Server | None = None
 
     async def __aenter__(self) -> Self:
@@ -166,18 +173,19 @@ def method_named(service: ServiceDescriptor, name: str) -> Method:
 
 
 class _AnyMethod(grpc.GenericRpcHandler):
-    """Handlers of every method in the imported contracts."""
+    """Handlers of every method that `find` returns."""
 
-    def __init__(self, calls: FakeCalls, problems: list[str]) -> None:
+    def __init__(self, calls: FakeCalls, problems: list[str], find: Callable[[str], Method]) -> None:
         self._calls = calls
         self._problems = problems
+        self._find = find
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         path = handler_call_details.method
         if (health := health_handler(path)) is not None:
             return health
         try:
-            method = find_method(path)
+            method = self._find(path)
         except ContractError as error:
             self._problems.append(str(error))
             return None

@@ -54,6 +54,18 @@ def add_item(message: Message, field: FieldDescriptor, item: FieldValue) -> None
         setattr(message, field.name, item)
 
 
+def as_item_of(field: FieldDescriptor, value: FieldValue) -> FieldValue:
+    """Return a value as an item of a field: a message of another version of the contract becomes one of this version.
+
+    Raises ValueError if only one of them is a message.
+    """
+    if isinstance(value, Message) is not (field.message_type is not None):
+        raise ValueError(f"{field.full_name} cannot have the value of a {type(value).__name__}")
+    if not isinstance(value, Message):
+        return value
+    return GetMessageClass(cast("Descriptor", field.message_type)).FromString(value.SerializeToString())
+
+
 def field_of(message: Message, name: str) -> FieldDescriptor:
     """Return a field of a message's type; raise ValueError if there is none with this name."""
     fields = message.DESCRIPTOR.fields_by_name

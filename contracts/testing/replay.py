@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message_factory import GetMessageClass
 
-from contracts.example_messages import example_of
-from contracts.testing.message_items import add_item, field_of, item_of, set_fields, text_of
+from contracts.example_messages import example_of, example_of_field
+from contracts.testing.message_items import add_item, as_item_of, field_of, item_of, set_fields, text_of
 from contracts.testing.pattern import ANY, PERSONAL, UNSET, placeholder_in
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def message_of(pattern: Pattern, kind: type[Message], values: Values) -> Message:
-    """Return the message of a pattern. `values` are the placeholders; other marks become valid examples.
+    """Return the message of a pattern. `values` are the placeholders; other marks become valid examples, or no value.
 
     Raises ValueError if a field or value does not exist, or has no example.
     """
@@ -32,25 +32,32 @@ def message_of(pattern: Pattern, kind: type[Message], values: Values) -> Message
     for name, value in pattern:
         field = field_of(message, name)
         if value in (ANY, PERSONAL):
-            for item in _example_items(kind, name):
+            for item in example_items(kind, name):
                 add_item(message, field, item)
         elif placeholder := placeholder_in(value):
-            add_item(message, field, values[placeholder])
+            add_item(message, field, as_item_of(field, values[placeholder]))
+        elif value == UNSET:
+            continue
         elif isinstance(value, str):
             add_item(message, field, item_of(field, value))
         else:
-            add_item(message, field, message_of(value, _type_of(field), values))
+            add_item(message, field, message_of(value, type_of(field), values))
     return message
 
 
-def _example_items(kind: type[Message], name: str) -> list[FieldValue]:
-    for field, items in set_fields(example_of(kind)):
-        if field.name == name:
-            return items
+def example_items(kind: type[Message], name: str) -> list[FieldValue]:
+    """Return valid items of a field; raise ValueError if the type has no such field, or if no example is valid."""
+    field_of(kind(), name)
+    # Of a oneof, the example of the whole message has only one field.
+    for example in (example_of(kind), example_of_field(kind, name)):
+        for field, items in set_fields(example):
+            if field.name == name:
+                return items
     raise ValueError(f"{kind.DESCRIPTOR.full_name}.{name} has no example: bind the field to a placeholder")
 
 
-def _type_of(field: FieldDescriptor) -> type[Message]:
+def type_of(field: FieldDescriptor) -> type[Message]:
+    """Return the type of a field's messages; raise ValueError if it has none."""
     if field.message_type is None:
         raise ValueError(f"{field.full_name} is not a message")
     return GetMessageClass(field.message_type)
@@ -82,7 +89,7 @@ def _differences_of_item(
     field: FieldDescriptor, value: Value, item: FieldValue, values: Values, place: str
 ) -> Iterator[str]:
     if placeholder := placeholder_in(value):
-        if item != values[placeholder]:
+        if item != as_item_of(field, values[placeholder]):
             yield f"{place} is not <{placeholder}> of the state."
     elif isinstance(value, str):
         if value not in (ANY, PERSONAL) and item != item_of(field, value):

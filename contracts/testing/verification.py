@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
+    from contracts.method import Method
     from contracts.testing.expectation import Expectation
 
 World = TypeVar("World")
@@ -51,12 +52,18 @@ async def verify(
         values = {name: as_item(value) for name, value in (await prepare(world) or {}).items()}
     except Exception as error:
         raise BrokenExpectation(f"{expectation}: the function of this state failed: {error}") from error
-    try:
-        problems = await _Replay(expectation, stub, values, deadline_factor).problems()
-    except ValueError as error:  # a field or value that the contract no longer has
-        raise BrokenExpectation(f"{expectation}: {error}.") from None
-    if problems:
+    if problems := await problems_of_replay(expectation, stub, values, deadline_factor):
         raise BrokenExpectation("\n".join(f"{expectation}: {problem}" for problem in problems))
+
+
+async def problems_of_replay(
+    expectation: Expectation, stub: object, values: Mapping[str, object], deadline_factor: float
+) -> list[str]:
+    """Replay an expectation with these values of its placeholders, and return one sentence for each problem."""
+    try:
+        return await _Replay(expectation, stub, values, deadline_factor).problems()
+    except ValueError as error:  # a field or value that the contract no longer has
+        return [f"{error}."]
 
 
 def check_states(states: Iterable[str], expectations: Sequence[Expectation]) -> None:
@@ -128,9 +135,9 @@ class _Replay:
         call = self._call(sent, timeout=self._timeout_s, metadata=self._metadata)
         try:
             if not method.response_streaming:
-                return [await call], None
+                return [_readable(await call, method)], None
             async for answer in call:
-                answers.append(answer)
+                answers.append(_readable(answer, method))
                 if len(answers) == len(self._expectation.answers) and not self._expectation.error:
                     break
         except ServiceError as error:
@@ -140,6 +147,12 @@ class _Replay:
         finally:
             call.cancel()
         return answers, None
+
+
+def _readable(answer: Message | None, method: Method) -> Message:
+    if answer is None:  # gRPC's value for bytes that the deserializer rejects
+        raise ValueError(f"the answer cannot be parsed as {method.response_type.DESCRIPTOR.full_name}")
+    return answer
 
 
 async def _each(requests: Sequence[Message]) -> AsyncIterator[Message]:

@@ -12,7 +12,6 @@ from google.protobuf.descriptor_pb2 import EDITION_2023, FieldDescriptorProto, F
 from contracts.checks.run import check
 from contracts.image import Image, ImageError
 from solo60.mesh.v1 import policy_pb2
-from tests.support.compiled_contracts import compiled_contracts
 
 if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor
@@ -25,7 +24,8 @@ SESSION = "solo60/session/v1/session.proto"
 @pytest.fixture(scope="module")
 def data() -> bytes:
     """Compile our contracts."""
-    return FileDescriptorSet(file=compiled_contracts()).SerializeToString()
+    command = ["buf", "build", "--as-file-descriptor-set", "--output", "-"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from acme.orders.v1 import orders_pb2 as pb
 from acme.orders.v1.orders_pb2_grpc import OrderServiceStub
 from contracts.testing import Expectation, expectations_on, verify
-from orders.client import connect
 from orders.server import issue_keys, start_server
+from shop.client import connect
 
 if TYPE_CHECKING:
     from acme.orders.v1.orders_pb2_grpc import OrderServiceAsyncStub, OrderServiceServicer

@@ -29,9 +29,9 @@ from contracts.errors import (
     UnknownError,
 )
 from interceptors.idempotency import IDEMPOTENCY_KEY, REPLAYED
-from orders.client import BOOK, connect
 from orders.server import issue_keys, start_server
 from orders.servicer import OrderServicer
+from shop.client import BOOK, connect
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -276,6 +276,6 @@ def test_server_and_client_work_where_the_mesh_cannot_be_imported(copied: Path) 
     program = (sys.executable, "-c", WITHOUT_MESH)
 
     with running((*program, "orders.server"), copied, environment):
-        output = run((*program, "orders.client"), copied, environment)
+        output = run((*program, "shop.client"), copied, environment)
 
     assert output == OUTPUT

@@ -12,9 +12,9 @@ from acme.orders.v1.orders_pb2_grpc import OrderServiceStub
 from contracts.errors import InvalidRequest, UnknownError
 from contracts.method import Method, methods_of
 from contracts.testing.cases import Case, cases_of, uncovered_rules
-from orders.client import connect
 from orders.server import issue_keys, start_server
 from orders.servicer import OrderServicer
+from shop.client import connect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,9 +11,9 @@ import pytest
 from acme.orders.v1 import orders_pb2 as pb
 from acme.orders.v1.orders_pb2_grpc import OrderServiceStub
 from contracts.testing import ExpectationFiles, Expectations
-from orders.client import connect
 from orders.server import SCOPES
-from orders.shop import PATIENCE_S, Shop
+from shop.client import connect
+from shop.shop import PATIENCE_S, Shop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

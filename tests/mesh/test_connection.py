@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 # These examples show clients without the mesh.
-FOREIGN = {"examples/call_with_grpcio.py", "examples/acme/orders/client.py"}
+FOREIGN = {"examples/call_with_grpcio.py", "examples/acme/shop/client.py"}
 PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "local", "mesh", "services")
 OPENS = {"insecure_channel", "secure_channel"}
 OPTIONS = {"channel_options", "connection_options"}

@@ -11,11 +11,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
+import grpc.aio
 import pytest
 
 from contracts.scopes import scopes_of_caller
-from contracts.services import SERVICE_NAMES
-from contracts.testing import ExpectationFiles, Expectations
+from contracts.services import SERVICE_NAMES, short_service_name
+from contracts.testing import Expectation, ExpectationFiles, Expectations, PreviousRelease, verify_previous_client
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
@@ -61,3 +62,21 @@ async def consume(
             return mesh, expectations
 
         yield start
+
+
+def all_states(*tables: States) -> States:
+    """Return the states of all consumers of a provider; raise AssertionError if two functions prepare one state."""
+    union: dict[str, Callable[[MeshForTests], Awaitable[Mapping[str, object]]]] = {}
+    for state, function in (item for table in tables for item in table.items()):
+        assert union.setdefault(state, function) is function, f"Two functions prepare the state: {state}."
+    return union
+
+
+async def verify_client_of(
+    release: PreviousRelease, expectation: Expectation, states: States, mesh: MeshForTests
+) -> None:
+    """Replay an expectation against a service of `mesh`, as a client of the previous release."""
+    url = mesh.settings.url_of(short_service_name(expectation.method.service))
+    async with grpc.aio.insecure_channel(url) as channel:
+        key = mesh.keys[expectation.consumer]
+        await verify_previous_client(expectation, release, channel, key, states, mesh, deadline_factor=DEADLINE_FACTOR)

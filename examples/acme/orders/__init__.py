@@ -1,1 +1,1 @@
-"""Server and client of `acme.orders.v1`, with the interceptors and without the mesh."""
+"""Server of `acme.orders.v1`, with the interceptors and without the mesh."""

@@ -109,6 +109,22 @@ def test_a_contract_that_does_not_compile_is_reported(workspace: Path) -> None:
     assert b"broken.proto" in done.stderr
 
 
+def test_code_is_compared_with_its_contract(workspace: Path) -> None:
+    """The code of a service is checked too, with paths below the folder. A file that is not Python is one sentence."""
+    (workspace / "pyproject.toml").write_text('[tool.contracts]\nsource-folders = "code/{service}"\n')
+    (workspace / "code/acme").mkdir(parents=True)
+    code = workspace / "code/acme/code.py"
+    code.write_text("from contracts.errors import SlotTaken\nraise SlotTaken\n")
+
+    found = python("check").stdout.decode()
+    assert found.startswith("code/acme/code.py:2: ERRORS_UNDECLARED: acme.v1.Service: the code")
+
+    code.write_text("def\n")
+    done = python("check")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"code/acme/code.py:1 is not Python 3.")
+
+
 def test_an_image_without_its_imports_is_one_sentence() -> None:
     """An image that lacks an import is one sentence, which names both files."""
     build = ["buf", "build", "--exclude-imports", "--path", "proto/solo60/gym", "-o", "-"]

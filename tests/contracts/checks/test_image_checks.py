@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from contracts.checks.run import check
+from contracts.checks.run import check, check_workspace
 from contracts.image import Image
 from contracts.services import MESH_SERVICES, SERVICES
+from contracts.source.code import source_folders
 from contracts.workspace import read_image
 from tests.support.images import set_with_imports
 
@@ -21,11 +22,18 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.requirement("C1", "C6")
+@pytest.mark.requirement("C1", "C5", "C6")
 @pytest.mark.parametrize("folder", [ROOT, ROOT / "examples/acme"], ids=["ours", "acme"])
-def test_our_contracts_have_no_finding(folder: Path) -> None:
-    """Our own contracts and those of the example pass every check."""
-    assert check(read_image(folder)) == []
+def test_our_contracts_and_code_have_no_finding(folder: Path) -> None:
+    """Our own contracts and those of the example pass every check, and so does the code of the services."""
+    assert check_workspace(folder) == []
+
+
+def test_the_code_of_every_service_is_checked() -> None:
+    """The checks compare the code of each of our services with its contract."""
+    folders = source_folders(ROOT, read_image(ROOT))
+
+    assert folders.keys() == {ROOT / "services" / name for name in SERVICES}
 
 
 def test_every_service_is_checked() -> None:
@@ -36,7 +44,7 @@ def test_every_service_is_checked() -> None:
 
 
 def test_the_checks_start_no_program_but_buf(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All checks over our contracts start buf twice and no other program."""
+    """All checks over our contracts and code start buf twice and no other program."""
     started: list[list[str]] = []
     run = subprocess.run
 
@@ -46,7 +54,7 @@ def test_the_checks_start_no_program_but_buf(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(subprocess, "run", record)
 
-    check(read_image(ROOT))
+    check_workspace(ROOT)
 
     assert [(Path(command[0]).name, command[1]) for command in started] == [("buf", "build"), ("buf", "ls-files")]
 

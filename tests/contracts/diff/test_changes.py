@@ -72,6 +72,13 @@ def test_equal_contracts_have_no_changes(tmp_path: Path) -> None:
     assert compare(tmp_path, SOURCE, SOURCE.replace("// Article number.\n", "// Number.\n\n")) == []
 
 
+def test_an_idle_timeout_as_long_as_the_deadline_is_no_change(tmp_path: Path) -> None:
+    """Without an idle timeout, a stream may pause until its deadline. So declaring just that changes nothing."""
+    old, new = (edited("idle_timeout: {seconds: 10}", text) for text in ("", "idle_timeout: {seconds: 60}"))
+
+    assert compare(tmp_path, old, new) == []
+
+
 def test_the_callee_that_outlasts_a_shortened_caller_is_risky(tmp_path: Path) -> None:
     """If a caller's deadline becomes shorter than the callee's, the callee has a risky change that names the caller."""
     changes = compare(tmp_path, SOURCE, edited("deadline: {seconds: 10}", "deadline: {seconds: 2}"))

@@ -90,6 +90,18 @@ def test_breaking_changes_come_first(workspace: Path, capsys: pytest.CaptureFixt
     assert [each["severity"] for each in json.loads(out)] == ["breaking", "risky", "safe"]
 
 
+def test_an_entry_for_a_risky_change_is_used(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An entry that names a risky change is not reported as unused, because contract tests may need it."""
+    (workspace / "proto/shop.proto").write_text(RISKY)
+    entry = "RATE_LIMIT_LOWERED shop.v1.StockService/GetItem"
+    (workspace / "pyproject.toml").write_text(f'[tool.contracts]\nallowed-changes = ["{entry}"]\n')
+
+    code, out, err = diff(capsys, "main")
+
+    assert (code, err) == (0, "")
+    assert f"risky (allowed) {entry}" in out
+
+
 def test_an_intended_change_is_allowed(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A breaking change that pyproject.toml allows is marked, and the exit code is 0. An unused entry is reported."""
     (workspace / "proto/shop.proto").write_text(BREAKING)
@@ -168,7 +180,7 @@ def test_missing_programs_and_files_are_reported(
     assert diff(capsys, "main") == (
         2,
         "",
-        "git is not installed, so a revision cannot be read. Install git, or compare two images.\n",
+        "git is not installed. Install it, or compare two images.\n",
     )
 
 

@@ -1,27 +1,33 @@
 from __future__ import annotations
 
+from functools import cache
+from pathlib import Path
 from textwrap import dedent
-from typing import TYPE_CHECKING
 
 import pytest
 
+from contracts.source.modules import SourceError
 from contracts.source.names import GeneratedNames
 from contracts.source.uses import Kind, uses_in
-from tests.support.compiled_contracts import compiled_contracts
+from contracts.workspace import read_image
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
+ROOT = Path(__file__).parents[3]
 GET_GYM, QUOTE = "solo60.gym.v1.GymService/GetGym", "solo60.gym.v1.GymService/QuotePrice"
 USER_LEFT = "solo60.user.v1.UserLeft"
 STUB = "from solo60.gym.v1.gym_pb2_grpc import GymServiceAsyncStub, GymServiceServicer, GymServiceStub\n"
+
+
+@cache
+def our_names() -> GeneratedNames:
+    """Return the names of our contracts."""
+    return GeneratedNames(read_image(ROOT))
 
 
 def uses(folder: Path, source: str, **others: str) -> list[tuple[Kind, str, int]]:
     """Return kind, name and line of the uses in the module `source`; `others` are further modules of its folder."""
     for name, text in {"code": source, **others}.items():
         (folder / f"{name}.py").write_text(STUB + dedent(text))
-    found = uses_in(folder, GeneratedNames(compiled_contracts()))
+    found = uses_in(folder, our_names())
     # The import is the first line.
     return [(use.kind, use.name, use.line - 1) for use in found if use.file == str(folder / "code.py")]
 
@@ -206,3 +212,41 @@ def test_raised_errors_are_found(tmp_path: Path) -> None:
     """
 
     assert uses(tmp_path, source) == [(Kind.RAISED, "GymNotFound", 5), (Kind.RAISED, "GymClosed", 6)]
+
+
+def test_a_module_that_mentions_no_method_teaches_types(tmp_path: Path) -> None:
+    """Of a module that mentions no method and no event, imports, types and raised errors in all blocks are known."""
+    source = """
+        async def run(pool: Pool):
+            await pool.kept.gyms.GetGym(request)
+    """
+    pool = """
+        class Pool:
+            def keep(self):
+                with self.open() as stubs:
+                    if stubs:
+                        self.kept = stubs
+            def open(self) -> Stubs: ...
+    """
+    stubs = """
+        try:
+            from solo60.gym.v1.gym_pb2_grpc import GymServiceStub as Gyms
+        except ImportError:
+            raise
+        class Stubs:
+            def __init__(self, gyms: Gyms): self.gyms = gyms
+    """
+
+    assert uses(tmp_path, source, pool=dedent(pool), stubs=dedent(stubs)) == [(Kind.CALL, GET_GYM, 3)]
+
+
+@pytest.mark.parametrize(
+    ("source", "line", "reason"),
+    [(b"def run(:\n", ":2", "invalid syntax"), (b"\0", "", "source code string cannot contain null bytes")],
+)
+def test_a_file_that_is_not_python_is_one_sentence(tmp_path: Path, source: bytes, line: str, reason: str) -> None:
+    """A file that is not Python is an error that names the file and the line."""
+    (tmp_path / "code.py").write_bytes(b"\n" + source)
+
+    with pytest.raises(SourceError, match=rf"code\.py{line} is not Python 3\.\d+: {reason}\.$"):
+        uses_in(tmp_path, our_names())

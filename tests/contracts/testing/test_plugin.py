@@ -95,3 +95,37 @@ def test_a_part_of_a_module_may_run(project: Project, selection: tuple[str, ...]
 
     assert passes, output
     assert project.states() == ["loud", "quiet"]
+
+
+RELEASE = """
+import pytest
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_release(previous_release, number):
+    assert previous_release.name
+"""
+
+
+def run_without_git(folder: Path, *options: str) -> str:
+    """Run two tests with the previous release in a folder without git, and return the output."""
+    (folder / "pytest.ini").write_text("[pytest]\n")
+    (folder / "test_release.py").write_text(RELEASE)
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "contracts.testing.plugin", *WITHOUT, *options]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False).stdout
+
+
+def test_a_folder_without_the_previous_release_skips_with_one_sentence(tmp_path: Path) -> None:
+    """The summary names the option, once for all tests."""
+    output = run_without_git(tmp_path)
+
+    [line] = [line for line in output.splitlines() if line.startswith("SKIPPED")]
+    assert line.startswith("SKIPPED [2]")
+    assert line.endswith("Name another one, as in --previous-release=origin/main.")
+
+
+def test_a_named_release_must_exist(tmp_path: Path) -> None:
+    """A revision that the option names is no reason to skip."""
+    output = run_without_git(tmp_path, "--previous-release=v1")
+
+    assert "2 errors" in output
+    assert "--previous-release: " in output

@@ -16,21 +16,16 @@ from tests.services.communication.contracts.states_for_payment import STATES as 
 from tests.services.communication.contracts.states_for_session import STATES as STATES_FOR_SESSION
 from tests.services.communication.contracts.states_for_subscription import STATES as STATES_FOR_SUBSCRIPTION
 from tests.services.communication.contracts.states_for_user import STATES as STATES_FOR_USER
-from tests.support.consumers import EXPECTATIONS_FOLDER
+from tests.support.consumers import EXPECTATIONS_FOLDER, all_states, verify_client_of
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
+    from contracts.testing import PreviousRelease
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(CommunicationServiceStub, EXPECTATIONS_FOLDER)
-STATES = {
-    **STATES_FOR_SUBSCRIPTION,
-    **STATES_FOR_PAYMENT,
-    **STATES_FOR_AUTH,
-    **STATES_FOR_SESSION,
-    **STATES_FOR_USER,
-}
+STATES = all_states(STATES_FOR_SUBSCRIPTION, STATES_FOR_PAYMENT, STATES_FOR_AUTH, STATES_FOR_SESSION, STATES_FOR_USER)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -48,6 +43,15 @@ async def test_the_communication_service_provides_what_its_consumers_expect(
     """Each expectation of a consumer holds for the real service."""
     stub = mesh.stub(CommunicationServiceStub, expectation.consumer)
     await verify(expectation, stub, STATES, mesh, deadline_factor=DEADLINE_FACTOR)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("expectation", EXPECTATIONS, ids=str)
+async def test_the_communication_service_serves_consumers_of_the_previous_release(
+    expectation: Expectation, mesh: MeshForTests, previous_release: PreviousRelease
+) -> None:
+    """Each expectation also holds for a consumer with the previous release's contracts."""
+    await verify_client_of(previous_release, expectation, STATES, mesh)
 
 
 def test_each_state_is_expected() -> None:

@@ -11,10 +11,11 @@ from contracts.testing import Expectation, check_states, expectations_on, verify
 from services.gym.app import SERVICE
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
 from tests.services.gym.contracts.states_for_session import STATES
-from tests.support.consumers import EXPECTATIONS_FOLDER
+from tests.support.consumers import EXPECTATIONS_FOLDER, verify_client_of
 from tests.support.serving import DEADLINE_FACTOR
 
 if TYPE_CHECKING:
+    from contracts.testing import PreviousRelease
     from tests.support.serving import MeshForTests, Serve
 
 EXPECTATIONS = expectations_on(GymServiceStub, EXPECTATIONS_FOLDER)
@@ -32,6 +33,15 @@ async def test_the_gym_service_provides_what_its_consumers_expect(expectation: E
     """Each expectation of a consumer holds for the real service."""
     stub = mesh.stub(GymServiceStub, expectation.consumer)
     await verify(expectation, stub, STATES, mesh, deadline_factor=DEADLINE_FACTOR)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("expectation", EXPECTATIONS, ids=str)
+async def test_the_gym_service_serves_consumers_of_the_previous_release(
+    expectation: Expectation, mesh: MeshForTests, previous_release: PreviousRelease
+) -> None:
+    """Each expectation also holds for a consumer with the previous release's contracts."""
+    await verify_client_of(previous_release, expectation, STATES, mesh)
 
 
 def test_each_state_is_expected() -> None:

@@ -12,6 +12,7 @@ from contracts.errors import (
     PaymentVoided,
     ServiceError,
 )
+from contracts.example_messages import example_of
 from solo60.payment.v1.payment_pb2 import (
     PAYMENT_STATUS_CAPTURED,
     ChargeSessionRequest,
@@ -202,6 +203,25 @@ async def test_a_session_is_returned_with_its_payments(consume: Consume) -> None
     (found,) = await payments_of(consumer, session_id)
 
     assert (found.status, found.credits) == (PAYMENT_STATUS_CAPTURED, CREDITS)
+
+
+async def test_every_page_of_payments_is_read(consume: Consume) -> None:
+    """GetSession asks for payments until a page is the last."""
+    consumer = await BookingConsumer.served(consume)
+    session_id = str((await tomorrows_session(consumer.mesh)).session_id)
+    payment = example_of(Payment)
+    payments = consumer.expectations.fake.of(PaymentServiceStub)
+    payments.ListSessionPayments(
+        request=ListSessionPaymentsRequest(session_id=session_id),
+        answer=ListSessionPaymentsResponse(payments=[payment], next_page_token="second"),  # noqa: S106 - not a secret
+        times=1,
+    )
+    payments.ListSessionPayments(
+        request=ListSessionPaymentsRequest(session_id=session_id, page_token="second"),  # noqa: S106 - as above
+        answer=ListSessionPaymentsResponse(payments=[payment]),
+    )
+
+    assert len(await payments_of(consumer, session_id)) == 2
 
 
 async def test_a_session_without_a_payment_is_returned_with_none(consume: Consume) -> None:

@@ -1,4 +1,4 @@
-"""Order client with a chain of client interceptors: PYTHONPATH=gen python -m orders.client"""
+"""Order client with a chain of client interceptors: PYTHONPATH=gen python -m shop.client"""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from interceptors import (
     RetryBudgets,
 )
 from orders.settings import ADDRESS, KEYS
-from orders.shop import Shop
+from shop.shop import Shop
 
 BOOK = pb.PlaceOrderRequest(sku="BOOK-60", quantity=1, recipient="Ada Lovelace")
 

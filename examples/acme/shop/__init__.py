@@ -1,0 +1,1 @@
+"""Shop, a client of `acme.orders.v1`, with the interceptors and without the mesh."""
