@@ -12,8 +12,8 @@ from contracts.output import Format
 
 EXIT_UNUSABLE = 2
 DIFF = """\
-Show changes that break callers and that `buf breaking` does not see, with the callers that each one hits. Exit with 1 if
-there is a breaking change that `allowed-changes` in pyproject.toml does not list."""
+Show changes that break callers and that `buf breaking` does not see, with the callers that each one hits. Exit with 1
+if there is a breaking change that `allowed-changes` in pyproject.toml does not list."""
 
 
 def main(arguments: list[str]) -> int:
