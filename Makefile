@@ -21,7 +21,7 @@ PREVIOUS_RELEASE := $(addprefix --previous-release=,$(BASE))
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: .venv/.ready ## create the virtual environment; does nothing if it is up to date
+setup: .venv/.ready $(IMPORTS) ## create the virtual environment; does nothing if it is up to date
 
 run: setup ## start the mesh, show a booking, stay up until Ctrl-C
 	@solo60 up --demo
@@ -51,7 +51,7 @@ chaos: setup ## kill, freeze and cut off services under 2,000 mixed journeys for
 
 check: setup lint gen-check breaking test test-native ## run every check that must pass before a change is merged
 
-lint: setup $(IMPORTS) ## check format, style, types, layers and contracts
+lint: setup ## check format, style, types, layers and contracts
 	@ruff format --check --quiet || { echo "code is not formatted: run make fmt" >&2; exit 1; }
 	@ruff check --quiet
 	@mypy
@@ -68,11 +68,11 @@ fmt: setup ## format the code and the contracts
 	@ruff format --quiet
 	@for each in $(WORKSPACES); do buf format $$each/proto --write || exit 1; done
 
-gen: setup $(IMPORTS) ## rebuild gen/ from proto/, also in examples/acme, and docs/graph.svg
+gen: setup ## rebuild gen/ from proto/, also in examples/acme, and docs/graph.svg
 	@for each in $(WORKSPACES); do (cd $$each && buf generate) || exit 1; done
 	@python -m cli graph --svg docs/graph.svg
 
-gen-check: setup $(IMPORTS) ## fail if gen/ differs from the code generated from proto/
+gen-check: setup ## fail if gen/ differs from the code generated from proto/
 	@contracts/codegen/gen_check.sh $(WORKSPACES)
 
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)

@@ -49,7 +49,7 @@ def diff(
 ) -> None:
     """Show changes that break callers and that `buf breaking` does not see, with the callers that each one hits.
 
-    Exit with 1 if there is a breaking change that `pyproject.toml` does not allow.
+    Exit with 1 if there is a breaking change that `allowed-changes` in `pyproject.toml` does not list.
     """
     with _readable():
         raise typer.Exit(contracts.diff.command.run(revision, None, form))

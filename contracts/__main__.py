@@ -11,6 +11,9 @@ from contracts.failure import FAILURES, sentence_of
 from contracts.output import Format
 
 EXIT_UNUSABLE = 2
+DIFF = """\
+Show changes that break callers and that `buf breaking` does not see, with the callers that each one hits. Exit with 1
+if there is a breaking change that `allowed-changes` in pyproject.toml does not list."""
 
 
 def main(arguments: list[str]) -> int:
@@ -38,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument(
         "--ignore", action="append", default=[], metavar="ID", help="do not run this check; may be repeated"
     )
-    diff = commands.add_parser("diff", help="show changes that break callers")
+    diff = commands.add_parser("diff", help="show changes that break callers", description=DIFF)
     diff.add_argument("before", metavar="REF|BEFORE", help="git revision, or an image that `buf build` wrote")
     diff.add_argument("after", metavar="AFTER", nargs="?", help="image; default: the contracts of this folder")
     for each in (check, diff):

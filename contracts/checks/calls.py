@@ -22,8 +22,7 @@ def unknown(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         for call in policy.calls:
             if call not in subject.methods:
-                message = f"calls: there is no method {call}; write it as package.Service/Method"
-                yield subject.in_policy(method, message, "calls", call)
+                yield subject.in_policy(method, f"calls: {subject.no_method(call)}", "calls", call)
 
 
 def of_own_service(subject: Subject) -> Iterator[Problem]:

@@ -42,5 +42,5 @@ def replacement_unknown(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         replacement = policy.deprecation.replaced_by
         if replacement and replacement not in subject.methods:
-            message = f"deprecation.replaced_by: there is no method {replacement}; write it as package.Service/Method"
+            message = f"deprecation.replaced_by: {subject.no_method(replacement)}"
             yield subject.in_policy(method, message, "deprecation", "replaced_by")

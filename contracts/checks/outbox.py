@@ -29,8 +29,7 @@ def later_unknown(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         for call in policy.calls_later:
             if call not in subject.methods:
-                message = f"calls_later: there is no method {call}; write it as package.Service/Method"
-                yield subject.in_policy(method, message, "calls_later", call)
+                yield subject.in_policy(method, f"calls_later: {subject.no_method(call)}", "calls_later", call)
 
 
 def later_listed_twice(subject: Subject) -> Iterator[Problem]:
@@ -59,10 +58,13 @@ def later_unsafe(subject: Subject) -> Iterator[Problem]:
 def subscription_without_event(subject: Subject) -> Iterator[Problem]:
     """Yield each subscription whose request does not carry the event."""
     for method, policy in subject.policies:
-        event = _event_of(method)
-        if policy.subscribes_to and (event is None or event.full_name != policy.subscribes_to):
-            message = f'subscribes_to: the request has no field "{EVENT_FIELD}" of type {policy.subscribes_to}; add it'
+        event, subscription = _event_of(method), policy.subscribes_to
+        if subscription and event is None:
+            message = f'subscribes_to: the request has no field "{EVENT_FIELD}" of type {subscription}; add it'
             yield subject.in_policy(method, message, "subscribes_to")
+        elif subscription and event is not None and event.full_name != subscription:
+            message = f'subscribes_to: the field "{EVENT_FIELD}" of the request has type {event.full_name}'
+            yield subject.in_policy(method, f"{message}, not {subscription}; write the same in both", "subscribes_to")
 
 
 def subscription_to_other(subject: Subject) -> Iterator[Problem]:

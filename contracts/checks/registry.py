@@ -167,7 +167,7 @@ CHECKS: tuple[Check, ...] = (
         "SUBSCRIBES_TO_FIELD",
         outbox.subscription_without_event,
         "a subscription whose request does not carry the event",
-        "a field `event` of the event's type",
+        "a field `event` of the event's type, and the same name in `subscribes_to`",
     ),
     Check(
         "SUBSCRIBES_TO_EVENT",

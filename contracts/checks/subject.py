@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from difflib import get_close_matches
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeVar
 
@@ -75,6 +76,12 @@ class Subject:
     def in_policy(self, method: MethodDescriptor, message: str, *option: str) -> Problem:
         """Return a problem of a policy, at the line of one of its options."""
         return self.problem(method, message, POLICY, *option)
+
+    def no_method(self, name: str) -> str:
+        """Return the message that there is no method `name`, with the most similar name."""
+        similar = get_close_matches(name, self.methods, n=1)
+        example = f", such as {similar[0]}" if similar else ""
+        return f"there is no method {name}; write it as package.Service/Method{example}"
 
 
 def repeated(values: Iterable[Value]) -> list[Value]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,11 @@ def run(before: str, after: str | None, form: Format) -> int:
     breaking = {name_in_settings(each) for each in changes if each.severity is Severity.BREAKING}
     for unused in sorted(allowed - set(map(name_in_settings, changes))):
         sys.stderr.write(f"pyproject.toml: allowed-changes: there is no such change: {unused}. Remove it.\n")
-    return 1 if breaking - allowed else 0
+    found = sorted(breaking - allowed)
+    if found:
+        entry = f"allowed-changes = {json.dumps(found[:1])}"
+        sys.stderr.write(f"To allow an intended break, list it in [tool.contracts] of pyproject.toml: {entry}\n")
+    return 1 if found else 0
 
 
 def _changes_of_workspace(revision: str) -> list[Change]:

@@ -124,9 +124,13 @@ class FakeServer:
             await self._has_answered.wait()
 
     def note_unscripted(self, caller: Caller, method: Method, requests: Sequence[Message]) -> str:
-        """Note a call without a script as a problem, and return the sentence."""
-        shown = ", ".join(str(redacted(request)) for request in requests) or "no request"
-        return self.note(f"{caller.name} called {method.full_name} with {shown}, but no script answers this call.")
+        """Note a call without a script as a problem, with the requests that the method's scripts answer; return it."""
+        scripted = [_shown(script.requests) for script in self._scripts if script.method is method]
+        known = (
+            f"the scripts of this method answer {' and '.join(scripted)}" if scripted else "the method has no script"
+        )
+        call = f"{caller.name} called {method.full_name} with {_shown(requests)}"
+        return self.note(f"{call}, but no script answers this call: {known}.")
 
     def note(self, problem: str) -> str:
         """Note a problem for the end of the context, and return it."""
@@ -193,3 +197,9 @@ class _AnyMethod(grpc.GenericRpcHandler):
             return None
         shape = HANDLER_FACTORIES[method.request_streaming, method.response_streaming]
         return shape(self._calls.serving(method))
+
+
+def _shown(requests: Sequence[Message] | None) -> str:
+    if requests is None:
+        return "any request"
+    return ", ".join(str(redacted(request)) for request in requests) or "no request"

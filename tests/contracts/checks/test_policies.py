@@ -57,6 +57,9 @@ def findings(policy: str, level: Level.ValueType = NO_EFFECT) -> list[Finding]:
         (f"{HEDGE} {{delay {{seconds: 1}} max_attempts: 9}}", "HEDGE_RANGE", "hedge.max_attempts must be 2 to 5"),
         (f"{GOOD} own_work {{seconds: -1}}", "OWN_WORK_RANGE", "own_work must be above 0 s"),
         (f'{GOOD} calls: "{OTHER}" parallel_calls {{calls: "{OTHER}"}}', "PARALLEL_CALLS_RANGE", "at least 2"),
+        (f'{GOOD} calls: "{OTHER.lower()}"', "CALLS_UNKNOWN", f"Service/Method, such as {OTHER}."),
+        (f'{GOOD} calls: "x.Y/Z"', "CALLS_UNKNOWN", "there is no method x.Y/Z; write it as package.Service/Method."),
+        (f'{GOOD} subscribes_to: "acme.test.v1.Left"', "SUBSCRIBES_TO_FIELD", 'no field "event" of type'),
         (f"{GOOD} errors: ERROR_REASON_UNSPECIFIED", "ERRORS_PLATFORM", "ERROR_REASON_UNSPECIFIED belongs"),
         (f"{GOOD} errors: 90", "ERRORS_PLATFORM", "90 belongs"),
         *(

@@ -56,14 +56,18 @@ def diff(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str,
 
 
 def test_a_breaking_change_since_a_revision_fails(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A breaking change since a git revision is printed with its place in the working tree and its callers, exit 1."""
+    """A breaking change since a git revision is printed with its place in the working tree and its callers, exit 1.
+
+    The report also shows the entry of pyproject.toml that allows the change.
+    """
     assert diff(capsys, "main") == (0, "", "")
     (workspace / "proto/shop.proto").write_text(BREAKING)
 
     code, out, err = diff(capsys, "main")
 
     first, hits = out.splitlines()
-    assert (code, err) == (1, "")
+    assert code == 1
+    assert err.endswith(f'pyproject.toml: allowed-changes = ["DEADLINE_SHORTENED {METHOD}"]\n')
     assert first.startswith(
         f"proto/shop.proto:{LINE}: breaking DEADLINE_SHORTENED {METHOD}: deadline: 10 s before, 9 s now. "
     )

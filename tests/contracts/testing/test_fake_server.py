@@ -130,13 +130,13 @@ async def call_without_deadline(target: Target) -> object:
 
 
 async def test_an_unscripted_call_fails_the_test() -> None:
-    """The failure names the method and the request, with personal data masked."""
+    """The failure names the method, the request with personal data masked, and the requests of the scripts."""
     with pytest.raises(UnexpectedCalls) as caught:
         await run_with(call_unscripted, Internal)
 
     assert str(caught.value) == (
         "tester called solo60.example.v1.EchoService/Echo with {'text': 'hi', 'email': '***'}, "
-        "but no script answers this call."
+        "but no script answers this call: the scripts of this method answer {'text': 'scripted'}."
     )
 
 
