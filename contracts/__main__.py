@@ -57,7 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("before", metavar="REF|BEFORE", help="git revision, or an image that `buf build` wrote")
     diff.add_argument("after", metavar="AFTER", nargs="?", help="image; default: the contracts of this folder")
     for each in (check, diff):
-        each.add_argument("--format", choices=[str(form) for form in Format], default=str(Format.TEXT), help="default: %(default)s")
+        each.add_argument(
+            "--format", choices=[str(form) for form in Format], default=str(Format.TEXT), help="default: %(default)s"
+        )
     return parser
 
 
