@@ -158,7 +158,7 @@ def test_attempts_are_limited() -> None:
 def test_hedged_attempts_count_too() -> None:
     """A hedge adds its further attempts, of which only the first is retried."""
     hedge = policy_pb2.Hedge(max_attempts=3)
-    hop = {"hedge": hedge, "retry": RETRY_3}
+    hop: dict[str, Any] = {"hedge": hedge, "retry": RETRY_3}
     image = image_with(A=calls(9, "B", **hop), B=calls(4, hedge=policy_pb2.Hedge()))
 
     assert CallGraph(image.methods).worst_case_attempts(name_of("A")) == (3 + 2) * 2
