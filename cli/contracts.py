@@ -59,5 +59,7 @@ def diff(
 def _readable() -> Iterator[None]:
     try:
         yield
+    except BrokenPipeError:  # the reader, such as `head`, has read enough
+        raise
     except FAILURES as error:
         raise UnreadableContracts(sentence_of(error)) from None

@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from contracts.edges import Edge, EdgeKind, edges_of
-from contracts.policy import DEFAULT_ATTEMPTS, DEFAULT_OWN_WORK_S, seconds
+from contracts.policy import DEFAULT_ATTEMPTS, DEFAULT_HEDGED_ATTEMPTS, DEFAULT_OWN_WORK_S, seconds
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
@@ -83,25 +83,31 @@ class CallGraph:
 
     def _attempts_of(self, method: str) -> int:
         policy = self._policies[method]
-        return (policy.retry.max_attempts or DEFAULT_ATTEMPTS) if policy.HasField("retry") else 1
+        retried = (policy.retry.max_attempts or DEFAULT_ATTEMPTS) if policy.HasField("retry") else 1
+        # Only the first attempt of a hedged call is retried.
+        hedged = (policy.hedge.max_attempts or DEFAULT_HEDGED_ATTEMPTS) if policy.HasField("hedge") else 1
+        return retried + hedged - 1
 
     def is_entry_point(self, method: str) -> bool:
         """Return whether no other method calls a method and waits for it."""
         return not any(edge.kind is EdgeKind.CALL for edge in self.callers_of(method))
 
-    def cycle_below(self, *methods: str) -> list[str]:
+    def cycle_below(self, *methods: str, own_calls: bool = True) -> list[str]:
         """Return the methods of a cycle of calls that one of `methods` leads into, in order; empty if there is none.
 
         The first method is also the last. Later calls and events may form cycles, because nobody waits for them.
+        Without `own_calls`, the calls of a service to itself are ignored.
         """
-        waiting, seen = list(methods), set[str]()
+        waiting, callees = list(methods), dict[str, list[str]]()
         while waiting:
             method = waiting.pop()
-            if method not in seen:
-                seen.add(method)
-                waiting += self.callees_of(method)
+            if method not in callees:
+                service = method.partition("/")[0]
+                found = self.callees_of(method)
+                callees[method] = [call for call in found if own_calls or call.partition("/")[0] != service]
+                waiting += callees[method]
         try:
-            TopologicalSorter({method: self.callees_of(method) for method in sorted(seen)}).prepare()
+            TopologicalSorter(dict(sorted(callees.items()))).prepare()
         except CycleError as error:
             # The error lists each callee before its caller.
             return list(reversed(error.args[1]))

@@ -13,4 +13,7 @@ FAILURES = (ImageError, SettingsError, SourceError, UnknownCheckError, Workspace
 
 def sentence_of(error: Exception) -> str:
     """Return the message of one of FAILURES."""
-    return f"{error.filename} cannot be read: {error.strerror}." if isinstance(error, OSError) else str(error)
+    if not isinstance(error, OSError):
+        return str(error)
+    # An error of standard output, such as a full disk, names no file.
+    return f"{error.filename} cannot be read: {error.strerror}." if error.filename else f"{error.strerror}."

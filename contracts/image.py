@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 # Field of each file in an image of `buf build`, and the field inside of it that is true for an import.
 _BUF_EXTENSION, _IS_IMPORT = 8042, 1
+# Descriptors with another meaning of our option numbers cannot be parsed, because Python finds options by number.
+SHARED_NUMBER = (
+    "an option of the contracts has a number of solo60/mesh/v1/policy.proto, 60060 to 60065: choose another number."
+)
 # Contracts that others copy and import.
 _FOREIGN_FOLDERS = ("google/", "buf/")
 
@@ -100,7 +104,7 @@ class Image:
             image = FileDescriptorSet.FromString(data)
         except DecodeError:
             raise ImageError(
-                "The image is not a FileDescriptorSet. Write one with `buf build -o image.binpb`."
+                f"The image is not a FileDescriptorSet. Write one with `buf build -o image.binpb`. Or {SHARED_NUMBER}"
             ) from None
         if not image.file:
             raise ImageError("The image contains no files. Write one with `buf build -o image.binpb`.")

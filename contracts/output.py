@@ -13,6 +13,14 @@ class Format(StrEnum):
     GITHUB = "github"
 
 
+def visible(text: str) -> str:
+    """Return a text in one line, with an escape for each control character and other invisible one.
+
+    Contracts may contain any character in a scope or a name, and a terminal would obey an escape sequence.
+    """
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
+
+
 def annotation(kind: str, file: str, line: int, title: str, message: str) -> str:
     """Return a workflow command of GitHub Actions, such as "::error file=a.proto,line=1,title=ID::message".
 

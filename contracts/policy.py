@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_OWN_WORK_S = 0.1
 DEFAULT_ATTEMPTS = 3
+DEFAULT_HEDGED_ATTEMPTS = 2
 DEFAULT_INITIAL_BACKOFF_S = 0.05
 DEFAULT_MAX_BACKOFF_S = 1.0
 REPEATABLE_LEVELS = frozenset({MethodOptions.NO_SIDE_EFFECTS, MethodOptions.IDEMPOTENT})
@@ -162,7 +163,7 @@ def read_retry(declared: policy_pb2.Retry) -> Retry:
 
 
 def _read_hedge(declared: policy_pb2.Hedge) -> Hedge:
-    return Hedge(delay_s=seconds(declared.delay), max_attempts=declared.max_attempts or 2)
+    return Hedge(delay_s=seconds(declared.delay), max_attempts=declared.max_attempts or DEFAULT_HEDGED_ATTEMPTS)
 
 
 def _read_rate_limit(declared: policy_pb2.RateLimit) -> RateLimit:

@@ -66,8 +66,13 @@ def service_config(service: ServiceDescriptor) -> str:
 def _retry_policy(retry: Retry) -> dict[str, Any]:
     return {
         "maxAttempts": retry.max_attempts,
-        "initialBackoff": f"{retry.initial_backoff_s:.9g}s",
-        "maxBackoff": f"{retry.max_backoff_s:.9g}s",
+        "initialBackoff": _duration(retry.initial_backoff_s),
+        "maxBackoff": _duration(retry.max_backoff_s),
         "backoffMultiplier": round(retry.backoff_multiplier, 6),
         "retryableStatusCodes": [code.name for code in retry.codes],
     }
+
+
+def _duration(seconds: float) -> str:
+    """Return a duration as JSON writes it: without an exponent, and with at most nine digits after the point."""
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"

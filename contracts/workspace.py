@@ -9,8 +9,9 @@ import sys
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.message import DecodeError
 
-from contracts.image import Image
+from contracts.image import SHARED_NUMBER, Image
 from contracts.settings import read_settings
 
 BUF = "buf"
@@ -39,7 +40,10 @@ def read_image(workspace: Path) -> Image:
 
 def build(workspace: Path) -> FileDescriptorSet:
     """Return all files of a workspace and their imports; raise WorkspaceError if buf cannot compile them."""
-    return FileDescriptorSet.FromString(_run_buf(workspace, "build", "--as-file-descriptor-set", "--output", "-"))
+    try:
+        return FileDescriptorSet.FromString(_run_buf(workspace, "build", "--as-file-descriptor-set", "--output", "-"))
+    except DecodeError:
+        raise WorkspaceError(f"The contracts cannot be read: {SHARED_NUMBER}") from None
 
 
 def sources_of(workspace: Path) -> dict[str, Path]:

@@ -5,20 +5,15 @@ gRPC's core has options for such a limit (`grpc.max_metadata_size`), but a clien
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING
 
 from contracts.errors import MessageTooLarge
+from contracts.metadata import MAX_METADATA_BYTES as MAX_METADATA_BYTES
+from contracts.metadata import metadata_size
 from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from interceptors.chain.call import Call, Proceed
-
-# RFC 9113, 6.5.2: bytes that each field counts in addition to its name and value.
-FIELD_OVERHEAD_BYTES = 32
-MAX_METADATA_BYTES = 8 * 1024
 
 
 class ServerMetadataLimit(ServerInterceptor):
@@ -35,10 +30,6 @@ class ServerMetadataLimit(ServerInterceptor):
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         # Do not store the fields in a local variable: a traceback would show the API key.
-        if _size_of(call.fields) > self._max_bytes:
+        if metadata_size(call.fields) > self._max_bytes:
             raise MessageTooLarge(f"The metadata is larger than {self._max_bytes} bytes. Send less.")
         return await proceed(call)
-
-
-def _size_of(fields: Sequence[tuple[str, str]]) -> int:
-    return FIELD_OVERHEAD_BYTES * len(fields) + sum(map(len, chain.from_iterable(fields)))

@@ -43,9 +43,9 @@ def listed_twice(subject: Subject) -> Iterator[Problem]:
 
 def cycle(subject: Subject) -> Iterator[Problem]:
     """Yield a cycle of calls, at the call of its first method."""
-    path = subject.graph.cycle_below(*subject.image.methods)
-    # A loop of a service to itself has an id of its own.
-    if len({name.partition("/")[0] for name in path}) > 1:
+    # A call of the own service has an id of its own.
+    path = subject.graph.cycle_below(*subject.image.methods, own_calls=False)
+    if path:
         start = path.index(min(path))
         path = [*path[start:-1], *path[:start], path[start]]
         message = f"calls {' calls '.join(path[1:])}: calls must not form a cycle; use calls_later for one of them"

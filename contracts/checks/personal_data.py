@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -32,7 +33,10 @@ _HARMLESS = frozenset(
     {"page token", "country code", "currency code", "error code", "language code", "region code", "status code"}
 )
 _KINDS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
-_MESSAGES = frozenset({"google.type.Date", "google.type.PhoneNumber", "google.type.PostalAddress"})
+_MESSAGES = frozenset({"google.type.Date", "google.type.PhoneNumber", "google.type.PostalAddress"}) | {
+    f"google.protobuf.{name}" for name in ("Any", "BytesValue", "ListValue", "StringValue", "Struct", "Value")
+}
+_NEXT_WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 def undeclared(subject: Subject) -> Iterator[Problem]:
@@ -54,7 +58,7 @@ def has_personal_name(field: FieldDescriptor) -> bool:
             return False
     elif field.type not in _KINDS:
         return False
-    *_, before, last = ["", "", *field.name.lower().split("_")]
+    *_, before, last = ["", "", *_NEXT_WORD.sub("_", field.name).lower().split("_")]
     words = {last, _singular(last)} if field.is_repeated else {last}
     return any(_is_personal(before, word) for word in words)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import protovalidate
 
 from buf.validate import validate_pb2
+from contracts.malformed_times import malformed_times
 from contracts.violations import violations_of
 from solo60.mesh.v1 import policy_pb2
 
@@ -41,7 +42,8 @@ def out_of_range(option: str, subject: Subject) -> Iterator[Problem]:
         declared: dict[str, FieldValue] = {field.name: value for field, value in policy.ListFields()}
         alone = {option: declared[option]} if option in declared else {}
         try:
-            for violation in violations_of(policy_pb2.MethodPolicy(**alone)):
+            declaration = policy_pb2.MethodPolicy(**alone)
+            for violation in malformed_times(declaration) or violations_of(declaration):
                 names = re.sub(r"\[\d*\]", "", violation.field).split(".")
                 if names[0] == option:
                     yield subject.in_policy(method, f"{violation.field} {violation.description}", *names)

@@ -89,8 +89,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "RETRY_BACKOFF",
         retries.backoff,
-        "a backoff that is negative, or longer than its maximum",
-        "0 s <= `initial_backoff` <= `max_backoff`",
+        "a backoff that is negative, above 1 h or longer than its maximum; a multiplier that gRPC rejects",
+        "0 s <= `initial_backoff` <= `max_backoff` <= 1 h",
     ),
     Check(
         "RETRY_REPEATED",
@@ -132,8 +132,8 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "CALLS_ATTEMPTS",
         retries.too_many_attempts,
-        f"an entry point whose retries multiply to more than {MAX_CHAIN_ATTEMPTS} attempts",
-        "fewer `retry.max_attempts` on a hop",
+        f"an entry point whose retries and hedges multiply to more than {MAX_CHAIN_ATTEMPTS} attempts",
+        "fewer `max_attempts` on a hop",
     ),
     Check(
         "DEADLINE_SUM",

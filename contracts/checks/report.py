@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from contracts.output import Format, annotation
+from contracts.output import Format, annotation, visible
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ def report(findings: Sequence[Finding], form: Format) -> str:
 
 def _text(finding: Finding) -> str:
     place = f"{finding.file}:{finding.line}" if finding.line else finding.file
-    return f"{place}: {finding.id}: {finding.message}"
+    return visible(f"{place}: {finding.id}: {finding.message}")
 
 
 def _annotation(finding: Finding) -> str:

@@ -50,9 +50,10 @@ def page_limit(subject: Subject) -> Iterator[Problem]:
     for method, _ in subject.policies:
         if is_list(method) and _has(method.input_type, "page_size", _NUMBER):
             field = method.input_type.fields_by_name["page_size"]
-            if field.GetOptions().Extensions[validate_pb2.field].int32.WhichOneof("less_than"):
+            rules = field.GetOptions().Extensions[validate_pb2.field].int32
+            if rules.WhichOneof("less_than") or rules.HasField("const") or len(getattr(rules, "in")):
                 message = "page_size must have no upper limit, because servers lower larger values (AIP-158)"
-                yield subject.problem(field, f"{message}; remove lt or lte")
+                yield subject.problem(field, f"{message}; remove lt, lte, const or in")
 
 
 def _has(message: Descriptor, name: str, kind: int) -> bool:

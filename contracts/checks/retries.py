@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # AIP-194: after any other code a retry is useless, or the call may already have had its effect.
 RETRYABLE_CODES = (code_pb2.UNAVAILABLE, code_pb2.RESOURCE_EXHAUSTED, code_pb2.ABORTED)
+# The longest deadline, and the multipliers that gRPC core accepts with six digits after the point.
+MAX_BACKOFF_S = 3600
+MIN_MULTIPLIER, MAX_MULTIPLIER = 1e-6, 1_000_000
 UNSAFE = "needs an idempotency_level or IDEMPOTENCY_REQUIRED, otherwise a retry may act twice"
 
 
@@ -42,8 +45,12 @@ def useless_code(subject: Subject) -> Iterator[Problem]:
 
 
 def backoff(subject: Subject) -> Iterator[Problem]:
-    """Yield each backoff that is negative, or longer than its maximum."""
+    """Yield each backoff that is negative, or longer than its maximum, and each multiplier out of range."""
     for method, policy in subject.policies:
+        factor = policy.retry.backoff_multiplier
+        if factor > MAX_MULTIPLIER or 0 < factor < MIN_MULTIPLIER:
+            message = f"retry.backoff_multiplier must be {MIN_MULTIPLIER:.6f} to {MAX_MULTIPLIER}, or 0 for the default"
+            yield subject.in_policy(method, message, "retry", "backoff_multiplier")
         initial_s = seconds(policy.retry.initial_backoff) or DEFAULT_INITIAL_BACKOFF_S
         max_s = seconds(policy.retry.max_backoff) or DEFAULT_MAX_BACKOFF_S
         if initial_s < 0 or max_s < 0:
@@ -52,6 +59,9 @@ def backoff(subject: Subject) -> Iterator[Problem]:
         elif initial_s > max_s:
             message = f"retry.initial_backoff must not be longer than max_backoff, which is {max_s:g} s"
             yield subject.in_policy(method, message, "retry", "initial_backoff")
+        elif max_s > MAX_BACKOFF_S:
+            message = f"retry.max_backoff must be at most {MAX_BACKOFF_S} s, as a deadline"
+            yield subject.in_policy(method, message, "retry", "max_backoff")
 
 
 def repeated(subject: Subject) -> Iterator[Problem]:
@@ -65,7 +75,7 @@ def repeated(subject: Subject) -> Iterator[Problem]:
     for method, policy in subject.policies:
         retried = [reason for reason in policy.errors if codes.get(reason) in _codes_of(policy)]
         for reason in retried:
-            below = _retries_below(subject, name_of(method), reason, codes[reason], frozenset())
+            below = _retries_below(subject, name_of(method), reason, codes[reason])
             if below:
                 name, code = errors_pb2.ErrorReason.Name(reason), _name_of_code(codes[reason])
                 message = f"{name} is retried here and by the caller of {below}; remove {code} from one retry.codes"
@@ -73,15 +83,17 @@ def repeated(subject: Subject) -> Iterator[Problem]:
 
 
 def too_many_attempts(subject: Subject) -> Iterator[Problem]:
-    """Yield each entry point whose retries multiply to more than MAX_CHAIN_ATTEMPTS."""
+    """Yield each entry point whose retries and hedges multiply to more than MAX_CHAIN_ATTEMPTS."""
     for method, _ in subject.policies:
         name = name_of(method)
         if subject.graph.is_entry_point(name):
             attempts, chain = subject.graph.worst_chain(name)
             if attempts > MAX_CHAIN_ATTEMPTS:
                 path = " calls ".join(chain[1:])
-                message = f"calls {path}: retries multiply to {attempts} attempts, above {MAX_CHAIN_ATTEMPTS}"
-                yield subject.in_policy(method, f"{message}; lower retry.max_attempts on a hop", "calls", chain[1])
+                message = (
+                    f"calls {path}: retries and hedges multiply to {attempts} attempts, above {MAX_CHAIN_ATTEMPTS}"
+                )
+                yield subject.in_policy(method, f"{message}; lower max_attempts on a hop", "calls", chain[1])
 
 
 def hedge_unsafe(subject: Subject) -> Iterator[Problem]:
@@ -91,17 +103,18 @@ def hedge_unsafe(subject: Subject) -> Iterator[Problem]:
             yield subject.in_policy(method, "hedge needs idempotency_level NO_SIDE_EFFECTS; remove the hedge", "hedge")
 
 
-def _retries_below(subject: Subject, name: str, reason: int, code: int, above: Collection[str]) -> str:
+def _retries_below(subject: Subject, name: str, reason: int, code: int) -> str:
     """Return a method below `name` whose calls are retried after an error that passes every hop, or an empty string."""
-    for callee in subject.graph.callees_of(name):
+    waiting, seen = subject.graph.callees_of(name), {name}
+    while waiting:
+        callee = waiting.pop(0)
         policy = subject.methods[callee].GetOptions().Extensions[policy_pb2.policy]
-        if callee in above or reason not in policy.errors:
+        if callee in seen or reason not in policy.errors:
             continue
         if code in _codes_of(policy):
             return callee
-        found = _retries_below(subject, callee, reason, code, {*above, name})
-        if found:
-            return found
+        seen.add(callee)
+        waiting += subject.graph.callees_of(callee)
     return ""
 
 

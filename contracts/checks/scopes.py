@@ -44,7 +44,7 @@ def unused(subject: Subject) -> Iterator[Problem]:
     because the callers of others are unknown.
     """
     members = [(method, policy) for method, policy in subject.policies if default_port_of(method.containing_service)]
-    count = Counter(scope for _, policy in members for scope in policy.scopes)
+    count = Counter(scope for _, policy in members for scope in set(policy.scopes))
     count_of_name = Counter(_name_in(scope) for scope in count)
     held = _held(subject)
     for method, policy in members:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from google.protobuf.wrappers_pb2 import StringValue
+
 from buf.validate import validate_pb2
 from contracts.checks.patterns import admitted_control, lists_all
-from contracts.texts import string_rules_of
 from solo60.common.v1 import text_pb2
 from solo60.mesh.v1 import policy_pb2
 
@@ -56,8 +57,8 @@ def control_character(subject: Subject) -> Iterator[Problem]:
         values = [*getattr(rules, "in"), *([rules.const] if rules.HasField("const") else [])]
         found = [char for value in values for char in _CONTROL.findall(value)]
         # Another rule of the field may exclude the character that a pattern admits.
-        if not any(rules.Extensions[rule] for rule in TEXT_RULES) and rules.WhichOneof("well_known") is None:
-            found += admitted_control(rules.pattern)
+        if not any(rules.Extensions[rule] for rule in TEXT_RULES):
+            found += _controls_of_header(rules) if _is_format(rules) else admitted_control(rules.pattern)
         if found:
             text = f"admits the control character U+{ord(found[0]):04X}; exclude it, or use multi_line"
             yield subject.problem(field, side + text)
@@ -78,16 +79,41 @@ def _texts(subject: Subject) -> Iterator[Text]:
 
 def _sides(field: FieldDescriptor) -> Iterator[Text]:
     entry = field.message_type
-    if field.type == field.TYPE_STRING:
-        yield field, "", string_rules_of(field)
+    rules = field.GetOptions().Extensions[validate_pb2.field]
+    if _is_text(field):
+        yield field, "", _in_force(rules, rules.repeated.items if field.is_repeated else rules)
     elif entry is not None and entry.GetOptions().map_entry:
-        rules = field.GetOptions().Extensions[validate_pb2.field].map
-        for side, sided in (("key", rules.keys), ("value", rules.values)):
-            if entry.fields_by_name[side].type == field.TYPE_STRING:
-                yield field, f"({side}s) ", sided.string
+        for side, sided in (("key", rules.map.keys), ("value", rules.map.values)):
+            if _is_text(entry.fields_by_name[side]):
+                yield field, f"({side}s) ", _in_force(rules, sided)
+
+
+def _is_text(field: FieldDescriptor) -> bool:
+    return field.type == field.TYPE_STRING or (
+        field.message_type is not None and field.message_type.full_name == StringValue.DESCRIPTOR.full_name
+    )
+
+
+def _in_force(rules: validate_pb2.FieldRules, inner: validate_pb2.FieldRules) -> validate_pb2.StringRules:
+    """Return the rules of a text, or none if the field or its items ignore them."""
+    ignored = validate_pb2.IGNORE_ALWAYS in (rules.ignore, inner.ignore)
+    return validate_pb2.StringRules() if ignored else inner.string
+
+
+def _is_format(rules: validate_pb2.StringRules) -> bool:
+    name = rules.WhichOneof("well_known")
+    return name is not None and bool(getattr(rules, name))
+
+
+def _controls_of_header(rules: validate_pb2.StringRules) -> list[str]:
+    """Return a control character that protovalidate's formats of HTTP headers admit."""
+    if rules.well_known_regex and rules.HasField("strict") and not rules.strict:
+        return ["\x01"]
+    return ["\t"] if rules.well_known_regex == validate_pb2.KNOWN_REGEX_HTTP_HEADER_VALUE else []
 
 
 def _is_closed(rules: validate_pb2.StringRules) -> bool:
     is_listed = rules.HasField("const") or len(getattr(rules, "in")) > 0
-    is_format = rules.WhichOneof("well_known") is not None
-    return is_listed or is_format or any(rules.Extensions[rule] for rule in TEXT_RULES) or lists_all(rules.pattern)
+    return (
+        is_listed or _is_format(rules) or any(rules.Extensions[rule] for rule in TEXT_RULES) or lists_all(rules.pattern)
+    )

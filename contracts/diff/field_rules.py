@@ -98,12 +98,9 @@ def _oneof_rules(message: Descriptor, name: str) -> validate_pb2.OneofRules:
 
 
 def _predefined(image: Image) -> dict[str, FieldDescriptor]:
-    return {
-        extension.full_name: extension
-        for file in image.files
-        for extension in file.extensions_by_name.values()
-        if extension.GetOptions().HasExtension(validate_pb2.predefined)
-    }
+    extensions = [each for file in image.files for each in file.extensions_by_name.values()]
+    extensions += [each for message in image.messages() for each in message.extensions]
+    return {each.full_name: each for each in extensions if each.GetOptions().HasExtension(validate_pb2.predefined)}
 
 
 def _messages_with_rule(image: Image, rule: FieldDescriptor) -> list[Descriptor]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING, TypeAlias
 
-from google.protobuf import json_format
+from google.protobuf import json_format, text_format
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
@@ -114,8 +115,11 @@ def _limits(rules: Message, prefix: Path) -> Iterator[tuple[str, Limit]]:
         if holds_rules(field) or name in IRRELEVANT:
             continue
         if name == "cel":
+            titles = Counter[str]()
             for index, rule in enumerate(value):
                 title = f"cel {rule.id or rule.expression}"
+                titles[title] += 1
+                title += f" ({titles[title]})" if titles[title] > 1 else ""
                 yield title, Limit(Order.OPAQUE, rule.expression, title, (*path, (index, rule.id)))
         elif name == "oneof":
             for rule in value:
@@ -179,8 +183,15 @@ def _plain(value: FieldValue) -> FieldValue:
     if isinstance(value, Duration | Timestamp):
         return value.seconds * 10**9 + value.nanos
     if isinstance(value, Message):
-        return json_format.MessageToJson(value, indent=None)
+        return _json(value)
     return "nan" if isinstance(value, float) and math.isnan(value) else value
+
+
+def _json(message: Message) -> str:
+    try:
+        return json_format.MessageToJson(message, indent=None)
+    except ValueError:  # such as a duration out of range
+        return text_format.MessageToString(message, as_one_line=True)
 
 
 def _text(field: FieldDescriptor, value: FieldValue) -> str:
@@ -191,7 +202,7 @@ def _text(field: FieldDescriptor, value: FieldValue) -> str:
 
 def _text_of_one(field: FieldDescriptor, value: FieldValue) -> str:
     if isinstance(value, Message):
-        return json_format.MessageToJson(value, indent=None).strip('"')
+        return _json(value).strip('"')
     if field.enum_type is not None and value in field.enum_type.values_by_number:
         return field.enum_type.values_by_number[value].name
     return f'"{value}"' if isinstance(value, str) else str(value)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from google.rpc.code_pb2 import UNAVAILABLE, Code
+
 from contracts.diff.change import Difference
 from contracts.policy import read_retry, seconds
 from solo60.common.v1.errors_pb2 import ErrorReason
-from solo60.mesh.v1.policy_pb2 import CRITICALITY_NORMAL, Criticality, MethodPolicy
+from solo60.mesh.v1.policy_pb2 import CRITICALITY_NORMAL, Criticality, MethodPolicy, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from google.protobuf.descriptor import EnumDescriptor
+    from google.protobuf.timestamp_pb2 import Timestamp
 
     Comparison = Callable[[MethodPolicy, MethodPolicy], Iterator[Difference]]
 
@@ -43,8 +48,8 @@ def _scopes(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
 
 
 def _errors(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
-    names = (map(_reason_name, old.errors), map(_reason_name, new.errors))
-    yield from listed("errors", names, "ERROR_ADDED", "ERROR_REMOVED")
+    before, now = ([name_in(ErrorReason.DESCRIPTOR, each) for each in policy.errors] for policy in (old, new))
+    yield from listed("errors", (before, now), "ERROR_ADDED", "ERROR_REMOVED")
 
 
 def _retry(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
@@ -52,10 +57,9 @@ def _retry(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
     if not (old.HasField("retry") and new.HasField("retry")):
         yield from _presence("retry", old, new, wider, narrower)
         return
-    before, now = read_retry(old.retry), read_retry(new.retry)
+    before, now = (read_retry(_without_codes(each.retry)) for each in (old, new))
     yield from ordered("retry.max_attempts", (before.max_attempts, now.max_attempts), wider, narrower)
-    codes = ([code.name for code in before.codes], [code.name for code in now.codes])
-    yield from listed("retry.codes", codes, wider, narrower)
+    yield from listed("retry.codes", (_codes_of(old.retry), _codes_of(new.retry)), wider, narrower)
     initial, longest = (before.initial_backoff_s, now.initial_backoff_s), (before.max_backoff_s, now.max_backoff_s)
     yield from ordered("retry.initial_backoff", initial, narrower, wider, unit=" s")
     yield from ordered("retry.max_backoff", longest, narrower, wider, unit=" s")
@@ -91,7 +95,8 @@ def _rate_limit(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
 def _criticality(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
     before, now = (each.criticality or CRITICALITY_NORMAL for each in (old, new))
     if before != now:
-        text = f"criticality: {Criticality.Name(before)} before, {Criticality.Name(now)} now."
+        names = [name_in(Criticality.DESCRIPTOR, each) for each in (before, now)]
+        text = f"criticality: {names[0]} before, {names[1]} now."
         yield Difference("CRITICALITY_RAISED" if now > before else "CRITICALITY_LOWERED", text, ("criticality",))
 
 
@@ -110,7 +115,7 @@ def _deprecation(old: MethodPolicy, new: MethodPolicy) -> Iterator[Difference]:
     before, now = old.deprecation, new.deprecation
     if before.sunset != now.sunset:
         earlier = (now.sunset.seconds, now.sunset.nanos) < (before.sunset.seconds, before.sunset.nanos)
-        text = f"deprecation.sunset: {before.sunset.ToJsonString()} before, {now.sunset.ToJsonString()} now."
+        text = f"deprecation.sunset: {_time_text(before.sunset)} before, {_time_text(now.sunset)} now."
         yield Difference("SUNSET_EARLIER" if earlier else "SUNSET_LATER", text, ("deprecation", "sunset"))
     if before.replaced_by != now.replaced_by:
         text = f"deprecation.replaced_by: {before.replaced_by or 'none'} before, {now.replaced_by or 'none'} now."
@@ -188,6 +193,25 @@ def _presence(name: str, old: MethodPolicy, new: MethodPolicy, added: str, remov
         yield Difference(added if is_added else removed, f"{name} is {'new' if is_added else 'gone'}.", (name,))
 
 
-def _reason_name(number: int) -> str:
-    value = ErrorReason.DESCRIPTOR.values_by_number.get(number)
+def _codes_of(retry: Retry) -> list[str]:
+    return [name_in(Code.DESCRIPTOR, each) for each in retry.codes or (UNAVAILABLE,)]
+
+
+def _without_codes(retry: Retry) -> Retry:
+    other = Retry()
+    other.CopyFrom(retry)
+    other.ClearField("codes")
+    return other
+
+
+def _time_text(time: Timestamp) -> str:
+    try:
+        return time.ToJsonString()
+    except ValueError:  # outside of the years 1 to 9999
+        return f"{time.seconds} s"
+
+
+def name_in(enum: EnumDescriptor, number: int) -> str:
+    """Return the name of a value of an enum, or its number if a later version of the enum has it."""
+    value = enum.values_by_number.get(number)
     return value.name if value is not None else str(number)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from google.rpc import code_pb2
 
 from contracts.diff.change import change
+from contracts.diff.policies import name_in
 from contracts.image import name_of
 from contracts.service_error import FIRST_DOMAIN_REASON
 from solo60.common.v1 import errors_pb2
@@ -33,7 +34,8 @@ def reason_changes(versions: Versions) -> Iterator[Change]:
             continue
         before, now = (each.GetOptions().Extensions[errors_pb2.code] for each in (old, new))
         if before != now:
-            text = f"code: {code_pb2.Code.Name(before)} before, {code_pb2.Code.Name(now)} now."
+            names = [name_in(code_pb2.Code.DESCRIPTOR, each) for each in (before, now)]
+            text = f"code: {names[0]} before, {names[1]} now."
             yield change("ERROR_CODE_CHANGED", name, text, versions.place_of(new, _CODE), _callers(versions, old))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from contracts.diff.kinds import Severity
-from contracts.output import Format, annotation
+from contracts.output import Format, annotation, visible
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -31,9 +31,9 @@ def report(changes: Sequence[Change], allowed: Collection[str], form: Format) ->
 
 def _text(change: Change, *, is_allowed: bool) -> str:
     note = " (allowed)" if is_allowed else ""
-    callers = f"\n    hits {', '.join(change.callers)}" if change.callers else ""
+    callers = f"\n    {visible('hits ' + ', '.join(change.callers))}" if change.callers else ""
     place = f"{change.location.file}:{change.location.line}"
-    return f"{place}: {change.severity}{note} {change.id} {change.subject}: {change.text}{callers}"
+    return visible(f"{place}: {change.severity}{note} {change.id} {change.subject}: {change.text}") + callers
 
 
 def _annotation(change: Change, *, is_allowed: bool) -> str:

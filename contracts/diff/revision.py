@@ -18,6 +18,7 @@ from contracts.image import Image
 from contracts.workspace import WorkspaceError, build, sources_of
 
 THIRD_PARTY = "third_party"
+LOCK = "buf.lock"
 
 
 class MissingRevision(WorkspaceError):
@@ -59,11 +60,17 @@ def _extract(workspace: Path, revision: str, folder: Path) -> None:
     if found.returncode:
         reason = found.stderr.decode().strip() or f"{revision}: this clone has no such git revision. Fetch it first."
         raise MissingRevision(reason)
-    archive = _git(workspace, "archive", found.stdout.decode().strip(), "buf.yaml", "*.proto")
+    commit = found.stdout.decode().strip()
+    # Without its lock file, a workspace with `deps` does not compile.
+    lock = [] if _git(workspace, "cat-file", "-e", f"{commit}:./{LOCK}").returncode else [LOCK]
+    archive = _git(workspace, "archive", commit, "buf.yaml", *lock, "*.proto")
     if archive.returncode:
         raise MissingRevision(f"{revision}: this revision has no buf.yaml or no contracts in this folder.")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
-        tar.extractall(folder, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as tar:
+            tar.extractall(folder, filter="data")
+    except tarfile.FilterError as error:  # such as a link out of the folder
+        raise WorkspaceError(f"{revision}: the contracts cannot be extracted: {error}.") from None
 
 
 def _git(workspace: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from contracts.documents.markdown_text import comment_text
 from contracts.image import Image, name_of
 from contracts.names import short_package
 
@@ -63,8 +64,8 @@ class Catalog:
             yield from service.descriptor.methods
 
     def comment_of(self, element: Element) -> str:
-        """Return the comment above a declaration, or an empty text."""
-        return self.image.comment_of(element)
+        """Return the comment above a declaration as Markdown, or an empty text."""
+        return comment_text(self.image.comment_of(element))
 
     def option_of(self, element: Element | OneofDescriptor, name: str) -> FieldValue | None:
         """Return the value of the option with this full name, or None if the declaration does not set it."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from contracts.documents.markdown_text import code
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -65,7 +67,7 @@ def rule_in_words(
     if rule.name in _LISTED:
         return _LISTED[rule.name].format(", ".join(_quoted(each, enum_of) for each in value))
     if rule.name in _QUOTED:
-        return _QUOTED[rule.name].format(f"`{_text(value)}`")
+        return _QUOTED[rule.name].format(code(_text(value)))
     if rule.name in _FLAGS:
         return _FLAGS[rule.name]
     return _predefined(catalog, rule, value)
@@ -81,9 +83,9 @@ def _words(catalog: Catalog, rules: Message, each: str = "", enum_of: FieldDescr
             yield each + _range(rule, value, declared[ranges[rule.name]])
             continue
         if rule.name == "cel":
-            yield from (each + (cel.message or f"`{cel.expression}`") for cel in value)
+            yield from (each + (cel.message or code(cel.expression)) for cel in value)
         elif rule.name == "cel_expression":
-            yield from (f"{each}`{expression}`" for expression in value)
+            yield from (each + code(expression) for expression in value)
         elif rule.message_type is not None and rule.message_type.file.package == "buf.validate":
             yield from _words(catalog, value, _EACH.get(rule.name, each), enum_of)
         else:
@@ -129,7 +131,7 @@ def _quoted(value: FieldValue, enum_of: FieldDescriptor | None) -> str:
     if enum_of is not None and enum_of.enum_type is not None and isinstance(value, int):
         named = enum_of.enum_type.values_by_number.get(value)
         return f"`{named.name}`" if named is not None else str(value)
-    return f'`"{value}"`' if isinstance(value, str) else _text(value)
+    return code(f'"{value}"') if isinstance(value, str) else _text(value)
 
 
 def _text(value: FieldValue) -> str:

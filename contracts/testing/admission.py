@@ -7,11 +7,11 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from contracts.errors import IdempotencyKeyMissing, ScopeMissing, Unauthenticated
-from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
+from contracts.errors import IdempotencyKeyMissing, MessageTooLarge, ScopeMissing, Unauthenticated
+from contracts.metadata import API_KEY, IDEMPOTENCY_KEY, MAX_METADATA_BYTES, metadata_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from contracts.method import Method
 
@@ -25,6 +25,12 @@ class Caller:
     name: str
     scopes: frozenset[str]
     key: str = field(default_factory=lambda: f"fake-{uuid.uuid4()}")
+
+
+def check_size(metadata: Sequence[tuple[str, str | bytes]]) -> None:
+    """Raise MessageTooLarge if the metadata of a call is larger than servers accept."""
+    if metadata_size(metadata) > MAX_METADATA_BYTES:
+        raise MessageTooLarge(f"The metadata is larger than {MAX_METADATA_BYTES} bytes. Send less.")
 
 
 def caller_of(metadata: Mapping[str, str], callers: Iterable[Caller]) -> Caller:

@@ -97,7 +97,7 @@ async def _problems_with(
     script = Script(part.expectation.method, answers=answers, error=_error_of(expectation))
     async with FakeServer([caller], deadline_factor=_PATIENCE, find=release.method) as server:
         server.add(script)
-        async with grpc.aio.insecure_channel(server.address) as channel:
+        async with grpc.aio.insecure_channel(server.address, [("grpc.enable_http_proxy", 0)]) as channel:
             stub = _plain_stub(channel, expectation.method, caller.key)
             readable = replace(expectation, answers=part.expectation.answers)
             return await problems_of_replay(readable, stub, values, _PATIENCE)

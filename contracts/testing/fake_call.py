@@ -16,7 +16,7 @@ from contracts.errors import DeadlineExceeded, IdempotencyKeyReused, Internal, I
 from contracts.metadata import CORRELATION_ID, REPLAYED, STATUS_DETAILS
 from contracts.request_violations import check_request
 from contracts.status import status_of_error
-from contracts.testing.admission import Caller, caller_of, check_scopes, idempotency_key_of
+from contracts.testing.admission import Caller, caller_of, check_scopes, check_size, idempotency_key_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -78,8 +78,10 @@ class FakeCalls:
         return partial(self._serve, method)
 
     async def _serve(self, method: Method, incoming: Incoming, context: Context) -> bytes | None:
-        metadata = dict(cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ()))
+        fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
+        metadata = dict(fields)
         try:
+            check_size(fields)
             call = self._admitted(method, metadata, context)
             await self._within_deadline(call, incoming)
         except ServiceError as error:

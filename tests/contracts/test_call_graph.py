@@ -1,13 +1,15 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, MethodOptions
 
 from contracts.call_graph import CallGraph
+from contracts.checks import retries
 from contracts.checks.run import check
+from contracts.checks.subject import Subject
 from contracts.edges import Edge, EdgeKind
 from solo60.common.v1 import errors_pb2
 from solo60.mesh.v1 import policy_pb2
@@ -128,6 +130,11 @@ def test_a_cycle_is_named_in_the_order_of_its_calls() -> None:
     assert finding.message == f"{name_of('A')}: {path}: calls must not form a cycle; use calls_later for one of them."
 
 
+def test_a_call_of_the_own_service_hides_no_cycle() -> None:
+    """A cycle of other services is reported beside a method that calls itself."""
+    assert ids(A=calls(1, "A"), B=calls(1, "C"), C=calls(1, "B")) == ["CALLS_CYCLE", "CALLS_SELF"]
+
+
 def test_a_cycle_of_later_calls_is_legal() -> None:
     """Later calls may form a cycle, because nobody waits for them."""
     assert ids(A=calls(1) | {"calls_later": [name_of("B")]}, B=calls(2, "A")) == []
@@ -146,6 +153,35 @@ def test_attempts_are_limited() -> None:
     two = policy_pb2.Retry(max_attempts=2)
     half = {"B": calls(5, "C", retry=two), "C": calls(3, "D", retry=two), "D": calls(1, retry=two)}
     assert ids(A=calls(9, "B", retry=two), **half) == []
+
+
+def test_hedged_attempts_count_too() -> None:
+    """A hedge adds its further attempts, of which only the first is retried."""
+    hedge = policy_pb2.Hedge(max_attempts=3)
+    hop: dict[str, Any] = {"hedge": hedge, "retry": RETRY_3}
+    image = image_with(A=calls(9, "B", **hop), B=calls(4, hedge=policy_pb2.Hedge()))
+
+    assert CallGraph(image.methods).worst_case_attempts(name_of("A")) == (3 + 2) * 2
+
+
+def test_a_dense_graph_is_checked_at_once() -> None:
+    """The checks visit each method once, although a graph of twelve layers with three methods has 3^12 paths."""
+    layers = [[f"{letter}{number}" for number in range(3)] for letter in "ABCDEFGHIJKL"]
+    below = [*layers[1:], []]
+    nodes = {name: calls(9, *below[depth], errors=[REASON]) for depth, layer in enumerate(layers) for name in layer}
+    nodes["A0"] |= {"retry": policy_pb2.Retry(max_attempts=2, codes=[10])}
+    visited: list[str] = []
+
+    class Counting(CallGraph):
+        def callees_of(self, method: str) -> list[str]:
+            visited.append(method)
+            return super().callees_of(method)
+
+    subject = Subject(image_with(**nodes), datetime.now(UTC), {})
+    subject.__dict__["graph"] = Counting(subject.methods)
+
+    assert list(retries.repeated(subject)) == []
+    assert len(visited) <= len(nodes)
 
 
 REASON = errors_pb2.ERROR_REASON_ETAG_MISMATCH  # ABORTED

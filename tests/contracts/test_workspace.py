@@ -84,3 +84,15 @@ def test_a_contract_that_does_not_compile_is_reported(workspace: Path) -> None:
 
     with pytest.raises(WorkspaceError, match=r"broken\.proto"):
         read_image(workspace)
+
+
+def test_an_option_with_one_of_our_numbers_is_reported(workspace: Path) -> None:
+    """Contracts whose own option has a number of policy.proto are one sentence, because they cannot be parsed."""
+    (workspace / "one" / "other.proto").write_text(
+        'syntax = "proto3";\npackage another.v1;\nimport "google/protobuf/descriptor.proto";\n'
+        "extend google.protobuf.MethodOptions {\n  string note = 60060;\n}\nmessage Request {}\n"
+        'service Other {\n  rpc Do(Request) returns (Request) {\n    option (note) = "hello";\n  }\n}\n'
+    )
+
+    with pytest.raises(WorkspaceError, match=r"cannot be read: an option .* has a number of .*, 60060 to 60065"):
+        read_image(workspace)

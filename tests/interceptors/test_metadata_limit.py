@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from interceptors.metadata_limit import FIELD_OVERHEAD_BYTES, ServerMetadataLimit
+from contracts.metadata import FIELD_OVERHEAD_BYTES
+from interceptors.metadata_limit import ServerMetadataLimit
 from tests.support.echo_call import call_echo
 
 

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from solo60.gym.v1 import gym_pb2
 
 ROOT = Path(__file__).parents[2]
-# These examples show clients without the mesh.
-FOREIGN = {"examples/call_with_grpcio.py", "examples/acme/shop/client.py"}
+# Clients without the mesh: two examples, and the kit's client of a fake server, which sets its own options.
+FOREIGN = {"contracts/testing/compatibility.py", "examples/call_with_grpcio.py", "examples/acme/shop/client.py"}
 PROGRAMS = ("bench", "cli", "contracts", "examples", "interceptors", "local", "mesh", "services")
 OPENS = {"insecure_channel", "secure_channel"}
 OPTIONS = {"channel_options", "connection_options"}

@@ -15,7 +15,7 @@ TEXT = FieldDescriptorProto.TYPE_STRING
 PERSONAL = ["email", "work_email", "emails", "phone_number", "name", "display_name", "first_name", "last_names"]
 PERSONAL += ["address", "ip_address", "source_ip", "shipping_addresses", "refresh_token", "new_password", "secret"]
 PERSONAL += ["client_secret", "date_of_birth", "birth_date", "card_token", "api_key", "password_hash", "code"]
-PERSONAL += ["postal_code", "body", "payload", "signature"]
+PERSONAL += ["postal_code", "body", "payload", "signature", "userEmail"]
 HARMLESS = ["page_token", "next_page_token", "template_name", "gym_name", "file_name", "email_template", "token_type"]
 HARMLESS += [
     "address_type",
@@ -59,6 +59,19 @@ def test_numbers_need_no_mark() -> None:
     """A number with a personal name is no finding: texts, bytes and maps are."""
     assert findings("token", type=FieldDescriptorProto.TYPE_INT64) == []
     assert findings("token", type=FieldDescriptorProto.TYPE_BYTES) == ["PII_UNDECLARED"]
+
+
+@pytest.mark.parametrize("kind", ["StringValue", "BytesValue", "Struct", "Any"])
+def test_a_well_known_message_needs_a_mark(kind: str) -> None:
+    """A wrapped text, and a message that may contain any text, needs the mark too."""
+    file = FileDescriptorProto(name="person.proto", package="acme.person.v1", syntax="proto3")
+    dependencies = ("any", "struct", "wrappers")
+    file.dependency.extend([policy_pb2.DESCRIPTOR.name, *(f"google/protobuf/{each}.proto" for each in dependencies)])
+    label, message = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.TYPE_MESSAGE
+    fields = file.message_type.add(name="Person").field
+    fields.add(name="secret", number=1, label=label, type=message, type_name=f".google.protobuf.{kind}")
+
+    assert [finding.id for finding in check(image_of(file), ignored=["TEXT_OPEN"])] == ["PII_UNDECLARED"]
 
 
 def test_ids_are_not_personal() -> None:

@@ -21,8 +21,7 @@ FOUND = [
             Format.TEXT,
             [
                 "proto/a,b.proto:7: SCOPE_FORM: acme.v1.S/Do: 100 % wrong.",
-                "c.proto: POLICY_MISSING: acme.v1.S: has",
-                "none.",
+                r"c.proto: POLICY_MISSING: acme.v1.S: has\nnone.",
             ],
         ),
         (
@@ -59,3 +58,10 @@ def test_findings_sort_by_place() -> None:
     late, early = Finding("a.proto", 10, "A", "a"), Finding("a.proto", 9, "Z", "z")
 
     assert sorted([FOUND[1], late, early]) == [early, late, FOUND[1]]
+
+
+def test_a_finding_sends_no_escape_sequence_to_the_terminal() -> None:
+    """Invisible characters of a contract, such as escape sequences, are written as escapes."""
+    finding = Finding("a.proto", 1, "SCOPE_FORM", 'acme.v1.S/Do: scopes: "\x1b[2J\u202e" is wrong.')
+
+    assert report([finding], Format.TEXT).endswith(r'"\x1b[2J\u202e" is wrong.' + "\n")

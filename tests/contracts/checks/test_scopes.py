@@ -27,7 +27,7 @@ def findings(*scopes: str, external: str = "", called: bool = False, port: int =
         method = owner.method.add(name=name, input_type=".acme.test.v1.Message", output_type=".acme.test.v1.Message")
         policy = method.options.Extensions[policy_pb2.policy]
         policy.deadline.seconds = 2 if name == "Caller" else 1
-        policy.scopes.append(scope)
+        policy.scopes.extend(scope.split())
         if name == "Caller":
             policy.calls.append("acme.test.v1.TestService/Do0")
     found = check(image_of(file), ignored=["PORT_MISSING", "NAME_TAKEN"])
@@ -42,8 +42,9 @@ def findings(*scopes: str, external: str = "", called: bool = False, port: int =
         (("test.read", "test.read"), []),
         (("test.read",), []),
         (("tets.read",), ["tets.read"]),
+        (("test.raed test.raed", "test.read", "test.read"), ["test.raed"]),
     ],
-    ids=["misspelt", "two scopes", "two methods", "the only scope", "another name than the service"],
+    ids=["misspelt", "two scopes", "two methods", "the only scope", "another name than the service", "listed twice"],
 )
 def test_a_scope_of_one_method_that_nobody_has_is_reported(scopes: tuple[str, ...], unused: list[str]) -> None:
     """A scope that only one method of a mesh requires and no caller has is reported.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from google.protobuf import text_format
+from google.protobuf import text_format, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from buf.validate import validate_pb2
@@ -32,6 +32,11 @@ OPEN = [
     r'string {pattern: "^a|b$"}',
     r'string {pattern: "[a-z]+"}',
     r'string {pattern: "^a\\s$"}',
+    r'string {pattern: "^(?m)[a-z]+$"}',
+    r'string {pattern: "^[a-z]+\\$"}',
+    r'string {pattern: "^\\C*$"}',
+    "string {uuid: false}",
+    "ignore: IGNORE_ALWAYS string {uuid: true}",
 ]
 # Patterns with a control character, and the character.
 WITH_CONTROL = [
@@ -44,6 +49,11 @@ WITH_CONTROL = [
     (r"^[a-z]+\\x00$", "U+0000"),
     (r"^[a-z]+(\\r\\n)?$", "U+000D"),
     (r"^\\p{C}+$", "U+000A"),
+    (r"^\\p{Any}+$", "U+000A"),
+    (r"^[\\p{^L}]+$", "U+000A"),
+    (r"^[[:blank:]a-z]+$", "U+0009"),
+    (r"^a\\012$", "U+000A"),
+    (r"^a\\0$", "U+0000"),
 ]
 WITHOUT_CONTROL = [r"^[\\]a-z\\-]+$", r"^\\p{L}[\\p{L} ]*$", r"^[[:alpha:]]+$", r"^\\[nt\\]$", r"^[!-~]{1,9}$"]
 
@@ -124,3 +134,35 @@ def test_contracts_without_protovalidate_have_no_text_findings() -> None:
     )
 
     assert check(image_of(file)) == []
+
+
+@pytest.mark.parametrize(
+    ("rules", "character"),
+    [
+        ("well_known_regex: KNOWN_REGEX_HTTP_HEADER_VALUE", "U+0009"),
+        ("well_known_regex: KNOWN_REGEX_HTTP_HEADER_NAME strict: false", "U+0001"),
+    ],
+)
+def test_a_header_format_with_control_characters_is_reported(rules: str, character: str) -> None:
+    """Values of HTTP headers may contain a tab, and formats that are not strict more control characters."""
+    assert findings(f"string {{{rules}}}") == [
+        ("TEXT_CONTROL", f"admits the control character {character}; exclude it, or use multi_line.")
+    ]
+    assert findings("string {well_known_regex: KNOWN_REGEX_HTTP_HEADER_NAME}") == []
+
+
+@pytest.mark.parametrize(("rules", "ids"), [("string {uuid: true}", []), ("", ["TEXT_OPEN"])])
+def test_a_wrapped_text_is_checked(rules: str, ids: list[str]) -> None:
+    """A google.protobuf.StringValue needs a rule for its characters, as a string does."""
+    file = FileDescriptorProto(name="text.proto", package="acme.text.v1", syntax="proto3")
+    file.dependency.extend([validate_pb2.DESCRIPTOR.name, wrappers_pb2.DESCRIPTOR.name])
+    text = file.message_type.add(name="Said").field.add(
+        name="text",
+        number=1,
+        type=FieldDescriptorProto.TYPE_MESSAGE,
+        type_name=".google.protobuf.StringValue",
+        label=FieldDescriptorProto.LABEL_OPTIONAL,
+    )
+    text_format.Parse(rules, text.options.Extensions[validate_pb2.field])
+
+    assert [finding.id for finding in check(image_of(file))] == ids

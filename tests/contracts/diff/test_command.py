@@ -171,6 +171,32 @@ def test_unreadable_contracts_are_reported(
     assert err.startswith(sentence)
 
 
+def test_a_link_out_of_the_workspace_is_reported(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A contract that is a link to an absolute path is not extracted, and is one error with exit code 2."""
+    (workspace / "proto/passwd.proto").symlink_to("/etc/passwd")
+    git(workspace, "add", ".")
+    git(workspace, "commit", "--message=Link a contract")
+
+    code, out, err = diff(capsys, "main")
+
+    assert (code, out) == (2, "")
+    assert err.startswith("main: the contracts cannot be extracted: ")
+    assert err.count("\n") == 1
+
+
+def test_the_lock_file_of_the_revision_is_used(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The old contracts compile with the dependencies that their own `buf.lock` names."""
+    (workspace / "buf.lock").write_text("version: v2\ndeps: nothing\n")
+    git(workspace, "add", ".")
+    git(workspace, "commit", "--message=Lock the dependencies")
+    (workspace / "buf.lock").unlink()
+
+    code, _, err = diff(capsys, "main")
+
+    assert code == 2
+    assert "buf.lock" in err
+
+
 def test_missing_programs_and_files_are_reported(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

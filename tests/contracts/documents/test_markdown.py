@@ -9,7 +9,7 @@ import pytest
 
 from contracts.documents.commands import Commands, ShellWords
 from contracts.documents.markdown import ServiceDocument
-from contracts.documents.markdown_text import anchor, table
+from contracts.documents.markdown_text import anchor, code, comment_text, table, without_html
 from tests.contracts.documents.compiled import catalog_of, catalog_of_ours
 from tests.support.node import ROOT
 
@@ -95,3 +95,32 @@ def test_a_contract_without_any_option_is_documented() -> None:
 def test_cells_of_a_table_have_one_line() -> None:
     """A cell of a table has no line break and no unescaped bar."""
     assert table(("a",), [("x\ny|z",)]) == "| a |\n| --- |\n| x y\\|z |"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a `tick, <b>\n\nand `<c>`", "a `tick, \\<b>\n\nand `<c>`"),
+        ("| a `tick | <b> | `<c>` |", "| a `tick | \\<b> | `<c>` |"),
+        ("``a ` <b>`` <c>", "``a ` <b>`` \\<c>"),
+        ("\\<b> and \\` <c>`", "\\<b> and \\` \\<c>`"),
+        ("```sh\n<b>\n```\n<c>", "```sh\n<b>\n```\n\\<c>"),
+    ],
+    ids=["open tick in a paragraph", "open tick in a cell", "longer ticks", "escaped", "block"],
+)
+def test_only_code_keeps_its_angle_brackets(text: str, expected: str) -> None:
+    """HTML is escaped outside of code. A backtick without a second one in its paragraph or cell begins no code."""
+    assert without_html(text) == expected
+
+
+def test_a_comment_cannot_change_the_document_around_it() -> None:
+    """A comment adds no heading, ends its own block of code, and holds no escape sequence."""
+    assert comment_text("Text\n# Heading\n---\n- item") == "Text\n\\# Heading\n\\---\n- item"
+    assert comment_text("```sh\n# note\n```") == "```sh\n# note\n```"
+    assert comment_text("Text\n```\nopen") == "Text\n```\nopen\n```"
+    assert comment_text("\x1b[31mred") == "\N{REPLACEMENT CHARACTER}[31mred"
+
+
+def test_code_has_more_ticks_than_its_text() -> None:
+    """Inline code with backticks is enclosed in more of them."""
+    assert [code("a"), code("`a"), code("a``b")] == ["`a`", "`` `a ``", "``` a``b ```"]

@@ -13,6 +13,7 @@ from contracts.errors import (
     IdempotencyKeyMissing,
     IdempotencyKeyReused,
     InvalidRequest,
+    MessageTooLarge,
     ScopeMissing,
     SlotTaken,
     Unauthenticated,
@@ -218,6 +219,18 @@ async def test_a_method_with_effects_requires_a_key(target: Target, key: str | N
 
     assert error.code() is IdempotencyKeyMissing.code
     assert "requires metadata idempotency-key" in (error.details() or "")
+
+
+async def test_metadata_is_limited(target: Target) -> None:
+    """A call with more than 8 KiB of metadata is rejected."""
+    metadata = ((API_KEY, target.keys["tester"]), ("x-note", "a" * 8192))
+
+    error = await error_of((await target.bare_stub()).Echo(HI, timeout=1, metadata=metadata))
+
+    assert (error.code(), error.details()) == (
+        MessageTooLarge.code,
+        "The metadata is larger than 8192 bytes. Send less.",
+    )
 
 
 async def test_the_checks_have_the_order_of_the_interceptors(target: Target) -> None:
