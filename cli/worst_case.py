@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contracts.call_graph import CallGraph
 from contracts.image import name_of
-from contracts.services import SERVICES, all_methods
+from contracts.services import SERVICES
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -45,15 +45,14 @@ class WorstCase:
 
 
 def worst_case_of(method: Method) -> WorstCase:
-    """Return the worst case of a method, with the deadlines and retries of the contract."""
+    """Return the worst case of a method, with the deadlines, retries and hedges of the contract."""
     graph = CallGraph({name_of(each): each for service in SERVICES.values() for each in service.methods})
-    name, methods = method.full_name, all_methods()
+    name = method.full_name
     attempts, chain = graph.worst_chain(name)
-    retries = {each: methods[each].policy.retry for each in chain}
     return WorstCase(
         time_s=graph.worst_case_s(name),
         own_work_s=graph.own_work_s(name),
         steps=tuple(Step(step, max(map(graph.deadline_s, step))) for step in graph.steps_of(name)),
         attempts=attempts,
-        chain=tuple(Hop(each, retry.max_attempts if retry else 1) for each, retry in retries.items()),
+        chain=tuple(Hop(each, graph.attempts_of(each)) for each in chain),
     )

@@ -78,10 +78,11 @@ class CallGraph:
             self._chains[method] = (1, [])  # for a cycle back to this method
             further = [self.worst_chain(call) for call in self.callees_of(method)]
             attempts, chain = max(further, key=lambda found: found[0], default=(1, []))
-            self._chains[method] = (attempts * self._attempts_of(method), [method, *chain])
+            self._chains[method] = (attempts * self.attempts_of(method), [method, *chain])
         return self._chains[method]
 
-    def _attempts_of(self, method: str) -> int:
+    def attempts_of(self, method: str) -> int:
+        """Return the most attempts of one call of a method, by its retries and hedges."""
         policy = self._policies[method]
         retried = (policy.retry.max_attempts or DEFAULT_ATTEMPTS) if policy.HasField("retry") else 1
         # Only the first attempt of a hedged call is retried.
