@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf import any_pb2, struct_pb2, wrappers_pb2
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 
 from contracts.checks.run import check
@@ -65,8 +66,7 @@ def test_numbers_need_no_mark() -> None:
 def test_a_well_known_message_needs_a_mark(kind: str) -> None:
     """A wrapped text, and a message that may contain any text, needs the mark too."""
     file = FileDescriptorProto(name="person.proto", package="acme.person.v1", syntax="proto3")
-    dependencies = ("any", "struct", "wrappers")
-    file.dependency.extend([policy_pb2.DESCRIPTOR.name, *(f"google/protobuf/{each}.proto" for each in dependencies)])
+    file.dependency.extend(each.DESCRIPTOR.name for each in (policy_pb2, any_pb2, struct_pb2, wrappers_pb2))
     label, message = FieldDescriptorProto.LABEL_OPTIONAL, FieldDescriptorProto.TYPE_MESSAGE
     fields = file.message_type.add(name="Person").field
     fields.add(name="secret", number=1, label=label, type=message, type_name=f".google.protobuf.{kind}")
