@@ -98,7 +98,7 @@ bench-startup: setup ## measure start-up time and memory
 	@python -m bench.startup
 
 lock: setup ## pin the dependencies of pyproject.toml, with hashes, in requirements/
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev -o requirements/lock.txt pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev --extra console --extra mcp -o requirements/lock.txt pyproject.toml
 	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --extra bench -c requirements/lock.txt -o requirements/bench.txt pyproject.toml
 	@grep -E '^uv==' requirements/lock.txt | cut -d' ' -f1 | uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-header --no-annotate -o requirements/uv.txt -
 
@@ -117,7 +117,7 @@ $(IMPORTS): .venv/.ready $(EXPORTED)
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip sync --quiet --require-hashes requirements/lock.txt
 	@VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	@python -m contracts.codegen.third_party
-	@python -m compileall -q -x '$(NEVER_IMPORTED)' .venv/lib cli contracts gen interceptors local mesh services
+	@python -m compileall -q -x '$(NEVER_IMPORTED)' .venv/lib cli console contracts gen interceptors local mesh operations services
 	@touch $@
 
 # A separate environment, because the compared stacks need packages that nothing else here needs.
