@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from cli.health import finding_lines, health_of_all
 from cli.terminal import err
 from contracts.errors import ServiceError, Unavailable
 from mesh.config import load_settings
+from operations.health import finding_lines, health_of_all
 
 
 def print_advice(error: ServiceError) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import json
 import re
 import sys
@@ -11,24 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import grpc.aio
 import typer
-from google.protobuf import json_format
 from opentelemetry import trace
 
-from cli.method_names import find_by_name, short_method_name
 from cli.operator import operator_channels, operator_settings
-from cli.terminal import CommandError, err, message_as_dict, print_json, service_error_as_json
+from cli.terminal import CommandError, err, print_json
 from contracts.errors import DeadlineExceeded, ServiceError
-from interceptors.deadline.ledger import read_ledger
 from interceptors.tracing.span_attributes import tracer_of
+from operations.calls import ledger_of, message_as_dict, parse_request, service_error_as_json, stub_of
+from operations.method_names import find_by_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
     from interceptors.chain.untyped import AnyCall
-    from mesh.serving.channel import Channels
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +52,7 @@ def call(
 ) -> None:
     """Call a method and print its response. A stream prints one JSON object per line."""
     found = find_by_name(method)
-    message = _parse(found, request)
+    message = parse_request(found, _read(request))
     options = _Options(tuple(map(_header, metadata or ())), timeout, caller, as_json, ledger)
     try:
         asyncio.run(_call(found, message, options))
@@ -70,7 +66,7 @@ def call(
 async def _call(method: Method, request: Message, options: _Options) -> None:
     settings = operator_settings(options.caller)
     async with operator_channels(settings) as channels:
-        invoke = getattr(_stub(channels, method), method.name)
+        invoke = getattr(stub_of(channels, method), method.name)
         with tracer_of(trace.get_tracer_provider(), "solo60.cli").start_as_current_span("call") as span:
             rpc = invoke(request, timeout=options.timeout_s, metadata=options.metadata)
             show_ledger = options.ledger
@@ -91,36 +87,9 @@ async def _call(method: Method, request: Message, options: _Options) -> None:
 
 
 async def _print_ledger(rpc: AnyCall) -> None:
-    """Print the time that each service spent on a finished call, from the deadline ledger in its trailing metadata."""
-    try:
-        trailing = await rpc.trailing_metadata()
-    except ServiceError as error:
-        cause = error.__cause__
-        trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
-    for hop in read_ledger(trailing):
+    for hop in await ledger_of(rpc):
         measured = "" if hop.sent_ledger else " (measured by its caller: no answer)"
         err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
-
-
-def _stub(channels: Channels, method: Method) -> object:
-    package, _, service = method.service.rpartition(".")
-    name = package.split(".")[1]
-    module = importlib.import_module(f"{package}.{name}_pb2_grpc")
-    return channels.stub(getattr(module, f"{service}Stub"))
-
-
-def _parse(method: Method, text: str) -> Message:
-    text = _read(text)
-    if not text.lstrip().startswith("{"):
-        raise CommandError(f"The request is not a {method.request_type.DESCRIPTOR.name}: it must be a JSON object.")
-    try:
-        return json_format.Parse(text, method.request_type())
-    except json_format.ParseError as error:
-        reason = str(error).partition("\n")[0]
-        raise CommandError(
-            f"The request is not a {method.request_type.DESCRIPTOR.name}: {reason} "
-            f"`solo60 describe {short_method_name(method)}` shows its fields."
-        ) from None
 
 
 def _read(text: str) -> str:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.durations import parse_duration
-from cli.method_names import short_method_name
 from cli.operator import operator_settings
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
 from contracts.method import find_method
@@ -20,6 +19,7 @@ from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.config import load_settings
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import own_key
+from operations.method_names import short_method_name
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:

@@ -8,21 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from cli.call_graph import graph_of_services
-from cli.connections import HTTP_ENDPOINT, callees_of, callers_of, service_config_of
-from cli.explanation import NONE, Fact, explain
-from cli.method_names import find_by_name
 from cli.terminal import JsonFlag, out, print_json, print_table
-from cli.worst_case import worst_case_of
 from contracts.durations import duration_text
 from contracts.names import short_name
 from mesh.config import load_settings
+from operations.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
+from operations.explanation import NONE, Fact, explain
+from operations.method_names import find_by_name
+from operations.worst_case import worst_case_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from cli.connections import Callee, Caller
-    from cli.worst_case import WorstCase
+    from operations.connections import Callee, Caller
+    from operations.worst_case import WorstCase
 
 # Options that the sections about callers, callees and the worst case show.
 EDGES = frozenset({"calls", "calls_later", "parallel_calls", "subscribes_to"})

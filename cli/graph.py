@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.call_graph import LEGEND, graph_of_services, mesh_trees, method_tree, package_tree
-from cli.method_names import find_by_name
+from cli.call_trees import LEGEND, mesh_trees, method_tree, package_tree
 from cli.terminal import CommandError, JsonFlag, out, print_json
 from contracts.drawing.mermaid import mermaid_of
 from contracts.drawing.svg import svg_of
@@ -18,6 +17,8 @@ from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture, method_picture, package_picture
 from contracts.names import package_of
 from contracts.services import SERVICE_NAMES, SERVICES
+from operations.connections import graph_of_services
+from operations.method_names import UnknownMethod, find_by_name
 
 if TYPE_CHECKING:
     from contracts.drawing.graph import Graph
@@ -67,7 +68,7 @@ def _find(name: str | None) -> tuple[str, str]:
         return SERVICES[name].file.package, ""
     try:
         return "", find_by_name(name).full_name
-    except CommandError as error:
+    except UnknownMethod as error:
         if "." in name or "/" in name:
             raise
         raise CommandError(f"{error} Services: {', '.join(SERVICE_NAMES)}.") from None

@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
-from cli.terminal import CommandError, JsonFlag, err, message_as_dict, print_facts, print_json, print_table
+from cli.terminal import CommandError, JsonFlag, err, print_facts, print_json, print_table
 from contracts.errors import MessageNotRetryable
+from operations.calls import message_as_dict
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 

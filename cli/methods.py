@@ -11,14 +11,14 @@ from google.protobuf import json_format
 from rich.table import Table
 from rich.text import Text
 
-from cli.field_rules import fields_of, rules_of_message
-from cli.method_names import find_by_name, short_method_name
 from cli.service_names import require_service
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.errors import ServiceError
 from contracts.example_messages import example_of
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
 from contracts.services import all_methods, short_service_name
+from operations.field_rules import fields_of, rules_of_message
+from operations.method_names import find_by_name, short_method_name
 from solo60.common.v1.errors_pb2 import ErrorReason
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
-    from cli.field_rules import FieldRules
     from contracts.method import Method
+    from operations.field_rules import FieldRules
 
 
 def methods(

@@ -14,15 +14,16 @@ from rich.text import Text
 from cli.advice import print_advice
 from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
-from cli.terminal import CommandError, JsonFlag, err, message_as_dict, out, print_facts, print_json, print_table
+from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json, print_table
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError
-from contracts.services import SERVICE_NAMES
 from mesh.outbox.message import DeliveryStatus
+from operations.calls import message_as_dict
+from operations.outbox import all_messages, newest, newest_of_all
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -53,7 +54,7 @@ def list_messages(
         wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{name.upper()}")
     if service is not None:
         _show(
-            [(service, each) for each in _call_service(service, partial(_newest, wanted=wanted, number=number))],
+            [(service, each) for each in _call_service(service, partial(newest, wanted=wanted, number=number))],
             as_json=as_json,
         )
         return
@@ -89,7 +90,7 @@ def retry(
 
     async def retry_them(stub: OutboxServiceAsyncStub) -> int:
         wanted = pb.ListMessagesRequest(status=pb.OUTBOX_STATUS_DEAD)
-        ids = [message_id] if message_id else [each.message_id async for each in _all(stub, wanted)]
+        ids = [message_id] if message_id else [each.message_id async for each in all_messages(stub, wanted)]
         count = 0
         for each in ids:
             try:
@@ -141,40 +142,8 @@ def _show(found: list[tuple[str, pb.OutboxMessage]], *, as_json: bool, is_comple
 async def _newest_of_all(
     wanted: pb.ListMessagesRequest, number: int
 ) -> dict[str, list[pb.OutboxMessage] | ServiceError]:
-    """Return the newest messages of each service, or the error if the call failed."""
     async with operator_channels(operator_settings()) as channels:
-
-        async def ask(name: str) -> list[pb.OutboxMessage] | ServiceError:
-            try:
-                return await _newest(channels.stub(OutboxServiceStub, at=name), wanted, number)
-            except ServiceError as error:
-                return error
-
-        answers = await asyncio.gather(*map(ask, SERVICE_NAMES))
-    return dict(zip(SERVICE_NAMES, answers, strict=True))
-
-
-async def _newest(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest, number: int) -> list[pb.OutboxMessage]:
-    """Return at most `number` messages of one outbox, newest first."""
-    found: list[pb.OutboxMessage] = []
-    async for message in _all(stub, wanted):
-        found.append(message)
-        if len(found) == number:
-            break
-    return found
-
-
-async def _all(stub: OutboxServiceAsyncStub, wanted: pb.ListMessagesRequest) -> AsyncIterator[pb.OutboxMessage]:
-    """Yield every message of an outbox, page by page."""
-    request = pb.ListMessagesRequest()
-    request.CopyFrom(wanted)
-    while True:
-        page = await stub.ListMessages(request)
-        for message in page.messages:
-            yield message
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
+        return await newest_of_all(channels, wanted, number)
 
 
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:

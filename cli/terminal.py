@@ -7,7 +7,6 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from google.protobuf import json_format
 from rich.console import Console
 from rich.text import Text
 
@@ -16,7 +15,6 @@ from mesh.failure import Failure
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from google.protobuf.message import Message
     from rich.table import Table
 
     from contracts.errors import ServiceError
@@ -85,13 +83,6 @@ def _width(cell: object) -> int:
     return max((line.cell_len for line in _text(cell).split()), default=0)
 
 
-def message_as_dict(message: Message) -> dict[str, object]:
-    """Return all fields of a message by their names in the contract."""
-    return json_format.MessageToDict(
-        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-
-
 def print_facts(facts: Mapping[str, object], *, as_json: bool) -> None:
     """Print facts as one line per fact, or as JSON."""
     if as_json:
@@ -116,17 +107,3 @@ def print_service_error(error: ServiceError) -> None:
         err.print(f"  method: {error.callee}", markup=False)
     if error.correlation_id:
         err.print(f"  correlation id: {error.correlation_id}", markup=False)
-
-
-def service_error_as_json(error: ServiceError) -> dict[str, object]:
-    """Return all details of a service error as a JSON object."""
-    return {
-        "code": error.code.name,
-        "reason": error.reason_name(),
-        "message": error.message,
-        "violations": [{"field": each.field, "description": each.description} for each in error.violations],
-        "metadata": error.metadata,
-        "retry_after_s": error.retry_after_s,
-        "callee": error.callee,
-        "correlation_id": error.correlation_id,
-    }

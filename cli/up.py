@@ -15,7 +15,7 @@ from rich.table import Table
 from cli.demos.booking import booking
 from cli.demos.commands import tell
 from cli.demos.printing import StoryPrinter
-from cli.health import health_of_all, health_table
+from cli.health import health_table
 from cli.terminal import CommandError, err, out, print_service_error
 from contracts.errors import ServiceError
 from local.held_ports import user_of_port
@@ -25,6 +25,7 @@ from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
 from mesh.serving.health_probe import SERVING
+from operations.health import health_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

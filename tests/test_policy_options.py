@@ -10,10 +10,10 @@ import pytest
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 
-from cli.explanation import DEFAULT, explain
 from contracts.checks.registry import CHECKS
 from contracts.method import find_method
 from mesh.config import load_settings
+from operations.explanation import DEFAULT, explain
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from cli.call_graph import graph_of_services, mesh_trees, method_tree, package_tree
+from cli.call_trees import mesh_trees, method_tree, package_tree
 from contracts.drawing.graph import stays_inside
 from contracts.drawing.svg import svg_of
 from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture
 from contracts.names import own_name, package_of, short_name, short_package
 from contracts.services import SERVICE_NAMES, SERVICES, all_methods
+from operations.connections import graph_of_services
 from tests.support.sources import ROOT
 from tests.support.terminal import solo60_in_terminal
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cli import methods
-from cli.method_names import short_method_name
 from contracts.method import find_method
 from contracts.services import all_methods
+from operations.method_names import short_method_name
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:

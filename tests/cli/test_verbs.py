@@ -8,12 +8,12 @@ import pytest
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from cli import health
 from cli.main import VERBS, app_for, main
 from contracts.errors import PeriodPast
 from contracts.services import SERVICE_NAMES
 from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
 from mesh.config import load_settings
+from operations import health
 
 if TYPE_CHECKING:
     from pathlib import Path

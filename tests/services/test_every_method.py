@@ -13,7 +13,6 @@ from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from buf.validate import validate_pb2
-from cli.method_names import short_method_name
 from contracts.errors import InvalidRequest, ScopeMissing, ServiceError, Unauthenticated
 from contracts.method import read_method
 from contracts.scopes import scopes_of_caller
@@ -22,6 +21,7 @@ from contracts.services import SERVICE_NAMES, SERVICES, all_methods, short_servi
 from contracts.testing.cases import cases_of, uncovered_rules
 from contracts.violations import violations_of
 from interceptors.idempotency import IDEMPOTENCY_KEY
+from operations.method_names import short_method_name
 from solo60.common.v1.errors_pb2 import ErrorReason
 from tests.support.violations import fields_of
 

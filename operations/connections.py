@@ -1,4 +1,4 @@
-"""Connections of a method: its callers, its callees, and the gRPC service config of the channel to it."""
+"""Call graph of the services: callers, callees and gRPC service config of each method."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from contracts.drawing.graph import Graph
 from contracts.service_config import service_config
 from contracts.service_options import http_calls_of
 from contracts.services import SERVICES, short_service_name
 
 if TYPE_CHECKING:
-    from contracts.drawing.graph import Graph
     from contracts.method import Method
 
 HTTP_ENDPOINT = "HTTP endpoint of the service"
@@ -33,6 +33,12 @@ class Callee:
     name: str
     kind: str
     deadline_s: float | None
+
+
+def graph_of_services(deadline_factor: float = 1) -> Graph:
+    """Return the call graph of every method of the services, with each deadline multiplied by `deadline_factor`."""
+    graph = Graph.of(method for service in SERVICES.values() for method in service.methods)
+    return Graph({name: limit_s * deadline_factor for name, limit_s in graph.deadlines_s.items()}, graph.edges)
 
 
 def callers_of(method: Method, graph: Graph) -> list[Caller]:

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.method_names import find_by_name, short_method_name
-from cli.terminal import CommandError
 from contracts.services import all_methods
+from operations.method_names import UnknownMethod, find_by_name, short_method_name
 
 
 @pytest.mark.parametrize(
@@ -35,11 +34,11 @@ def test_every_method_has_a_unique_short_name() -> None:
 
 def test_an_unknown_method_is_rejected_with_similar_ones() -> None:
     """A misspelt method is rejected, and the error suggests the similar one."""
-    with pytest.raises(CommandError, match=r'no method "gym.GetGmy". Did you mean gym.GetGym'):
+    with pytest.raises(UnknownMethod, match=r'no method "gym.GetGmy". Did you mean gym.GetGym'):
         find_by_name("gym.GetGmy")
 
 
 def test_a_name_without_a_similar_method_is_rejected_with_an_example() -> None:
     """A name that resembles no method is rejected, and the error shows an example instead of a suggestion."""
-    with pytest.raises(CommandError, match=r"Names have the form gym\.GetGym\."):
+    with pytest.raises(UnknownMethod, match=r"Names have the form gym\.GetGym\."):
         find_by_name("%%%%%")

@@ -1,4 +1,4 @@
-"""Call graph of the services, and its form in the terminal."""
+"""Trees of calls, for the terminal."""
 
 from __future__ import annotations
 
@@ -8,25 +8,19 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
-from contracts.drawing.graph import Graph, stays_inside
+from contracts.drawing.graph import stays_inside
 from contracts.edges import EdgeKind
 from contracts.names import own_name, package_of, short_name, short_package
-from contracts.services import SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from contracts.drawing.graph import Graph
     from contracts.drawing.tree import Node
 
 TO = {EdgeKind.CALL: "──▶", EdgeKind.LATER: "╌╌▶", EdgeKind.EVENT: "┈┈▶"}
 FROM = {EdgeKind.CALL: "◀──", EdgeKind.LATER: "◀╌╌", EdgeKind.EVENT: "◀┈┈"}
 LEGEND = "──▶ call   ╌╌▶ later call   ┈┈▶ event   Times are deadlines."
-
-
-def graph_of_services(deadline_factor: float = 1) -> Graph:
-    """Return the call graph of every method of the services, with each deadline multiplied by `deadline_factor`."""
-    graph = Graph.of(method for service in SERVICES.values() for method in service.methods)
-    return Graph({name: limit_s * deadline_factor for name, limit_s in graph.deadlines_s.items()}, graph.edges)
 
 
 def mesh_trees(graph: Graph) -> Iterator[Tree]:

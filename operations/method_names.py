@@ -6,8 +6,8 @@ from collections import defaultdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from cli.terminal import CommandError
 from contracts.services import all_methods, short_service_name
+from mesh.failure import Failure
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -15,10 +15,14 @@ if TYPE_CHECKING:
 NO_NAME_IS_NEAR = "Names have the form gym.GetGym. List them with `solo60 methods`."
 
 
+class UnknownMethod(Failure):
+    """No method, or more than one, has the given name; the message suggests names."""
+
+
 def find_by_name(name: str) -> Method:
     """Return the method with the name "gym.GetGym", or with any suffix of "solo60.gym.v1.GymService/GetGym".
 
-    Case is ignored, and a dot may replace the slash. Raises CommandError with similar names if there is no such
+    Case is ignored, and a dot may replace the slash. Raises UnknownMethod with similar names if there is no such
     method, or with all matches if the name is ambiguous.
     """
     by_name: dict[str, list[Method]] = defaultdict(list)
@@ -30,11 +34,11 @@ def find_by_name(name: str) -> Method:
     if len(found) == 1:
         return found[0]
     if found:
-        raise CommandError(f'"{name}" is ambiguous. Use {" or ".join(map(short_method_name, found))}.')
+        raise UnknownMethod(f'"{name}" is ambiguous. Use {" or ".join(map(short_method_name, found))}.')
     near = [by_name[each][0] for each in get_close_matches(wanted, by_name, n=10, cutoff=0.5)]
     names = list(dict.fromkeys(map(short_method_name, near)))[:3]
     hint = f"Did you mean {' or '.join(names)}?" if names else NO_NAME_IS_NEAR
-    raise CommandError(f'There is no method "{name}". {hint}')
+    raise UnknownMethod(f'There is no method "{name}". {hint}')
 
 
 def short_method_name(method: Method) -> str:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from google.protobuf import descriptor_pool
 
-from cli.explanation import Fact, explain
 from contracts.method import find_method
 from contracts.services import all_methods
 from mesh.config import Settings
+from operations.explanation import Fact, explain
 from solo60.example.v1 import echo_pb2
 from solo60.mesh.v1 import policy_pb2
 

@@ -1,0 +1,1 @@
+"""Console: the page of a running mesh."""
