@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from cli.service_names import require_service
-from mesh.serving.process import relay_outbox, run
+from mesh.serving.process import relay_outbox
+from mesh.serving.program import run
 
 
 def relay(service: Annotated[str, typer.Argument(metavar="SERVICE", help='Service, such as "session".')]) -> None:

@@ -1,41 +1,33 @@
-"""Process of one service: start from settings, serve, and drain on SIGTERM without losing a call."""
+"""Process of one service: serve, and drain on SIGTERM without losing a call."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
-import gc
 import os
-import signal
-import sys
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import structlog
-from pydantic import SecretStr
 
 from interceptors.deadline.interceptor import remaining_s
 from mesh.clock import open_clock
-from mesh.config import SettingsError, load_settings
+from mesh.config import SettingsError
 from mesh.data.database import Database, DatabaseUnavailable
 from mesh.data.idempotency import deleting_old_keys
 from mesh.data.migrations import MESH_MIGRATIONS, MigrationError, pending_versions, reject_old_server
 from mesh.serving.channel import Channels
-from mesh.serving.event_loop import service_loop
 from mesh.serving.health import Health
 from mesh.serving.key_uses import recording_key_uses
 from mesh.serving.keyring_file import accepted_keys, own_key
 from mesh.serving.outbox import serve_outbox
+from mesh.serving.program import run
 from mesh.serving.server import MeshServer, server_interceptors
 from mesh.serving.service import Runtime
-from mesh.telemetry.foreign_output import leave_foreign_output_to_parent, log_foreign_output
 from mesh.telemetry.metrics import serve_metrics
-from mesh.telemetry.setup import log_stream, set_up_logging, set_up_tracing, telemetry_troubles
-from mesh.telemetry.spans import make_span_folder
+from mesh.telemetry.setup import telemetry_troubles
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from mesh.clock import Clock
@@ -43,7 +35,6 @@ if TYPE_CHECKING:
     from mesh.serving.service import Service
 
 HEALTH_TIMEOUT_S = 1.0
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.stdlib.get_logger("solo60.process")
 
@@ -51,63 +42,6 @@ _log = structlog.stdlib.get_logger("solo60.process")
 def main(service: Service) -> None:
     """Run `service` until SIGTERM or SIGINT; exit with code 2 and one sentence if a setting is wrong."""
     run(service.name, lambda settings: serving(service, settings, settings.listen_address_of(service.name)))
-
-
-def run(name: str, work: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
-    """Run the context of `work` as the named service until SIGTERM or SIGINT; exit as `main` does."""
-    # Garbage collection at exit takes 0.1 s and is useless, because the end of the process frees all memory.
-    atexit.register(gc.freeze)
-    try:
-        settings = load_settings()
-        with _logging(settings, name):
-            if settings.span_dir is not None:
-                make_span_folder(settings.span_dir)
-            tracers = set_up_tracing(settings, name)
-            if settings.stop_with_parent:
-                settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
-            with service_loop() as runner:
-                runner.run(_run_until_stopped(work(settings), stop_with_parent=settings.stop_with_parent))
-                tracers.shutdown()
-        # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
-    except SettingsError as error:
-        print(error, file=sys.stderr)  # noqa: T201 - for the user who starts the process
-        raise SystemExit(error.exit_code) from None
-
-
-@contextmanager
-def _logging(settings: Settings, name: str) -> Iterator[None]:
-    """Set up logging, and keep output that is not JSON out of the log."""
-    lines = set_up_logging(settings, name, log_stream(settings))
-    with log_foreign_output(lines) if settings.log_fd is None else leave_foreign_output_to_parent():
-        yield
-
-
-def _database_url_from_parent() -> str:
-    """Wait for the parent to write the DATABASE_URL, which it does when the database is ready."""
-    line = sys.stdin.readline().strip()
-    if not line:
-        raise SettingsError("STOP_WITH_PARENT: standard input closed before the DATABASE_URL arrived.")
-    return line
-
-
-async def _run_until_stopped(work: AbstractAsyncContextManager[object], *, stop_with_parent: bool) -> None:
-    stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stopping.set)
-    if stop_with_parent:
-        loop.add_reader(sys.stdin, _stop_without_parent, stopping)
-    async with work:
-        await stopping.wait()
-        _log.info("stopping")
-
-
-def _stop_without_parent(stopping: asyncio.Event) -> None:
-    # A closed pipe stays readable, so the callback would run again and again.
-    asyncio.get_running_loop().remove_reader(sys.stdin)
-    stopping.set()
 
 
 @asynccontextmanager

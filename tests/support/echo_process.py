@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from interceptors.keys.keyring import Keyring
 from mesh.serving.engine import new_server
-from mesh.serving.process import run
+from mesh.serving.program import run
 from mesh.serving.server import server_interceptors
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
