@@ -28,6 +28,7 @@ from mesh.setting_types import (
     Collector,
     DatabaseUrl,
     EngineName,
+    HostNames,
     Level,
     LinkSecrets,
     LinkUrl,
@@ -157,6 +158,13 @@ class Settings(ServiceUrls):
     stripe_api_key: CardProcessorKey | None = None
     stripe_api_url: CardProcessorUrl = "https://api.stripe.com"
 
+    # Listen address of the console, with PORT_OFFSET added if it is on loopback. On any other address, the console
+    # starts only with CONSOLE_LOGIN: readers must sign in with an API key. CONSOLE_HOSTS are further names under which
+    # browsers reach the console, separated by commas.
+    console_address: ListenAddress = "127.0.0.1:5500"
+    console_login: bool = False
+    console_hosts: HostNames = ""
+
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
     metrics_address: ListenAddress | None = None
     log_level: Level = "info"
@@ -233,6 +241,11 @@ class Settings(ServiceUrls):
     def mail_server_url(self) -> SecretStr:
         """The URL of the mail server, with PORT_OFFSET added if it is on loopback."""
         return SecretStr(mail_url_with_offset(self.smtp_url.get_secret_value(), self.port_offset))
+
+    @property
+    def console_listen_address(self) -> str:
+        """The listen address of the console, with PORT_OFFSET added if it is on loopback."""
+        return with_offset(self.console_address, self.port_offset)
 
     @property
     def keyring_path(self) -> Path:
