@@ -28,7 +28,7 @@ COOKIE = "solo60_console"
 LOGIN = "/login"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 # Needed by the login page itself.
-OPEN_PATHS = (LOGIN, "/session", "/ready", "/static/", "/_nicegui/", "/_nicegui_ws/")
+OPEN_PATHS = (LOGIN, "/session", "/ready", "/favicon.ico", "/static/", "/_nicegui/", "/_nicegui_ws/")
 # Calls of the API carry a key in a header, which no other site can add, so programs may send them without an origin.
 API_PATHS = ("/solo60.", "/internal/openapi.json")
 # NiceGUI evaluates the code of its own pages, hence 'unsafe-eval'. An injected script lacks the nonce.
