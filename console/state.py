@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from console.key_channels import KeyChannels
 from console.sessions import Sessions
 from local.keys import OPERATOR
 from local.movable_clock import clock_of_mesh
@@ -28,6 +29,8 @@ HEALTH_INTERVAL_S = 2.0
 class Console:
     """Everything that pages read. `channels` use the console's own key; `channels_of` use a reader's key.
 
+    `channels_of_key` is for callers of the API.
+
     A snapshot such as `health` is read once for all readers, and only while somebody looks.
     """
 
@@ -37,7 +40,7 @@ class Console:
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
         self._keyring = accepted_keys(settings)
-        self._channels_by_key: dict[str, Channels] = {}
+        self._key_channels = KeyChannels(lambda key: Channels(settings, lambda: key, self.channels.breakers))
 
     def record_of(self, key: str) -> KeyRecord | None:
         """Return the record of a valid key, or None."""
@@ -56,9 +59,11 @@ class Console:
         key = reader.key.get_secret_value()
         if not key:
             raise SettingsError("Sign in with an API key first.")
-        if key not in self._channels_by_key:
-            self._channels_by_key[key] = Channels(self.settings, lambda: key, self.channels.breakers)
-        return self._channels_by_key[key]
+        return self.channels_of_key(key)
+
+    def channels_of_key(self, key: str) -> Channels:
+        """Return channels with a key, which the caller has verified."""
+        return self._key_channels.of(key)
 
     def operator_key_file(self) -> str:
         """Return the path of the operator's key in a local mesh, or "" if there is none."""
@@ -68,8 +73,8 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
-        for channels in (self.channels, *self._channels_by_key.values()):
-            await channels.close()
+        await self._key_channels.close()
+        await self.channels.close()
 
 
 @asynccontextmanager
