@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from console.key_channels import KeyChannels
 from console.sessions import Sessions
 from local.keys import OPERATOR
 from local.movable_clock import clock_of_mesh
 from mesh.config import SettingsError
 from mesh.serving.channel import Channels
+from mesh.serving.key_channels import KeyChannels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
 from operations.snapshot import Snapshot

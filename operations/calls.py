@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import grpc.aio
 from google.protobuf import json_format
@@ -63,12 +63,12 @@ def parse_request(method: Method, text: str) -> Message:
         reason = str(error).partition("\n")[0]
         raise InvalidRequestText(
             f"The request is not a {name}: {reason} `solo60 describe {short_method_name(method)}` shows its fields.",
-            _faulty_field(method.request_type.DESCRIPTOR, reason),
+            _faulty_field(cast("Descriptor", method.request_type.DESCRIPTOR), reason),
             reason,
         ) from None
 
 
-def _faulty_field(message: Descriptor | None, reason: str) -> str:
+def _faulty_field(message: Descriptor, reason: str) -> str:
     """Return the path of the field that an error of protobuf is about, or ""."""
     names, at = [], 0
     while found := _FIELD_WITH_FAULT.match(reason, at):

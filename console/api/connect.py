@@ -117,7 +117,7 @@ class ConnectApi:
         form = form_of_post(method, headers) if query is None else form_of_get(query)
         key = self._verified_key(headers, context)
         attach(extract(headers))
-        timeout_s, metadata = timeout_s_of(headers), metadata_of(headers)
+        timeout_s, metadata = timeout_s_of(headers), metadata_of(method, headers)
         until_s = time.monotonic() + (math.inf if timeout_s is None else timeout_s)
         if query is None:
             async with asyncio.timeout(min(until_s - time.monotonic(), BODY_TIMEOUT_S)):

@@ -40,6 +40,7 @@ OPTIONS = {
     "persistAuth": False,
     "authentication": {"preferredSecurityScheme": "apiKey"},
     "documentDownloadType": "json",
+    "defaultOpenFirstTag": False,
 }
 PAGE = """\
 <!doctype html>

@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 
 from console.api.codecs import BY_NAME, MAX_REQUEST_BYTES, STREAMING, UNARY, decompressed, only_message_in, too_large
 from console.api.errors import NotServed
-from contracts.errors import Cancelled, InvalidRequest
+from contracts.errors import Cancelled, IdempotencyKeyMissing, InvalidRequest
 from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
 from interceptors.propagation import USER_ID
 
@@ -135,9 +135,17 @@ def timeout_s_of(headers: Headers) -> float | None:
     return int(text) / 1000
 
 
-def metadata_of(headers: Headers) -> list[tuple[str, str]]:
-    """Return the headers that are passed on to the service; raise InvalidRequest for one that gRPC cannot send."""
-    found = [(name, headers[name]) for name in PASSED_ON if name in headers]
+def metadata_of(method: Method, headers: Headers) -> list[tuple[str, str]]:
+    """Return the headers that are passed on to the service.
+
+    Raises InvalidRequest for a header that gRPC cannot send, and IdempotencyKeyMissing if the method requires a key: a
+    key of the console would differ in a repeated call.
+    """
+    found = [(name, headers[name]) for name in PASSED_ON if headers.get(name)]
+    if method.policy.idempotency_key_required and not headers.get(IDEMPOTENCY_KEY):
+        raise IdempotencyKeyMissing(
+            f"{method.full_name} requires the header {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
+        )
     for name, value in found:
         if not (value.isascii() and value.isprintable()):
             raise InvalidRequest(f"{name}: send printable ASCII characters.")

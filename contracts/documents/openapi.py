@@ -31,8 +31,8 @@ _NOT_ASCII = re.compile(r"[^\n -~]")
 POLICY_EXTENSION = f"x-{ROOT}-{POLICY.rpartition('.')[2]}"
 ANY_ADDRESS = "127.0.0.1:50051"
 INTRODUCTION = """\
-The services speak gRPC, not plain HTTP. This document describes each method as JSON over HTTP: for a transcoder in
-front of the services (Connect or Envoy), for code generators, and for tools that read OpenAPI. The commands in each
+The services speak gRPC, not plain HTTP. This document describes each method as JSON over HTTP, by the Connect protocol:
+for a transcoder in front of the services, for code generators, and for tools that read OpenAPI. The commands in each
 operation call the method over gRPC.
 
 The JSON is that of protobuf: names in lowerCamelCase, 64-bit integers and durations as strings, bytes in base64. A

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -92,11 +91,11 @@ class Channels:
             self._channels[name] = ChainedChannel(channel, self._interceptors)
         return self._channels[name]
 
-    async def close(self, grace_s: float | None = None) -> None:
-        """Close every channel. Running calls have `grace_s` seconds to end, or none, and are then cancelled."""
-        channels = list(self._channels.values())
+    async def close(self) -> None:
+        """Close every channel and cancel its running calls."""
+        for channel in self._channels.values():
+            await channel.close()
         self._channels.clear()
-        await asyncio.gather(*(channel.close(grace_s) for channel in channels))
 
 
 def client_interceptors(

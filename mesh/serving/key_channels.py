@@ -1,4 +1,4 @@
-"""Channels of the callers of the console, one set per API key."""
+"""Channels with the keys of several callers, for a process that passes calls on."""
 
 from __future__ import annotations
 
@@ -19,13 +19,16 @@ CLOSING_GRACE_S = 60.0
 class KeyChannels:
     """Channels by API key, which `open_channels` opens. At most `most` keys have open channels.
 
-    If there are more, the channels of the key with the oldest use are closed. Their running calls may end first, for
-    at most a minute.
+    If there are more, the channels of the key with the oldest use are closed `grace_s` seconds later, so that running
+    calls can end.
     """
 
-    def __init__(self, open_channels: Callable[[str], Channels], most: int = MAX_KEYS) -> None:
+    def __init__(
+        self, open_channels: Callable[[str], Channels], most: int = MAX_KEYS, grace_s: float = CLOSING_GRACE_S
+    ) -> None:
         self._open = open_channels
         self._most = most
+        self._grace_s = grace_s
         # In the order of the last uses.
         self._by_key: dict[str, Channels] = {}
         self._closing: dict[asyncio.Task[None], Channels] = {}
@@ -41,14 +44,20 @@ class KeyChannels:
         return channels
 
     def _retire(self, channels: Channels) -> None:
-        task = asyncio.get_running_loop().create_task(channels.close(CLOSING_GRACE_S))
+        task = asyncio.get_running_loop().create_task(self._close_later(channels))
         self._closing[task] = channels
         task.add_done_callback(self._closing.pop)
 
+    async def _close_later(self, channels: Channels) -> None:
+        # The grace of gRPC's own `close` cannot be cut short: a second `close` of the channel does nothing.
+        await asyncio.sleep(self._grace_s)
+        await channels.close()
+
     async def close(self) -> None:
-        """Close all channels at once, also those that wait for their calls."""
-        for task in tuple(self._closing):
+        """Close all channels at once, and cancel their running calls."""
+        closing = dict(self._closing)
+        for task in closing:
             task.cancel()
-        await asyncio.gather(*self._closing, return_exceptions=True)
-        for channels in self._by_key.values():
+        await asyncio.gather(*closing, return_exceptions=True)
+        for channels in (*closing.values(), *self._by_key.values()):
             await channels.close()
