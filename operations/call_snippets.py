@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pool, json_format
 
@@ -16,7 +16,6 @@ from local.keys import OPERATOR
 from operations.method_names import short_method_name
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import MethodDescriptor
     from google.protobuf.message import Message
 
     from contracts.method import Method
@@ -69,7 +68,7 @@ def _environment(settings: Settings) -> str:
 
 def _words(method: Method, request: Message, options: CallOptions, settings: Settings) -> CallWords:
     names = [name for name, _ in options.metadata]
-    headers = [f'"{API_KEY}: {key_word(settings)}"'] if API_KEY not in names else []
+    headers = [f'"{API_KEY}: {key_word(settings)}"']
     if method.policy.idempotency_key_required and IDEMPOTENCY_KEY not in names:
         headers.append(f'"{IDEMPOTENCY_KEY}: $(uuidgen)"')
     headers += [shlex.quote(f"{name}: {value}") for name, value in options.metadata]
@@ -82,7 +81,7 @@ def _python(method: Method, request: Message, options: CallOptions) -> str:
     arguments = "" if options.timeout_s is None else f", timeout={options.timeout_s:g}"
     if options.metadata:
         arguments += f", metadata={options.metadata!r}"
-    return python_call(cast("MethodDescriptor", service.methods_by_name[method.name]), request, None, arguments)
+    return python_call(service.methods_by_name[method.name], request, None, arguments)
 
 
 def _python_note(settings: Settings) -> str:

@@ -7,6 +7,8 @@ from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, cast
 
+from google.protobuf.descriptor import EnumDescriptor
+
 from contracts.method import methods_of
 from contracts.names import short_package
 from contracts.policy import is_event
@@ -19,7 +21,7 @@ from operations.error_reasons import all_reasons
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FileDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 
     from contracts.method import Method
 
@@ -136,7 +138,10 @@ def _types() -> Iterator[Entry]:
              for side in (each.input_type, each.output_type)}  # fmt: skip
     for each in types():
         group = short_package(each.file.package)
-        kind = Kind.ENUM if not hasattr(each, "fields") else Kind.EVENT if is_event(each) else Kind.MESSAGE
+        if isinstance(each, EnumDescriptor):
+            kind = Kind.ENUM
+        else:
+            kind = Kind.EVENT if is_event(each) else Kind.MESSAGE
         title = f"{group}.{each.full_name.removeprefix(f'{each.file.package}.')}"
         comment = stored_texts().comment_of(each)
         yield _entry(kind, each.full_name, title, group, comment, is_of_one_method=each.full_name in sides)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.descriptor_pb2 import MethodOptions
@@ -123,7 +123,5 @@ def _users_of(name: str) -> Iterator[str]:
             if name in (method.input_type.full_name, method.output_type.full_name):
                 yield f"{service.full_name}/{method.name}"
     for each in types():
-        if not isinstance(each, EnumDescriptor) and any(
-            field.type_name == name for field in fields_of(cast("Descriptor", each), depth=0)
-        ):
+        if not isinstance(each, EnumDescriptor) and any(field.type_name == name for field in fields_of(each, depth=0)):
             yield each.full_name

@@ -50,24 +50,24 @@ def _lines_by_path(text: str) -> dict[str, int]:
     lines: dict[str, int] = {}
     stack: list[_Open] = []
     for found in _TOKEN.finditer(text):
-        token, top = found[0], stack[-1] if stack else None
-        if token in "}]":
+        word, top = found[0], stack[-1] if stack else None
+        if word in "}]":
             if stack:
                 stack.pop()
-        elif token == ",":
+        elif word == ",":
             if top is not None:
                 top.expects_key, top.index = True, top.index + 1
-        elif token == ":":
+        elif word == ":":
             if top is not None:
                 top.expects_key = False
         elif top is not None and not top.is_list and top.expects_key:
-            top.key = token.strip('"')
+            top.key = word.strip('"')
             lines.setdefault(_path_of(top), text.count("\n", 0, found.start()) + 1)
         else:
             path = _path_of(top) if top is not None else ""
             lines.setdefault(path, text.count("\n", 0, found.start()) + 1)
-            if token in "{[":
-                stack.append(_Open(path, token == "["))
+            if word in "{[":
+                stack.append(_Open(path, word == "["))
     return lines
 
 

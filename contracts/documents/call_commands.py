@@ -36,7 +36,9 @@ def grpcurl(call: CallWords) -> str:
     return f"grpcurl {' '.join(options)} -d {call.request} {_in_quotes(call.address)} {call.method}"
 
 
-def solo60_call(name: str, request: str, metadata: tuple[tuple[str, str], ...] = (), timeout_s: float | None = None) -> str:
+def solo60_call(
+    name: str, request: str, metadata: tuple[tuple[str, str], ...] = (), timeout_s: float | None = None
+) -> str:
     """Return the command of this repository, which has the operator's key and creates an idempotency key by itself."""
     options = [] if timeout_s is None else [f"--timeout {timeout_s:g}"]
     options += [f"--metadata {shlex.quote(f'{key}={value}')}" for key, value in metadata]
