@@ -47,6 +47,7 @@ VERBS = {
     "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
+    "mcp": "cli.mcp_server:mcp",
     "new": "cli.new:new",
 }
 
