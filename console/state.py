@@ -13,6 +13,7 @@ from mesh.serving.channel import Channels
 from mesh.serving.key_channels import KeyChannels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 HEALTH_INTERVAL_S = 2.0
+OUTBOX_INTERVAL_S = 2.0
 
 
 class Console:
@@ -39,6 +41,7 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._key_channels = KeyChannels(lambda key: Channels(settings, lambda: key, self.channels.breakers))
 
@@ -73,6 +76,7 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
+        await self.outboxes.close()
         await self._key_channels.close()
         await self.channels.close()
 

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Send
 
     from contracts.errors import ServiceError
-
-    Trailing = Iterable[tuple[str, str | bytes]] | None
+    from operations.trailing_metadata import Trailing
 
 OK = 200
 # Metadata with these prefixes belongs to a protocol and not to a call.
@@ -92,6 +91,6 @@ def _as_headers(trailing: Trailing) -> list[tuple[str, str]]:
 
 def _custom(trailing: Trailing) -> Iterator[tuple[str, str]]:
     """Yield trailing metadata as text, without that of gRPC."""
-    for name, value in trailing or ():
+    for name, value in trailing:
         if not name.startswith(_RESERVED):
             yield name, value if isinstance(value, str) else b64encode(value).rstrip(b"=").decode()

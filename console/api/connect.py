@@ -37,7 +37,8 @@ from contracts.method import read_method
 from contracts.services import SERVICES
 from interceptors.context import CallContext, correlation_id_in, set_current_context
 from interceptors.tracing.trace_context import extract
-from operations.calls import stub_of, trailing_metadata_of, trailing_metadata_of_error
+from operations.calls import stub_of
+from operations.trailing_metadata import trailing_metadata_of, trailing_metadata_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -45,11 +46,11 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from starlette.types import Receive, Scope, Send
 
-    from console.api.answers import Trailing
     from console.api.requests import Form
     from console.state import Console
     from contracts.method import Method
     from interceptors.chain.untyped import AnyCall
+    from operations.trailing_metadata import Trailing
 
 Result = TypeVar("Result")
 
