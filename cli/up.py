@@ -21,6 +21,7 @@ from contracts.errors import ServiceError
 from local.held_ports import user_of_port
 from local.monitor import Monitor, Tone
 from local.movable_clock import is_ahead, with_movable_clock
+from local.parts import CONSOLE
 from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
@@ -41,6 +42,9 @@ Try in another shell, after `. .venv/bin/activate`:
   solo60 inbox
 Logs are in %s. Metrics are at /metrics on each service's port plus %d. Ctrl-C stops everything."""
 
+CONSOLE_STEP = """
+The console shows this mesh: http://%s/"""
+
 CLOCK_STEP = """
 The time of this mesh can be moved, for example by a week: solo60 clock advance 7d"""
 EARLIER_CLOCK = (
@@ -55,6 +59,7 @@ def up(
     clock: Annotated[
         bool, typer.Option("--clock", help="Let `solo60 clock advance` move the time of this mesh.")
     ] = False,
+    no_console: Annotated[bool, typer.Option("--no-console", help="Do not start the console.")] = False,
     no_restart: Annotated[
         bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, without restarting them.")
     ] = False,
@@ -68,12 +73,12 @@ def up(
         settings = with_movable_clock(settings)
     elif settings.clock_file is None and is_ahead(settings):
         err.print(EARLIER_CLOCK, style="yellow", markup=False)
-    raise typer.Exit(asyncio.run(_run_until_signal(settings, demo=demo, restarts=not no_restart)))
+    run = _Run(settings, demo=demo, restarts=not no_restart, console=not no_console)
+    raise typer.Exit(asyncio.run(_run_until_signal(run)))
 
 
-async def _run_until_signal(settings: Settings, *, demo: bool, restarts: bool) -> int:
+async def _run_until_signal(run: _Run) -> int:
     """Run the mesh until SIGINT, SIGTERM or SIGHUP; return the exit code."""
-    run = _Run(settings, demo=demo, restarts=restarts)
     running = asyncio.create_task(run.run_until_cancelled())
     received: list[signal.Signals] = []
 
@@ -96,11 +101,11 @@ async def _run_until_signal(settings: Settings, *, demo: bool, restarts: bool) -
 class _Run:
     """One run of the mesh. Its exit code is 0 if the mesh came up and nothing failed."""
 
-    def __init__(self, settings: Settings, *, demo: bool, restarts: bool) -> None:
+    def __init__(self, settings: Settings, *, demo: bool, restarts: bool, console: bool) -> None:
         self.exit_code = 1
         self._settings = settings
         self._demo = demo
-        self._mesh = Mesh(settings, self._report)
+        self._mesh = Mesh(settings, self._report, with_console=console)
         self._monitor = Monitor(self._mesh, self._notify, restarts=restarts)
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 
@@ -123,6 +128,10 @@ class _Run:
             self.exit_code = await self._run_demo() if self._demo else 0
             if self._settings.clock_file is not None:
                 out.print(CLOCK_STEP, markup=False)
+            if CONSOLE in self._mesh.parts():
+                out.print(CONSOLE_STEP % self._settings.console_listen_address, markup=False)
+            elif self._mesh.no_console_because:
+                err.print(self._mesh.no_console_because, style="yellow", markup=False)
             out.print(NEXT_STEPS % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
             await self._monitor.run()
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""Keys of a local mesh: an API key for each service and the operator, and the secret of unsubscribe links."""
+"""Keys of a local mesh: API keys of services, operator and console, and the secret of unsubscribe links."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contracts.services import SERVICE_NAMES
 from interceptors.keys.keyring import Keyring
 from local.disk import with_path
 from local.movable_clock import clock_in
+from local.parts import CONSOLE
 from mesh.serving.keyring_file import KeyringFile
 
 if TYPE_CHECKING:
@@ -20,17 +21,31 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 OPERATOR = "operator"
+# The console only reads with its own key. It acts with the key of its reader.
+CONSOLE_SCOPES = frozenset(
+    {
+        "communication.read",
+        "gym.read",
+        "mesh.inspect",
+        "outbox.read",
+        "payment.read",
+        "session.read",
+        "subscription.read",
+    }
+)
 
 
 def default_scopes(caller: str) -> frozenset[str] | None:
-    """Return the contract's scopes for a service or the operator, or None for any other caller."""
+    """Return the scopes of a service, the operator or the console, or None for any other caller."""
     if caller == OPERATOR:
         return all_scopes()
+    if caller == CONSOLE:
+        return CONSOLE_SCOPES
     return scopes_of_caller(caller) if caller in SERVICE_NAMES else None
 
 
 def ensure_local_keys(settings: Settings) -> None:
-    """Issue a key in DATA_DIR/keys for each service and the operator that lacks a valid one.
+    """Issue a key in DATA_DIR/keys for each service, the operator and the console that lacks a valid one.
 
     A key is replaced and revoked if its scopes differ from the contract. Raises SettingsError if the keyring cannot be
     read.
@@ -38,7 +53,7 @@ def ensure_local_keys(settings: Settings) -> None:
     keyring = KeyringFile(settings.keyring_path)
     known = Keyring(keyring.records())
     now = clock_in(settings).now()
-    for caller in (*SERVICE_NAMES, OPERATOR):
+    for caller in (*SERVICE_NAMES, OPERATOR, CONSOLE):
         scopes = default_scopes(caller) or frozenset()
         path = settings.key_path_of(caller)
         record = known.find(_key_in(path), now)
@@ -52,10 +67,11 @@ def ensure_local_keys(settings: Settings) -> None:
 def needless_scopes(record: KeyRecord) -> frozenset[str]:
     """Return the scopes of a key that its caller does not need, according to the contracts.
 
-    A service needs the scopes of its own calls. Other callers may have every scope that some method requires.
+    A service needs the scopes of its own calls. Callers that are not part of the mesh may have every scope that some
+    method requires.
     """
-    needed = scopes_of_caller(record.caller) if record.caller in SERVICE_NAMES else all_scopes()
-    return record.scopes - needed
+    needed = default_scopes(record.caller)
+    return record.scopes - (all_scopes() if needed is None else needed)
 
 
 def ensure_link_secret(settings: Settings) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 POSTGRES = "postgresql"
 MAIL_SINK = "mail_sink"
+CONSOLE = "console"
 MESH = "mesh"
 
 

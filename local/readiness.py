@@ -1,9 +1,11 @@
-"""Readiness check of a started service: wait until the service reports SERVING."""
+"""Readiness checks: wait until a started service reports SERVING, or the console answers."""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from typing import TYPE_CHECKING
 
 from contracts.services import SERVICES
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 START_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 5.0
 
 
 async def wait_until_serving(child: Child, settings: Settings) -> None:
@@ -33,3 +36,27 @@ async def wait_until_serving(child: Child, settings: Settings) -> None:
                     f"{child.name} is {status} after {START_TIMEOUT_S:.0f} s: {child.last_output()} (log: {child.log})"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
+
+
+async def wait_until_answering(child: Child, address: str) -> None:
+    """Return once a started console answers at `address`; raise MeshError as `wait_until_serving` does."""
+    give_up_at = time.monotonic() + START_TIMEOUT_S
+    while not await asyncio.to_thread(answers, address):
+        if child.exit_code is not None:
+            raise MeshError(f"{child.name} did not start: {child.last_output()} (log: {child.log})")
+        if time.monotonic() > give_up_at:
+            raise MeshError(f"{child.name} does not answer after {START_TIMEOUT_S:.0f} s (log: {child.log})")
+        await asyncio.sleep(POLL_INTERVAL_S)
+
+
+def answers(address: str) -> bool:
+    """Return whether a console answers at `address`."""
+    host, _, port = address.rpartition(":")
+    connection = HTTPConnection(host.strip("[]"), int(port), timeout=PROBE_TIMEOUT_S)
+    try:
+        connection.request("GET", "/ready", headers={"Host": f"localhost:{port}"})
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from importlib.util import find_spec
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -10,9 +11,10 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from contracts.services import MAX_PORT, SERVICE_NAMES
-from local.held_ports import is_free
+from local.held_ports import is_free, user_of_port
 from local.keys import ensure_link_secret
 from local.mail_sink import HOST as MAIL_SINK_HOST
+from local.parts import CONSOLE
 from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
 
@@ -106,6 +108,29 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
     }
     links = _link_settings(settings) if name == "communication" else {}
     return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own})
+
+
+def environment_of_console(settings: Settings) -> dict[str, str]:
+    """Return the environment of the console's process: the mesh's settings, and the console's own key."""
+    given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
+    own = {
+        "keyring_file": settings.keyring_path,
+        "service_api_key_file": settings.key_path_of(CONSOLE),
+        "span_dir": settings.local_span_dir,
+        "stop_with_parent": True,
+    }
+    return child_environment(**given, **own)
+
+
+def why_no_console(settings: Settings) -> str:
+    """Return why the console of a local mesh cannot run, as a sentence, or ""."""
+    if find_spec("nicegui") is None:
+        return "The console needs more packages: pip install 'solo60-mesh[console]'."
+    host, _, port = settings.console_listen_address.rpartition(":")
+    if not is_free(host.strip("[]"), int(port)):
+        address = settings.console_listen_address
+        return f"CONSOLE_ADDRESS: {address} is in use by {user_of_port(int(port))}. PORT_OFFSET moves it."
+    return ""
 
 
 def _link_settings(settings: Settings) -> dict[str, object]:

@@ -20,6 +20,7 @@ from local.mail_sink import MailSink
 from local.movable_clock import CLOCK_FACT, clock_in, ensure_clock_file
 from local.orphans import without_orphans
 from local.parts import (
+    CONSOLE,
     MAIL_SINK,
     MESH,
     POSTGRES,
@@ -30,15 +31,17 @@ from local.parts import (
 )
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import reject_unusable_settings
-from local.readiness import wait_until_serving
+from local.readiness import wait_until_answering, wait_until_serving
 from local.service_databases import check_databases, database_url_of, migrate_service, reject_unusable_services
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
+    environment_of_console,
     environment_of_service,
     hold_ports,
     mail_sink_port,
     reject_settings_of_one_process,
     settings_of_service,
+    why_no_console,
 )
 from mesh.serving.health_probe import SERVING
 
@@ -62,6 +65,7 @@ class Mesh:
     The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
     PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own mail sink on that port. All parts end when this
     process ends for any reason. `report` receives each part ("gym", "postgresql", "mail_sink") and its new state.
+    With `with_console`, the mesh runs the console too; `no_console_because` is the reason if it cannot.
     `listen_addresses` are for services that listen on another address than their callers use, because they are behind
     an external proxy.
     """
@@ -71,8 +75,12 @@ class Mesh:
         settings: Settings,
         report: Report = _report_nothing,
         listen_addresses: Mapping[str, str] = NO_LISTEN_ADDRESSES,
+        *,
+        with_console: bool = False,
     ) -> None:
         self.settings = settings
+        self.no_console_because = ""
+        self._with_console = with_console
         self.exit_codes: dict[str, int] = {}
         # Last reported state of each part.
         self.states: dict[str, str] = {}
@@ -136,8 +144,13 @@ class Mesh:
             await self._postgres.restart()
             self.report(POSTGRES, SERVING)
             return
+        if name not in self._children:
+            raise MeshError(f"{name} is not a part of this mesh.")
         await self._stop_children([self._children[name]])
-        await self._start_serving(self._launch(name))
+        if name == CONSOLE:
+            await self._start_console()
+        else:
+            await self._start_serving(self._launch(name))
 
     def unexpected_exit_of(self, name: str) -> UnexpectedExit | None:
         """Return the UnexpectedExit of a part that ended unexpectedly, or None while it runs or restarts."""
@@ -152,7 +165,8 @@ class Mesh:
 
     def parts(self) -> tuple[str, ...]:
         """Return the names of the parts that can be restarted."""
-        return SERVICE_NAMES if self._postgres is None else (POSTGRES, *SERVICE_NAMES)
+        console = (CONSOLE,) if CONSOLE in self._children else ()
+        return (*(() if self._postgres is None else (POSTGRES,)), *SERVICE_NAMES, *console)
 
     def postgres_pid(self) -> int | None:
         """Return the process id of the mesh's own PostgreSQL, or None."""
@@ -215,6 +229,10 @@ class Mesh:
         async with asyncio.TaskGroup() as group:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
+        if self._with_console:
+            self.no_console_because = why_no_console(settings)
+            if not self.no_console_because:
+                await self._start_console()
         await self._serve_commands(lock)
 
     async def _serve_commands(self, lock: FolderLock) -> None:
@@ -250,6 +268,15 @@ class Mesh:
         child.send_database_url(self.database_url_of(child.name))
         await wait_until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
         self.report(child.name, SERVING)
+
+    async def _start_console(self) -> None:
+        self.report(CONSOLE, "starting")
+        environment = environment_of_console(self.settings)
+        log = self.settings.log_path_of(CONSOLE)
+        child = Child(CONSOLE, environment, log, program=[CONSOLE], inherited=[self._services_lock])
+        self._children[CONSOLE] = child
+        await wait_until_answering(child, self.settings.console_listen_address)
+        self.report(CONSOLE, SERVING)
 
     async def _stop_services(self) -> None:
         self.exit_codes = await self._stop_children(self._children.values())

@@ -223,6 +223,14 @@ def _link_secrets(value: SecretStr) -> SecretStr:
     return value
 
 
+def _host_names(value: str) -> str:
+    """Accept host names without ports, separated by commas, or nothing."""
+    names = [name.strip().lower() for name in value.split(",")] if value.strip() else []
+    if not all(re.fullmatch(r"[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\]", name) for name in names):
+        raise ValueError('must be host names without ports, separated by commas, such as "console.solo60.example"')
+    return ",".join(names)
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -252,6 +260,7 @@ def _folder(value: Path) -> Path:
 
 
 Address = Annotated[str, AfterValidator(_address)]
+HostNames = Annotated[str, AfterValidator(_host_names)]
 ListenAddress = Annotated[str, AfterValidator(_listen_address)]
 Collector = Annotated[str, AfterValidator(_collector)]
 BrokerUrl = Annotated[SecretStr, AfterValidator(_broker)]

@@ -42,10 +42,11 @@ class LocalMesh:
 
     def __init__(self, folder: Path) -> None:
         self.data_dir = folder / "data"
-        *ports, smtp_port = free_ports(len(SERVICE_NAMES) + 1)
+        *ports, smtp_port, console_port = free_ports(len(SERVICE_NAMES) + 2)
         self.settings_by_name: dict[str, object] = {
             "data_dir": self.data_dir,
             "smtp_url": f"smtp://127.0.0.1:{smtp_port}",
+            "console_address": f"127.0.0.1:{console_port}",
             "drain_wait_s": 0.1,
             "deadline_factor": DEADLINE_FACTOR,
             **NO_SHEDDING,
@@ -54,6 +55,11 @@ class LocalMesh:
         self.settings = self.settings_with()
         self._output = folder / "up.out"
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def console_url(self) -> str:
+        """Address of the console, without a slash at its end."""
+        return f"http://{self.settings.console_listen_address}"
 
     def settings_with(self, **changes: object) -> Settings:
         """Return the settings of this mesh with `changes`."""
@@ -71,8 +77,9 @@ class LocalMesh:
                 mesh.close()
                 remove_data(mesh.settings.postgres_folder)
 
-    def start(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
+    def start(self, *options: str, console: bool = False, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` without waiting; `output` holds its output."""
+        options = options if console else ("--no-console", *options)
         with self._output.open("wb") as output:
             process = subprocess.Popen(
                 [SOLO60, "up", *options], env=self._environment(settings), stdout=output, stderr=subprocess.STDOUT
@@ -85,9 +92,9 @@ class LocalMesh:
         """Latest `solo60 up` process."""
         return self._processes[-1]
 
-    def up(self, *options: str, **settings: object) -> subprocess.Popen[bytes]:
+    def up(self, *options: str, console: bool = False, **settings: object) -> subprocess.Popen[bytes]:
         """Start `solo60 up` and wait until it reports that the mesh is up."""
-        process = self.start(*options, **settings)
+        process = self.start(*options, console=console, **settings)
         self.wait_until_up()
         return process
 

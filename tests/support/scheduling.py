@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHARE_THE_MESH = "tests that share the running mesh"
 SHARE_THE_ATTACKED_MESH = "attacks on one mesh"
+SHARE_THE_CONSOLE = "tests of the console"
 GROUPS = {
     "tests/attack/test_canaries.py": SHARE_THE_ATTACKED_MESH,
     "tests/attack/test_fuzz.py": SHARE_THE_ATTACKED_MESH,
@@ -26,6 +27,7 @@ GROUPS = {
 }
 # Sorted by duration, measured on two processors.
 SLOWEST = (
+    SHARE_THE_CONSOLE,
     "tests/system/test_readme.py",
     "tests/system/test_restarts.py",
     SHARE_THE_MESH,
@@ -41,7 +43,7 @@ SLOWEST = (
 def group_of(node_id: str) -> str:
     """Return the group that contains a test."""
     module = node_id.split("::", 1)[0]
-    return GROUPS.get(module, module)
+    return SHARE_THE_CONSOLE if module.startswith("tests/console/") else GROUPS.get(module, module)
 
 
 def slowest_first(items: Iterable[pytest.Item]) -> list[pytest.Item]:

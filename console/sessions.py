@@ -1,0 +1,77 @@
+"""Readers of the console: one session per browser, in the memory of the console's process."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pydantic import SecretStr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from interceptors.keys.keyring import KeyRecord
+
+# A session without a request for this long is deleted.
+IDLE_S = 8 * 3600.0
+# The session with the oldest request is deleted if there are more. Each visit without a cookie begins a session.
+MAX_SESSIONS = 1_000
+
+
+@dataclass(slots=True)
+class Reader:
+    """Person who reads the console. `caller` and `scopes` are those of the reader's key; empty without a key."""
+
+    key: SecretStr = field(default_factory=lambda: SecretStr(""))
+    caller: str = ""
+    scopes: frozenset[str] = frozenset()
+
+    @property
+    def is_signed_in(self) -> bool:
+        """Whether the reader has given a key."""
+        return bool(self.caller)
+
+
+class Sessions:
+    """Sessions by their random id, which only the browser's cookie has. `now_s` is a monotonic clock."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        # In the order of the last requests.
+        self._readers: dict[str, tuple[Reader, float]] = {}
+
+    def begin(self, reader: Reader) -> str:
+        """Begin a session and return its id."""
+        session_id = secrets.token_urlsafe(32)
+        self._readers[session_id] = reader, self._now_s()
+        while len(self._readers) > MAX_SESSIONS:
+            self._readers.pop(next(iter(self._readers)))
+        return session_id
+
+    def find(self, session_id: str) -> Reader | None:
+        """Return the reader of a session, or None if the session is unknown or was idle for too long."""
+        reader, last_s = self._readers.pop(session_id, (None, 0.0))
+        now_s = self._now_s()
+        if reader is None or now_s - last_s > IDLE_S:
+            return None
+        self._readers[session_id] = reader, now_s
+        return reader
+
+    def end(self, session_id: str) -> None:
+        """End a session; do nothing if it is unknown."""
+        reader, _ = self._readers.pop(session_id, (None, 0.0))
+        if reader is not None:
+            # Open pages still have this reader.
+            sign_out(reader)
+
+
+def sign_in(reader: Reader, key: str, record: KeyRecord) -> None:
+    """Give a reader the key, caller name and scopes of a verified key."""
+    reader.key, reader.caller, reader.scopes = SecretStr(key), record.caller, record.scopes
+
+
+def sign_out(reader: Reader) -> None:
+    """Take a reader's key away."""
+    reader.key, reader.caller, reader.scopes = SecretStr(""), "", frozenset()

@@ -1,0 +1,85 @@
+"""State of the console's process: everything that its pages read."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from console.sessions import Sessions
+from local.keys import OPERATOR
+from local.movable_clock import clock_of_mesh
+from mesh.config import SettingsError
+from mesh.serving.channel import Channels
+from mesh.serving.keyring_file import accepted_keys, own_key
+from operations.health import health_of_mesh
+from operations.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from console.sessions import Reader
+    from interceptors.keys.keyring import KeyRecord
+    from mesh.config import Settings
+
+HEALTH_INTERVAL_S = 2.0
+
+
+class Console:
+    """Everything that pages read. `channels` use the console's own key; `channels_of` use a reader's key.
+
+    A snapshot such as `health` is read once for all readers, and only while somebody looks.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.sessions = Sessions()
+        self.channels = Channels(settings, own_key(settings))
+        self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self._keyring = accepted_keys(settings)
+        self._channels_by_key: dict[str, Channels] = {}
+
+    def record_of(self, key: str) -> KeyRecord | None:
+        """Return the record of a valid key, or None."""
+        return self._keyring().find(key, self.now())
+
+    def is_valid(self, key: str) -> bool:
+        """Return whether a key is valid now."""
+        return self.record_of(key) is not None
+
+    def now(self) -> datetime:
+        """Return the current time of the mesh, which a movable clock may have moved."""
+        return clock_of_mesh(self.settings).now()
+
+    def channels_of(self, reader: Reader) -> Channels:
+        """Return channels with the reader's key; raise SettingsError for a reader without one."""
+        key = reader.key.get_secret_value()
+        if not key:
+            raise SettingsError("Sign in with an API key first.")
+        if key not in self._channels_by_key:
+            self._channels_by_key[key] = Channels(self.settings, lambda: key, self.channels.breakers)
+        return self._channels_by_key[key]
+
+    def operator_key_file(self) -> str:
+        """Return the path of the operator's key in a local mesh, or "" if there is none."""
+        path = self.settings.key_path_of(OPERATOR)
+        return str(path.absolute()) if path.exists() else ""
+
+    async def close(self) -> None:
+        """Stop reading and close all channels."""
+        await self.health.close()
+        for channels in (self.channels, *self._channels_by_key.values()):
+            await channels.close()
+
+
+@asynccontextmanager
+async def open_console(settings: Settings) -> AsyncIterator[Console]:
+    """Yield the state of a console, which is closed at the end of the context.
+
+    Raises SettingsError if the console lacks a key or a keyring.
+    """
+    console = Console(settings)
+    try:
+        yield console
+    finally:
+        await console.close()

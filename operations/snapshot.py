@@ -1,0 +1,47 @@
+"""Snapshot: one value that is read at an interval for any number of readers, and only while somebody reads it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+Value = TypeVar("Value")
+
+
+class Snapshot(Generic[Value]):
+    """Latest value of `read`, at most `interval_s` old. Concurrent callers of `get` share one read.
+
+    With this, a source is asked once per interval, however many readers there are, and not at all without readers.
+    """
+
+    def __init__(self, read: Callable[[], Awaitable[Value]], interval_s: float) -> None:
+        self._read = read
+        self._interval_s = interval_s
+        self._reading: asyncio.Task[Value] | None = None
+        self._read_at_s = -float("inf")
+
+    async def get(self) -> Value:
+        """Return the value; raise what `read` raised if the last read failed."""
+        task = self._reading
+        if task is None or (task.done() and time.monotonic() - self._read_at_s > self._interval_s):
+            task = self._reading = asyncio.ensure_future(self._read())
+            task.add_done_callback(self._note_end)
+        # A reader that leaves must not cancel the read of the others.
+        return await asyncio.shield(task)
+
+    def _note_end(self, task: asyncio.Future[Value]) -> None:
+        self._read_at_s = time.monotonic()
+        if not task.cancelled():
+            task.exception()  # marks it as retrieved: `get` raises it, if anybody still waits
+
+    async def close(self) -> None:
+        """Cancel a running read."""
+        if self._reading is not None:
+            self._reading.cancel()
+            with suppress(asyncio.CancelledError, Exception):
+                await self._reading
