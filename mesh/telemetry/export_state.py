@@ -19,14 +19,15 @@ class ExportState:
     """State of one export; logs its first failure and its recovery.
 
     `what` is "spans", "metrics" or "log lines". `failure` is the message without the reason: "traces do not reach the
-    collector". `trouble` is the message of the last failure, or "" if the last export succeeded.
+    collector". `trouble` is the message of the last failure, or "" if the last export succeeded. `lost` is the number of
+    items that were not exported since the last report.
     """
 
     def __init__(self, what: str, failure: str) -> None:
         self._what = what
         self._failure = failure
         self._is_exporting = False
-        self._lost = 0
+        self.lost = 0
         self.trouble = ""
 
     @property
@@ -53,7 +54,7 @@ class ExportState:
 
     def count_lost(self, number: int) -> None:
         """Count items that were not exported; the next successful export logs their number."""
-        self._lost += number
+        self.lost += number
 
     def _set_trouble(self, trouble: str) -> None:
         before, self.trouble = self.trouble, trouble
@@ -61,8 +62,8 @@ class ExportState:
             return
         if trouble and not before:
             _log.warning(f"{self._what} are not exported", reason=trouble)
-        elif not trouble and (before or self._lost):
-            lost, self._lost = self._lost, 0
+        elif not trouble and (before or self.lost):
+            lost, self.lost = self.lost, 0
             _log.info(f"{self._what} are exported again", lost=lost)
 
 

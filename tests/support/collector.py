@@ -55,11 +55,18 @@ class Collector:
     requests: list[str] = field(default_factory=list)
     is_open: threading.Event = field(default_factory=threading.Event)
     rejects: grpc.StatusCode | None = None
+    server: grpc.Server | None = None
 
     @property
     def endpoint(self) -> str:
         """Value of OTEL_EXPORTER_OTLP_ENDPOINT for this collector."""
         return f"http://{HOST}:{self.port}"
+
+    def stop(self) -> None:
+        """Close the port and end all requests, as if the process of the collector had ended."""
+        self.is_open.set()
+        if self.server is not None:
+            self.server.stop(0).wait()
 
     def admit(self, kind: str, context: grpc.ServicerContext) -> None:
         """Count a request; wait while the collector is closed, and abort the call if requests are rejected."""
@@ -122,7 +129,7 @@ def collecting(port: int = 0, *, is_open: bool = True) -> Iterator[Collector]:
         collector.is_open.set()
     options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)]
     threads = ThreadPoolExecutor(8)
-    server = grpc.server(threads, options=options)
+    collector.server = server = grpc.server(threads, options=options)
     trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)
     metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)
     logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(collector), server)
@@ -131,8 +138,7 @@ def collecting(port: int = 0, *, is_open: bool = True) -> Iterator[Collector]:
     try:
         yield collector
     finally:
-        collector.is_open.set()
-        server.stop(0).wait()
+        collector.stop()
         threads.shutdown()
 
 

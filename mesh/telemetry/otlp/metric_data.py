@@ -6,6 +6,7 @@ OpenTelemetry has a bridge in this direction for Go, but none for Python.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -140,16 +141,14 @@ def _exemplar(exemplar: PrometheusExemplar) -> Exemplar:
         others,
         float(exemplar.value),
         _nanoseconds(float(exemplar.timestamp or 0)),
-        span_id=_id(exemplar.labels.get("span_id")),
-        trace_id=_id(exemplar.labels.get("trace_id")),
+        span_id=_id(exemplar.labels.get("span_id", ""), 16),
+        trace_id=_id(exemplar.labels.get("trace_id", ""), 32),
     )
 
 
-def _id(text: str | None) -> int | None:
-    try:
-        return int(text, 16) if text else None
-    except ValueError:
-        return None
+def _id(text: str, digits: int) -> int | None:
+    """Return the number of a trace or span id, or None if it is malformed."""
+    return int(text, 16) if re.fullmatch(rf"[0-9a-f]{{{digits}}}", text) else None
 
 
 def _key(sample: Sample) -> tuple[tuple[str, str], ...]:
