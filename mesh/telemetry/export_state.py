@@ -19,8 +19,8 @@ class ExportState:
     """State of one export; logs its first failure and its recovery.
 
     `what` is "spans", "metrics" or "log lines". `failure` is the message without the reason: "traces do not reach the
-    collector". `trouble` is the message of the last failure, or "" if the last export succeeded. `lost` is the number of
-    items that were not exported since the last report.
+    collector". `trouble` is the message of the last failure, or "" if the last export succeeded. `lost` is the number
+    of items that were not exported since the last report.
     """
 
     def __init__(self, what: str, failure: str) -> None:

@@ -147,7 +147,7 @@ def values_of(attributes: Iterable[KeyValue]) -> dict[str, Any]:
     return {each.key: _plain(each.value) for each in attributes}
 
 
-def _plain(value: AnyValue) -> Any:  # noqa: ANN401 - any value of an attribute
+def _plain(value: AnyValue) -> Any:
     kind = value.WhichOneof("value")
     if kind == "kvlist_value":
         return values_of(value.kvlist_value.values)

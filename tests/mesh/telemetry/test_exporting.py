@@ -7,11 +7,9 @@ import json
 import logging
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import grpc
 import pytest
-import structlog
 from opentelemetry import trace
 from structlog.testing import capture_logs
 
@@ -23,9 +21,6 @@ from mesh.telemetry.log_lines import LogLineHandler
 from mesh.telemetry.setup import add_call_context, telemetry_troubles
 from tests.support.collector import collecting
 from tests.support.eventually import TIMEOUT_S, eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RUN_WITHOUT_COLLECTOR = """
 import sys
@@ -41,7 +36,7 @@ with exporting(settings, "gym", set_up_logging(settings, "gym")):
 
 
 def test_without_a_collector_nothing_of_otlp_is_imported() -> None:
-    """A process without OTEL_EXPORTER_OTLP_ENDPOINT imports neither exporters nor the conversion of logs and metrics."""
+    """A process without OTEL_EXPORTER_OTLP_ENDPOINT imports no exporter and no conversion of logs and metrics."""
     done = subprocess.run([sys.executable, "-c", RUN_WITHOUT_COLLECTOR], check=True, capture_output=True, text=True)
 
     assert done.stdout.strip() == ""

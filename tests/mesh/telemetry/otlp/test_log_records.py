@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
@@ -15,8 +16,6 @@ from mesh.telemetry.log_lines import json_line
 from mesh.telemetry.otlp.log_records import LogRecords
 from tests.mesh.telemetry.test_log_lines import HOSTILE, texts, values
 from tests.support.collector import values_of
-
-from hypothesis import strategies as st
 
 NOW_NS = 1_800_000_000_000_000_000
 TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -69,7 +68,7 @@ def test_the_keys_of_a_line_become_the_fields_of_a_record() -> None:
         ("loud", SeverityNumber.SEVERITY_NUMBER_UNSPECIFIED),
     ],
 )
-def test_levels_become_severities(level: str, severity: SeverityNumber) -> None:
+def test_levels_become_severities(level: str, severity: SeverityNumber.ValueType) -> None:
     """Each level has OpenTelemetry's severity; an unknown level is only text."""
     record = record_of(json_line({**FACTS, "level": level}))
 

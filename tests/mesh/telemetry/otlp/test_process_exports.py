@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.collector import Collector, Received
 
 EMAIL = "dana@example.com"
@@ -70,7 +71,7 @@ class Echo:
 
     process: subprocess.Popen[bytes]
     log: Path
-    stub: EchoServiceStub
+    stub: EchoServiceAsyncStub
     key: str
     metrics_address: str
 
@@ -119,7 +120,7 @@ async def echo(folder: Path, endpoint: str, **settings: object) -> AsyncIterator
     command = [sys.executable, "-m", "tests.support.echo_process"]
     with (
         log.open("wb") as output,
-        subprocess.Popen(command, env=child_environment(**own | settings), stdout=output) as process,
+        subprocess.Popen(command, env=child_environment(**own | settings), stdout=output) as process,  # noqa: ASYNC220 - starts at once
     ):
         try:
             await eventually(lambda: process.poll() is not None or answers(port))
@@ -184,7 +185,8 @@ async def test_each_line_of_the_log_arrives(tmp_path: Path) -> None:
     spans = {(span.item.trace_id, span.item.span_id) for span in collector.spans}
     assert len(spans) == 3
     assert {(call.trace_id, call.span_id) for call in calls_of(collector)} == spans
-    received = b"".join(each.item.SerializeToString() for each in (*collector.logs, *collector.spans))
+    items = [*(log.item for log in collector.logs), *(span.item for span in collector.spans)]
+    received = b"".join(item.SerializeToString() for item in items)
     assert process.key.encode() not in received
     assert EMAIL.encode() not in received
 
@@ -266,12 +268,12 @@ async def test_a_dead_collector_slows_nothing(tmp_path: Path, *, is_silent: bool
     assert slowest_s < 1
     assert took_s < EXIT_TIMEOUT_S + BUSY_MACHINE_S
     reasons = [line["reason"] for line in process.lines() if "reason" in line]
+    failed = "OTEL_EXPORTER_OTLP_ENDPOINT: {0} do not reach {1}"
+    hint = "; if it does not accept {0}, set {2}=none"
     assert sorted(reasons) == [
-        f"OTEL_EXPORTER_OTLP_ENDPOINT: logs do not reach {endpoint}; if it does not accept logs, set "
-        "OTEL_LOGS_EXPORTER=none.",
-        f"OTEL_EXPORTER_OTLP_ENDPOINT: metrics do not reach {endpoint}; if it does not accept metrics, set "
-        "OTEL_METRICS_EXPORTER=none.",
-        f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}.",
+        f"{failed}{hint}.".format("logs", endpoint, "OTEL_LOGS_EXPORTER"),
+        f"{failed}{hint}.".format("metrics", endpoint, "OTEL_METRICS_EXPORTER"),
+        f"{failed}.".format("traces", endpoint),
     ]
 
 
@@ -292,7 +294,7 @@ async def test_a_restarted_collector_gets_later_telemetry(tmp_path: Path) -> Non
 
     calls = [line for line in process.lines() if line["event"] == "call"]
     [lost] = [line["lost"] for line in process.lines() if line["event"] == "log lines are exported again"]
-    assert 0 < lost
+    assert lost > 0
     assert len(collector.logs) + len(restarted.logs) + lost == len(process.lines())
     assert samples_of(each.item for each in restarted.metrics)[HANDLED] == len(calls)
 
