@@ -12,6 +12,7 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.log_tail import LogTail
 from operations.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.logs = LogTail(settings.log_folder)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -64,6 +66,7 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
+        await self.logs.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 

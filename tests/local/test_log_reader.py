@@ -4,7 +4,9 @@ import json
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from local.log_reader import LogFollower, last_lines, services_with_logs
+from local.log_follower import LogFollower
+from local.log_reader import last_lines, services_with_logs
+from operations.logs import LogFilter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +35,7 @@ def test_the_logs_of_all_services_are_merged_by_time(tmp_path: Path) -> None:
     write(tmp_path / "gym.jsonl", line(3, "c"), line(5, "e"))
     write(tmp_path / "user.jsonl", line(2, "b"), line(4, "d"))
 
-    found = last_lines(tmp_path, ["gym", "user"], 4)
+    found = last_lines(tmp_path, ["gym", "user"], 4, LogFilter())
 
     assert services_with_logs(tmp_path) == ["gym", "user"]
     assert [(each.service, each.facts["event"]) for each in found] == [
@@ -45,7 +47,7 @@ def test_only_lines_with_the_correlation_id_are_read(tmp_path: Path) -> None:
     """Only lines with the correlation id are read, not lines that mention it."""
     write(tmp_path / "gym.jsonl", line(1, "ours", "abcd1234"), line(2, "abcd1234"), line(3, "other", "abcd12345"))
 
-    found = last_lines(tmp_path, ["gym"], 10, "abcd1234")
+    found = last_lines(tmp_path, ["gym"], 10, LogFilter(correlation_id="abcd1234"))
 
     assert [each.facts["event"] for each in found] == ["ours"]
 
@@ -55,7 +57,7 @@ def test_a_half_written_line_is_shown_when_complete(tmp_path: Path) -> None:
     log, whole = tmp_path / "gym.jsonl", line(2, "half")
     write(log, line(1, "before"), whole[:9])
     with closing(LogFollower(tmp_path, "gym")) as follower:
-        assert [each.facts["event"] for each in last_lines(tmp_path, ["gym"], 9)] == ["before"]
+        assert [each.facts["event"] for each in last_lines(tmp_path, ["gym"], 9, LogFilter())] == ["before"]
         assert events(follower) == []
 
         write(log, whole[9:20])
@@ -91,7 +93,7 @@ def test_lines_that_are_not_json_are_shown_in_place(tmp_path: Path) -> None:
     with (tmp_path / "gym.jsonl").open("ab") as log:
         log.write(b"\xff\xfe\n")
 
-    found = last_lines(tmp_path, ["gym"], 9)
+    found = last_lines(tmp_path, ["gym"], 9, LogFilter())
 
     assert [each.timestamp[-3:-1] for each in found] == ["01", "01", "01", "01", "04", "04"]
     assert [each.facts["event"] for each in found][:2] == ["a", "Traceback:"]
