@@ -10,18 +10,18 @@ import typer
 from cli.terminal import CommandError, JsonFlag, out, print_json
 from contracts.services import SERVICE_NAMES
 from local.control import send_command
-from local.parts import POSTGRES
+from local.parts import CONSOLE, POSTGRES
 from mesh.config import load_settings
 
-PARTS = (*SERVICE_NAMES, POSTGRES)
+PARTS = (*SERVICE_NAMES, POSTGRES, CONSOLE)
 
 
 def restart(
-    part: Annotated[str, typer.Argument(metavar="PART", help=f'Service, such as "gym", or "{POSTGRES}".')],
+    part: Annotated[str, typer.Argument(metavar="PART", help=f'Service, such as "gym", "{POSTGRES}" or "{CONSOLE}".')],
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Restart a service of the running mesh, or its PostgreSQL, gracefully, and wait until it is SERVING."""
+    """Restart a service, the PostgreSQL or the console of the running mesh, and wait until it is SERVING."""
     if part not in PARTS:
         raise CommandError(f'There is no part "{part}". Parts: {", ".join(PARTS)}.')
     answer = asyncio.run(send_command(load_settings().data_dir, verb="restart", part=part))

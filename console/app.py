@@ -51,7 +51,7 @@ def app_of(console: Console) -> ASGIApp:
     settings = console.settings
     hosts = {*LOOPBACK_HOSTS, "[::1]", settings.console_listen_address.rpartition(":")[0].lower()}
     hosts |= {name for name in settings.console_hosts.split(",") if name}
-    return Guard(app, console.sessions, hosts, needs_login=settings.console_login)
+    return Guard(app, console.sessions, hosts, console.is_valid, needs_login=settings.console_login)
 
 
 async def _ready(_request: Request) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
@@ -13,12 +14,15 @@ from nicegui import ui
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotation of a page
 
 from console import widgets
+from console.guard import LOGIN
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from types import ModuleType
+
+    from nicegui import Client
 
     from console.sessions import Reader
     from console.state import Console
@@ -38,6 +42,8 @@ NAVIGATION = (
 # Themes by the value of the browser's cookie, as NiceGUI names them. None follows the operating system.
 THEMES = {"dark": True, "light": False}
 THEME_COOKIE = "solo60_theme"
+# Open pages end this long after their reader signed out.
+LOGIN_CHECK_S = 5.0
 THEME_S = 365 * 24 * 3600
 STATIC = Path(__file__).parent / "static"
 # Browsers load the files again after a change.
@@ -146,7 +152,16 @@ def _frame(view: View, title: str) -> ui.element:
     main = ui.element("main").classes("content")
     with main, ui.element("h1"):
         ui.label(title)
+    if view.console.settings.console_login and view.reader.is_signed_in:
+        ui.timer(LOGIN_CHECK_S, partial(_leave_if_signed_out, view, ui.context.client))
     return main
+
+
+def _leave_if_signed_out(view: View, client: Client) -> None:
+    """End an open page of a reader who signed out, or whose key was revoked."""
+    if not view.console.is_valid(view.reader.key.get_secret_value()):
+        ui.navigate.to(LOGIN)
+        client.delete()
 
 
 def _theme_button(theme: ui.dark_mode) -> None:

@@ -15,10 +15,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
-from console.sessions import Reader
+from console.sessions import Reader, sign_out
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -28,7 +28,7 @@ COOKIE = "solo60_console"
 LOGIN = "/login"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 # Needed by the login page itself.
-OPEN_PATHS = (LOGIN, "/session", "/ready", "/static/", "/_nicegui/", "/_nicegui_ws/")
+OPEN_PATHS = (LOGIN, "/session", "/ready", "/favicon.ico", "/static/", "/_nicegui/", "/_nicegui_ws/")
 # Calls of the API carry a key in a header, which no other site can add, so programs may send them without an origin.
 API_PATHS = ("/solo60.", "/internal/openapi.json")
 # NiceGUI evaluates the code of its own pages, hence 'unsafe-eval'. An injected script lacks the nonce.
@@ -49,13 +49,22 @@ HEADERS = {
 class Guard:
     """ASGI application that passes only harmless requests to `app`, with `scope["state"]["reader"]`.
 
-    `hosts` are the names under which browsers may reach the console. With `needs_login`, a reader without a key gets
-    only the login page.
+    `hosts` are the names under which browsers may reach the console. `is_valid` tells whether a key is still valid; a
+    reader whose key was revoked is signed out. With `needs_login`, a reader without a key gets only the login page.
     """
 
-    def __init__(self, app: ASGIApp, sessions: Sessions, hosts: Collection[str], *, needs_login: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        sessions: Sessions,
+        hosts: Collection[str],
+        is_valid: Callable[[str], bool],
+        *,
+        needs_login: bool,
+    ) -> None:
         self._app = app
         self._sessions = sessions
+        self._is_valid = is_valid
         self._hosts = frozenset(hosts)
         self._needs_login = needs_login
 
@@ -71,6 +80,8 @@ class Guard:
             reader = Reader()
             if _is_navigation(scope, headers) and not refusal:
                 new_session = self._sessions.begin(reader)
+        elif reader.is_signed_in and not self._is_valid(reader.key.get_secret_value()):
+            sign_out(reader)
         if refusal:
             answer: ASGIApp = PlainTextResponse(refusal, 403)
         elif self._needs_login and not reader.is_signed_in and not scope["path"].startswith(OPEN_PATHS):

@@ -14,7 +14,6 @@ import uvicorn
 from console.app import app_of
 from console.state import open_console
 from mesh.config import SettingsError
-from mesh.port_offset import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -31,15 +30,10 @@ _log = structlog.stdlib.get_logger("solo60.console")
 async def serve_console(settings: Settings) -> AsyncIterator[None]:
     """Serve the console at CONSOLE_ADDRESS while the context is open.
 
-    Raises SettingsError if the address is not usable, or if it is not on loopback and CONSOLE_LOGIN is not set.
+    Raises SettingsError if the address is not usable, or if the console lacks a key or a keyring.
     """
     address = settings.console_listen_address
     host, _, port = address.rpartition(":")
-    if host.strip("[]") not in LOOPBACK_HOSTS and not settings.console_login:
-        raise SettingsError(
-            f"CONSOLE_ADDRESS: {address} is not on loopback, so everybody who reaches it could read the mesh. Set "
-            "CONSOLE_LOGIN=true; readers then sign in with an API key."
-        )
     async with open_console(settings) as console:
         config = uvicorn.Config(
             app_of(console),

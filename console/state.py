@@ -45,6 +45,10 @@ class Console:
         """Return the record of a valid key, or None."""
         return self._keyring().find(key, self.now())
 
+    def is_valid(self, key: str) -> bool:
+        """Return whether a key is valid now."""
+        return self.record_of(key) is not None
+
     def now(self) -> datetime:
         """Return the current time of the mesh, which a movable clock may have moved."""
         return clock_of_mesh(self.settings).now()

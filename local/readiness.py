@@ -41,7 +41,7 @@ async def wait_until_serving(child: Child, settings: Settings) -> None:
 async def wait_until_answering(child: Child, address: str) -> None:
     """Return once a started console answers at `address`; raise MeshError as `wait_until_serving` does."""
     give_up_at = time.monotonic() + START_TIMEOUT_S
-    while not await asyncio.to_thread(_answers, address):
+    while not await asyncio.to_thread(answers, address):
         if child.exit_code is not None:
             raise MeshError(f"{child.name} did not start: {child.last_output()} (log: {child.log})")
         if time.monotonic() > give_up_at:
@@ -49,7 +49,8 @@ async def wait_until_answering(child: Child, address: str) -> None:
         await asyncio.sleep(POLL_INTERVAL_S)
 
 
-def _answers(address: str) -> bool:
+def answers(address: str) -> bool:
+    """Return whether a console answers at `address`."""
     host, _, port = address.rpartition(":")
     connection = HTTPConnection(host.strip("[]"), int(port), timeout=PROBE_TIMEOUT_S)
     try:

@@ -144,6 +144,8 @@ class Mesh:
             await self._postgres.restart()
             self.report(POSTGRES, SERVING)
             return
+        if name not in self._children:
+            raise MeshError(f"{name} is not a part of this mesh.")
         await self._stop_children([self._children[name]])
         if name == CONSOLE:
             await self._start_console()

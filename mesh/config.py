@@ -19,7 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from contracts.services import MAX_PORT
 from mesh.failure import BadSettings
-from mesh.port_offset import has_port_above, mail_url_with_offset, with_offset
+from mesh.port_offset import LOOPBACK_HOSTS, has_port_above, mail_url_with_offset, with_offset
 from mesh.service_urls import ServiceUrls, url_field
 from mesh.setting_types import (
     BrokerUrl,
@@ -158,11 +158,11 @@ class Settings(ServiceUrls):
     stripe_api_key: CardProcessorKey | None = None
     stripe_api_url: CardProcessorUrl = "https://api.stripe.com"
 
-    # Listen address of the console, with PORT_OFFSET added if it is on loopback. On any other address, the console
-    # starts only with CONSOLE_LOGIN: readers must sign in with an API key. CONSOLE_HOSTS are further names under which
-    # browsers reach the console, separated by commas.
-    console_address: ListenAddress = "127.0.0.1:5500"
+    # Listen address of the console, with PORT_OFFSET added if it is on loopback. Any other address requires
+    # CONSOLE_LOGIN: readers must sign in with an API key. CONSOLE_HOSTS are further names of the console in browsers,
+    # separated by commas.
     console_login: bool = False
+    console_address: ListenAddress = "127.0.0.1:5500"
     console_hosts: HostNames = ""
 
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
@@ -186,6 +186,16 @@ class Settings(ServiceUrls):
         for name, url in info.data.items():
             if name in ServiceUrls.model_fields and has_port_above(MAX_PORT, with_offset(url, value)):
                 raise ValueError(f"moves {name.upper()} to a port above {MAX_PORT}")
+        return value
+
+    @field_validator("console_address")
+    @classmethod
+    def _reject_open_console(cls, value: str, info: ValidationInfo) -> str:
+        host = value.rpartition(":")[0].strip("[]")
+        if host not in LOOPBACK_HOSTS and not info.data.get("console_login"):
+            raise ValueError(
+                "must be on loopback unless CONSOLE_LOGIN is true, because everybody who reaches it could read the mesh"
+            )
         return value
 
     @field_validator("nats_url")

@@ -8,7 +8,7 @@ import pytest
 
 from local.keys import OPERATOR
 from tests.support.browser import chromium, running_browser, visiting
-from tests.support.local_mesh import LocalMesh
+from tests.support.local_mesh import LocalMesh, stopped_mesh
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tests.support.browser import Visitor
+
+
+__all__ = ["browser", "console_mesh", "operator", "stopped_mesh", "visitor"]
 
 
 @pytest.fixture(scope="session")

@@ -125,7 +125,8 @@ def visiting(browser: Browser, base: str, **options: object) -> Iterator[Visitor
         yield visitor
     finally:
         context.close()
-    assert not visitor.unexpected_errors()
+    errors = visitor.unexpected_errors()
+    assert not errors, errors
 
 
 def take_screens(page: Page, name: str) -> None:
