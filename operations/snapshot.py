@@ -34,6 +34,10 @@ class Snapshot(Generic[Value]):
         # A reader that leaves must not cancel the read of the others.
         return await asyncio.shield(task)
 
+    def expire(self) -> None:
+        """Make the next `get` read again, also if a read is running that may have begun before a change."""
+        self._reading = None
+
     def _note_end(self, task: asyncio.Future[Value]) -> None:
         self._read_at_s = time.monotonic()
         if not task.cancelled():

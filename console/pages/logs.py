@@ -40,11 +40,9 @@ async def logs(view: View) -> None:
         widgets.empty_state(f"{NO_LOGS}: {settings.log_folder.absolute()}", WITHOUT_LOGS)
         return
     names = names_of_logs(settings.log_folder)
-    service = view.query("service").strip()
     FilterForm("/logs", _fields(view, names))
     try:
-        if service and service not in names:
-            raise InvalidFilter("service", f'there is no log of "{service}". Use one of {", ".join(names)}.')
+        names = _chosen(names, view.query("service").strip())
         wanted = LogFilter.of(
             level=view.query("level"),
             text=view.query("text"),
@@ -60,7 +58,13 @@ async def logs(view: View) -> None:
             ui.label("Correlation id").classes("soft")
             widgets.mono(wanted.correlation_id)
             ui.link("Traces of this call", f"/traces?correlation={quote(wanted.correlation_id, safe='')}")
-    _Tail(view.console.logs, [service] if service else names, wanted)
+    _Tail(view.console.logs, names, wanted)
+
+
+def _chosen(names: list[str], service: str) -> list[str]:
+    if service and service not in names:
+        raise InvalidFilter("service", f'there is no log of "{service}". Use one of {", ".join(names)}.')
+    return [service] if service else names
 
 
 def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
@@ -81,7 +85,7 @@ def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
 
 
 class _Tail:
-    """Live list on one page. Its view of the logs is opened when the browser has connected, and closed with the page."""
+    """Live list on one page. Its view of the logs opens when the browser has connected, and closes with the page."""
 
     def __init__(self, tail: LogTail, names: Sequence[str], wanted: LogFilter) -> None:
         self._tail = tail
@@ -95,7 +99,9 @@ class _Tail:
         if wanted == LogFilter():
             hint = "New lines appear here. Call a method, for example: solo60 call gym.ListGyms"
         else:
-            hint = "New lines that match appear here. Clear a filter to see more; a rotated log has only its newest lines."
+            hint = (
+                "New lines that match appear here. Clear a filter to see more; a rotated log has only its newest lines."
+            )
         self._lines = LogLines("No line matches", hint, self._set_live)
         ui.context.client.on_delete(self._leave)
         ui.timer(UPDATE_INTERVAL_S, self._update)
