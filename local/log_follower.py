@@ -54,8 +54,10 @@ class LogFollower:
         if self._is_rotated():
             # Lines written between the read and the rename are still in the old file.
             yield from self._read_new_lines()
+            # If this fails, the next call tries again.
+            file = self._path.open("rb")
             self.close()
-            self._file, self._partial_line = self._path.open("rb"), b""
+            self._file, self._partial_line = file, b""
             yield from self._read_new_lines()
 
     def _read_new_lines(self) -> Iterator[LogLine]:

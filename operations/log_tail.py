@@ -124,14 +124,18 @@ class LogTail:
         try:
             self._open_new_logs()
             lines, skipped = await asyncio.to_thread(self._new_lines)
+            for view in self._views:
+                view.feed(lines, skipped)
         except OSError as error:
             if not self.trouble:
                 _log.warning("logs cannot be read", file=error.filename, error=error.strerror)
             self.trouble = f"{error.filename or self._folder} cannot be read: {error.strerror}."
-            return
-        self.trouble = ""
-        for view in self._views:
-            view.feed(lines, skipped)
+        except Exception:  # noqa: BLE001 - all views would stay silent if the task ended
+            if not self.trouble:
+                _log.exception("logs cannot be read")
+            self.trouble = "The logs cannot be read. The reason is in the log of the console: solo60 logs console"
+        else:
+            self.trouble = ""
 
     def _open_new_logs(self) -> None:
         # All lines of a log that appears later are new.
