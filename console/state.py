@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.keys import keys_of
+from operations.log_tail import LogTail
 from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 HEALTH_INTERVAL_S = 2.0
 OUTBOX_INTERVAL_S = 2.0
+KEYS_INTERVAL_S = 2.0
 
 
 class Console:
@@ -39,6 +43,8 @@ class Console:
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
         self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
+        self.keys = Snapshot(lambda: asyncio.to_thread(keys_of, settings), KEYS_INTERVAL_S)
+        self.logs = LogTail(settings.log_folder)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -72,6 +78,8 @@ class Console:
         """Stop reading and close all channels."""
         await self.health.close()
         await self.outboxes.close()
+        await self.keys.close()
+        await self.logs.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.pages import mail, now, outbox, outbox_message
+from console.pages import keys, logs, mail, now, outbox, outbox_message
 from console.pages.contracts import catalogue, method, reasons, types
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ MODULES: tuple[ModuleType, ...] = (
     reasons,
     catalogue,
     method,
+    logs,
     outbox,
     outbox_message,
     mail,
+    keys,
 )
