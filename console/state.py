@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
 from operations.snapshot import Snapshot
+from operations.traces import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 HEALTH_INTERVAL_S = 2.0
+SPANS_INTERVAL_S = 1.0
 
 
 class Console:
@@ -36,6 +39,8 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.traces = TraceReader(settings.local_span_dir)
+        self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -68,6 +73,8 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
+        await asyncio.to_thread(self.traces.close)
+        await self.new_spans.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 
@@ -79,6 +86,8 @@ async def open_console(settings: Settings) -> AsyncIterator[Console]:
     Raises SettingsError if the console lacks a key or a keyring.
     """
     console = Console(settings)
+    # The first page of traces need not wait until all stored spans are read.
+    console.new_spans.begin()
     try:
         yield console
     finally:
