@@ -13,6 +13,7 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
 from operations.traces import TraceReader
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 HEALTH_INTERVAL_S = 2.0
 SPANS_INTERVAL_S = 1.0
+OUTBOX_INTERVAL_S = 2.0
 
 
 class Console:
@@ -41,6 +43,7 @@ class Console:
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
         self.traces = TraceReader(settings.local_span_dir)
         self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)
+        self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -75,6 +78,7 @@ class Console:
         await self.health.close()
         await asyncio.to_thread(self.traces.close)
         await self.new_spans.close()
+        await self.outboxes.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from interceptors.access_log import EVENT
+from local.log_reader import services_with_logs
 from local.log_window import lines_between, time_of
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def logs_of_span(folder: Path, span: StoredSpan, correlation_id: str) -> SpanLog
     start, end = _time(span.start_ns), _time(span.end_ns)
     correlation_id = span.correlation_id or correlation_id
     found = SpanLogs([], [])
+    if span.service not in services_with_logs(folder):  # the name is part of a path
+        return found
     for line in islice(lines_between(folder, span.service, start, end + AFTER_END), MAX_SCANNED_LINES):
         if line.correlation_id and line.correlation_id == correlation_id:
             if not _is_of_other_method(line, span):
