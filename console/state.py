@@ -17,6 +17,7 @@ from operations.keys import keys_of
 from operations.log_tail import LogTail
 from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
+from operations.traces import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 HEALTH_INTERVAL_S = 2.0
+SPANS_INTERVAL_S = 1.0
 OUTBOX_INTERVAL_S = 2.0
 KEYS_INTERVAL_S = 2.0
 
@@ -42,6 +44,8 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.traces = TraceReader(settings.local_span_dir)
+        self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)
         self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
         self.keys = Snapshot(lambda: asyncio.to_thread(keys_of, settings), KEYS_INTERVAL_S)
         self.logs = LogTail(settings.log_folder)
@@ -77,6 +81,8 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
+        await asyncio.to_thread(self.traces.close)
+        await self.new_spans.close()
         await self.outboxes.close()
         await self.keys.close()
         await self.logs.close()
@@ -91,6 +97,8 @@ async def open_console(settings: Settings) -> AsyncIterator[Console]:
     Raises SettingsError if the console lacks a key or a keyring.
     """
     console = Console(settings)
+    # The first page of traces need not wait until all stored spans are read.
+    console.new_spans.begin()
     try:
         yield console
     finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.pages import keys, logs, mail, now, outbox, outbox_message
+from console.pages import keys, logs, mail, now, outbox, outbox_message, traces
 from console.pages.contracts import catalogue, method, reasons, types
 
 if TYPE_CHECKING:
@@ -23,4 +23,5 @@ MODULES: tuple[ModuleType, ...] = (
     outbox_message,
     mail,
     keys,
+    traces,
 )
