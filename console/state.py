@@ -12,6 +12,7 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.now import NowReader
 from operations.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 HEALTH_INTERVAL_S = 2.0
+NOW_INTERVAL_S = 1.0
 
 
 class Console:
@@ -36,6 +38,8 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self._now_reader = NowReader(settings, self.channels, self.health.get)
+        self.now_page = Snapshot(self._now_reader.read, NOW_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -67,7 +71,9 @@ class Console:
 
     async def close(self) -> None:
         """Stop reading and close all channels."""
+        await self.now_page.close()
         await self.health.close()
+        self._now_reader.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 

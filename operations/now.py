@@ -14,6 +14,7 @@ from mesh.failure import Failure
 from mesh.serving.health_probe import SERVING
 from mesh.serving.keyring_file import KeyringFile
 from operations import problems
+from operations.diagnosis import MeshState
 from operations.log_watch import LogFindings, LogWatch
 from operations.outbox_backlog import OutboxState, states_of_all
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from local.log_reader import LogLine
     from mesh.config import Settings
     from mesh.serving.channel import Channels
-    from operations.diagnosis import MeshState
     from operations.health import Report
     from operations.problems import Problem
 
@@ -39,8 +39,7 @@ class Now:
     """
 
     problems: tuple[Problem, ...]
-    serving: int
-    services: int
+    statuses: Mapping[str, str]
     up_since: datetime | None
     due_count: int
     dead_count: int
@@ -51,12 +50,28 @@ class Now:
         """Whether nothing is wrong. Notes are no problems."""
         return all(each.harm is problems.Harm.NOTE for each in self.problems)
 
+    @property
+    def calm_sentence(self) -> str:
+        """The whole state as a sentence, if nothing is wrong."""
+        return f"Nothing is wrong. All {len(self.statuses)} services are SERVING."
+
+    def facts(self) -> dict[str, str]:
+        """Return a few facts about the whole mesh, with units and zones."""
+        serving = sum(status == SERVING for status in self.statuses.values())
+        line = self.last_error
+        return {
+            "services": f"{serving} of {len(self.statuses)} SERVING",
+            "mesh up since": _moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
+            "outboxes": f"{_number(self.due_count, 'message')} due, {_number(self.dead_count, 'dead letter')}",
+            "last error in the logs": f"{_time_of(line)} {line.service}: {line.facts.get('event')}" if line else "none",
+        }
+
     def as_json(self) -> dict[str, object]:
         """Return everything as a JSON object."""
         return {
             "calm": self.is_calm,
             "problems": [asdict(each) | {"harm": each.harm.name.lower()} for each in self.problems],
-            "services": {"serving": self.serving, "all": self.services},
+            "services": dict(self.statuses),
             "up_since": self.up_since.isoformat() if self.up_since else None,
             "outbox": {"due": self.due_count, "dead": self.dead_count},
             "last_error": dict(self.last_error.facts) if self.last_error else None,
@@ -82,13 +97,14 @@ class NowReader:
 
     async def read(self) -> Now:
         """Read all sources once."""
-        report, mesh = await self._health()
         failures: list[Problem] = []
+        none: tuple[Problem, ...] = ()
+        report, mesh = await self._read_health(failures)
         outboxes = await states_of_all(self._channels, [name for name in report if _is_serving(report, name)])
-        findings = await asyncio.to_thread(self._try, "the logs", self._read_logs, LogFindings(), failures)
-        keys = self._try("the keyring", self._problems_of_keys, [], failures)
-        clock = self._try("the clock of the mesh", self._problems_of_clock, [], failures)
-        up_since = self._try("the lock file of the mesh", lambda: published_at(self._settings.data_dir), None, failures)
+        findings = await asyncio.to_thread(self._try, "logs", self._read_logs, LogFindings(), failures)
+        keys = self._try("keyring", self._problems_of_keys, none, failures)
+        clock = self._try("clock of the mesh", self._problems_of_clock, none, failures)
+        up_since = self._try("lock file of the mesh", lambda: published_at(self._settings.data_dir), None, failures)
         of_services = list(problems.problems_of_services(report))
         found = [
             *of_services,
@@ -103,8 +119,7 @@ class NowReader:
         readable = [each for each in outboxes.values() if isinstance(each, OutboxState)]
         return Now(
             tuple(sorted(found, key=lambda each: each.harm)),
-            sum(_is_serving(report, name) for name in report),
-            len(report),
+            {name: str(entry["status"]) for name, entry in report.items()},
             up_since,
             sum(each.due_count for each in readable),
             sum(each.dead_count for each in readable),
@@ -123,15 +138,35 @@ class NowReader:
             failures.append(problems.unreadable(source, str(error)))
             return otherwise
 
+    async def _read_health(self, failures: list[Problem]) -> tuple[Report, MeshState]:
+        try:
+            return await self._health()
+        except (Failure, OSError) as error:
+            failures.append(problems.unreadable("health of the services", str(error)))
+            return {}, MeshState(runs=False)
+
     def _read_logs(self) -> LogFindings:
         return self._logs.read(datetime.now(UTC))
 
-    def _problems_of_keys(self) -> list[Problem]:
+    def _problems_of_keys(self) -> tuple[Problem, ...]:
         records = KeyringFile(self._settings.keyring_path).records()
-        return list(problems.problems_of_keys(records, clock_of_mesh(self._settings).now()))
+        return tuple(problems.problems_of_keys(records, clock_of_mesh(self._settings).now()))
 
-    def _problems_of_clock(self) -> list[Problem]:
-        return list(problems.problems_of_clock(clock_of_mesh(self._settings).offset))
+    def _problems_of_clock(self) -> tuple[Problem, ...]:
+        return tuple(problems.problems_of_clock(clock_of_mesh(self._settings).offset))
+
+
+def _moment(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _time_of(line: LogLine) -> str:
+    """Return the time of a line. A line of a library may have any text in its place."""
+    return f"{line.timestamp[:19].replace('T', ' ')} UTC"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _is_serving(report: Report, name: str) -> bool:
@@ -153,4 +188,4 @@ def _late_messages(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterat
 def _failures_of(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterator[Problem]:
     for service, answer in outboxes.items():
         if isinstance(answer, ServiceError):
-            yield problems.unreadable(f"the outbox of {service}", f"{answer.code.name}: {answer.message}")
+            yield problems.unreadable(f"outbox of {service}", f"{answer.code.name}: {answer.message}")

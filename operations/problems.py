@@ -97,7 +97,9 @@ def problems_of_services(report: Report) -> Iterator[Problem]:
 def problems_of_parts(mesh: MeshState, data_dir: Path, reported: Iterable[Problem]) -> Iterator[Problem]:
     """Yield the faults of the disk and of parts that are no services, except those that `reported` already contains."""
     if mesh.runs and mesh.disk:
-        yield Problem(Harm.OUTAGE, "disk", _sentence(mesh.disk), command=f"df -h {shlex.quote(str(data_dir.absolute()))}")
+        yield Problem(
+            Harm.OUTAGE, "disk", _sentence(mesh.disk), command=f"df -h {shlex.quote(str(data_dir.absolute()))}"
+        )
     for part, state in mesh.states.items():
         if part in SERVICE_NAMES or state == SERVING or any(state in each.sentence for each in reported):
             continue
@@ -158,7 +160,9 @@ def problems_of_clock(offset: timedelta) -> Iterator[Problem]:
 
 def unreadable(source: str, reason: str) -> Problem:
     """Return the problem that a source of problems cannot be read."""
-    return Problem(Harm.UNKNOWN, source, f"{_sentence(source)[:-1]} cannot be read: {_sentence(reason)}", "", "solo60 doctor")
+    return Problem(
+        Harm.UNKNOWN, source, f"{_sentence(source)[:-1]} cannot be read: {_sentence(reason)}", "", "solo60 doctor"
+    )
 
 
 def span(seconds: float) -> str:
