@@ -124,11 +124,11 @@ def _method(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
     live_facts(live, partial(_rates_of_method, method))
     with ui.element("div").classes("links"):
         _links(method)
+    _policy(view, method)
     _heading("Budget of each path")
     _budget(tree_of(graph, method.full_name), keep)
     _heading("Callers")
     _callers(live, method, graph, keep)
-    _policy(view, method)
 
 
 def _rates_of_method(method: Method, traffic: Traffic) -> Rates:

@@ -37,6 +37,7 @@ LEGEND = {
     "bad": "5 % or more failed, or breaker open",
     "undeclared": "undeclared call",
 }
+ERRORS = "Numbers: calls, errors, p99. An error such as SLOT_TAKEN is an answer of the service, so it is no failure."
 
 
 @page("/map", "Map")
@@ -144,6 +145,7 @@ def _draw_picture(
             with ui.element("span"):
                 ui.element("span").classes(f"swatch {kind}").props("aria-hidden=true")
                 ui.label(text).style("display: inline")
+        ui.label(ERRORS)
     return lambda traffic, statuses: picture.show(looks_of(plan, traffic, statuses))
 
 

@@ -16,8 +16,15 @@ window.solo60Map = {
     }
   },
 
-  // The picture is wider than a small window, so a chosen part may be out of sight.
+  // The picture is wider than a small window, so a chosen part may be out of sight. The page itself stays where it is.
   reveal() {
-    document.querySelector("svg.map .chosen")?.scrollIntoView({ block: "nearest", inline: "center" });
+    const chosen = document.querySelector("svg.map .chosen");
+    const frame = chosen?.closest(".map-scroll");
+    if (!frame) return;
+    const part = chosen.getBoundingClientRect();
+    const view = frame.getBoundingClientRect();
+    if (part.left < view.left || part.right > view.right) {
+      frame.scrollLeft += (part.left + part.right - view.left - view.right) / 2;
+    }
   },
 };
