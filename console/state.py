@@ -17,6 +17,7 @@ from operations.keys import keys_of
 from operations.log_tail import LogTail
 from operations.outbox_backlog import states_of_all
 from operations.now import NowReader
+from operations.metrics.reader import INTERVAL_S, TrafficReader
 from operations.snapshot import Snapshot
 from operations.traces import TraceReader
 
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
-HEALTH_INTERVAL_S = 2.0
 SPANS_INTERVAL_S = 1.0
 OUTBOX_INTERVAL_S = 2.0
 KEYS_INTERVAL_S = 2.0
 NOW_INTERVAL_S = 1.0
+# Live pages ask every 2 s. With the same interval here, a single viewer would get every second value.
+HEALTH_INTERVAL_S = 1.9
+TRAFFIC_INTERVAL_S = INTERVAL_S - 0.1
 
 
 class Console:
@@ -53,6 +56,7 @@ class Console:
         self.logs = LogTail(settings.log_folder)
         self._now_reader = NowReader(settings, self.channels, self.health.get)
         self.now_page = Snapshot(self._now_reader.read, NOW_INTERVAL_S)
+        self.traffic = Snapshot(TrafficReader(settings).read, TRAFFIC_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -92,6 +96,7 @@ class Console:
         await self.keys.close()
         await self.logs.close()
         self._now_reader.close()
+        await self.traffic.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 
