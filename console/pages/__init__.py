@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-<<<<<<< HEAD
-from console.pages import keys, logs, mail, now, outbox, outbox_message, search, traces
-from console.pages.contracts import catalogue, method, reasons, types
-=======
+from console.pages import api, keys, logs, mail, now, outbox, outbox_message, search, traces
 from console.pages import map as call_map
-from console.pages import now
->>>>>>> map
+from console.pages.contracts import catalogue, method, reasons, types
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 # A module's pages are marked with `page`. Its other routes, if any, are functions of the console in `ROUTES`.
-<<<<<<< HEAD
 MODULES: tuple[ModuleType, ...] = (
     now,
+    call_map,
     search,
+    api,
     traces,
     logs,
     outbox,
@@ -32,6 +29,3 @@ MODULES: tuple[ModuleType, ...] = (
     catalogue,
     method,
 )
-=======
-MODULES: tuple[ModuleType, ...] = (now, call_map)
->>>>>>> map
