@@ -19,8 +19,20 @@ if TYPE_CHECKING:
     from mesh.serving.channel import Channels
 
 
+_PLACE = re.compile(r' at "?\w+\.(?P<path>\w[\w.\[\]]*)')
+_OUTER_FIELD = re.compile(r"Failed to parse (\w+) field")
+_UNKNOWN_FIELD = re.compile(r'has no field named "([^"]+)"')
+
+
 class InvalidRequestText(Failure):
-    """A text is not the JSON form of a request; the message gives the reason."""
+    """A text is not the JSON form of a request; the message gives the reason.
+
+    `field` is the path of the invalid field, as far as the parser names it, or "".
+    """
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
 
 
 class InvalidHeader(Failure):
@@ -47,8 +59,17 @@ def parse_request(method: Method, text: str) -> Message:
     except json_format.ParseError as error:
         reason = str(error).partition("\n")[0]
         raise InvalidRequestText(
-            f"The request is not a {name}: {reason} `solo60 describe {short_method_name(method)}` shows its fields."
+            f"The request is not a {name}: {reason} `solo60 describe {short_method_name(method)}` shows its fields.",
+            _field_in(reason),
         ) from None
+
+
+def _field_in(reason: str) -> str:
+    """Return the path of the field that an error of protobuf's JSON parser names."""
+    place = _PLACE.search(reason)
+    outer = place["path"] if place else ".".join(_OUTER_FIELD.findall(reason))
+    unknown = _UNKNOWN_FIELD.search(reason)
+    return ".".join(filter(None, (outer, unknown[1] if unknown else "")))
 
 
 def parse_header(text: str) -> tuple[str, str]:

@@ -138,13 +138,16 @@ def _types() -> Iterator[Entry]:
              for side in (each.input_type, each.output_type)}  # fmt: skip
     for each in types():
         group = short_package(each.file.package)
-        if isinstance(each, EnumDescriptor):
-            kind = Kind.ENUM
-        else:
-            kind = Kind.EVENT if is_event(each) else Kind.MESSAGE
+        kind = _kind_of(each)
         title = f"{group}.{each.full_name.removeprefix(f'{each.file.package}.')}"
         comment = stored_texts().comment_of(each)
         yield _entry(kind, each.full_name, title, group, comment, is_of_one_method=each.full_name in sides)
+
+
+def _kind_of(described: Descriptor | EnumDescriptor) -> Kind:
+    if isinstance(described, EnumDescriptor):
+        return Kind.ENUM
+    return Kind.EVENT if is_event(described) else Kind.MESSAGE
 
 
 def _errors() -> Iterator[Entry]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 class CallWords:
     """Words of a command that makes a call.
 
-    `method` is the full name ("package.Service/Method"), and `address` is host:port. `request`, `headers` and the
-    address are already quoted for the shell, as in `'{"page_size": 1}'` and `"x-api-key: $API_KEY"`. `timeout_s` is None
-    without a timeout.
+    `method` is the full name ("package.Service/Method"), and `address` is host:port. `request` and `headers` are
+    already quoted for the shell, as in `'{"page_size": 1}'` and `"x-api-key: $API_KEY"`. `timeout_s` is None without a
+    timeout.
     """
 
     method: str
