@@ -12,6 +12,7 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 HEALTH_INTERVAL_S = 2.0
+OUTBOX_INTERVAL_S = 2.0
 
 
 class Console:
@@ -36,6 +38,7 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -68,6 +71,7 @@ class Console:
     async def close(self) -> None:
         """Stop reading and close all channels."""
         await self.health.close()
+        await self.outboxes.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 
