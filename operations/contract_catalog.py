@@ -79,6 +79,12 @@ def search(query: str, kind: str = "", group: str = "") -> list[Entry]:
     return sorted(found, key=lambda each: not all(word in each.title.lower() for word in words)) if words else found
 
 
+def find_entry(name: str) -> Entry | None:
+    """Return the entry with this full name, or with this title ("gym.Gym", "SLOT_TAKEN") in any case, or None."""
+    wanted = name.lower()
+    return next((each for each in entries() if wanted in (each.name.lower(), each.title.lower())), None)
+
+
 def services() -> tuple[ServiceDescriptor, ...]:
     """Return every service, and after them those of the mesh itself."""
     return (*SERVICES.values(), *MESH_SERVICES)

@@ -86,7 +86,8 @@ def _fields(document: MethodDocument) -> None:
         ui.label(f"Rule: {rule}").classes("note")
     _section("Response")
     _type_line(document.method.response_type.DESCRIPTOR.full_name, is_stream=document.method.response_streaming)
-    parts.fields(document.response)
+    # The page of a type shows the fields of nested messages.
+    parts.fields(each for each in document.response if "." not in each.path)
 
 
 def _type_line(name: str, *, is_stream: bool = False) -> None:
