@@ -76,9 +76,9 @@ def _words(method: Method, request: Message, options: CallOptions, settings: Set
     headers = [f'"{API_KEY}: {key_word(settings)}"']
     if method.policy.idempotency_key_required and IDEMPOTENCY_KEY not in names:
         headers.append(f'"{IDEMPOTENCY_KEY}: $(uuidgen)"')
-    headers += [shlex.quote(f"{name}: {value}") for name, value in options.metadata]
+    chosen = tuple(f"{name}: {value}" for name, value in options.metadata)
     address = settings.url_of(options.at or short_service_name(method.service)).removeprefix("dns:///")
-    return CallWords(method.full_name, address, _json_word(request), tuple(headers), options.timeout_s)
+    return CallWords(method.full_name, address, _json_word(request), tuple(headers), chosen, options.timeout_s)
 
 
 def _python(method: Method, request: Message, options: CallOptions) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mesh.serving.channel import Channels
 
 
-_PLACE = re.compile(r' at "?\w+\.(?P<path>\w[\w.\[\]]*)')
+_PLACE = re.compile(r' at "?\w+\.(?P<path>\w[\w\[\]]*(?:\.\w[\w\[\]]*)*)')
 _OUTER_FIELD = re.compile(r"Failed to parse (\w+) field")
 _UNKNOWN_FIELD = re.compile(r'has no field named "([^"]+)"')
 
