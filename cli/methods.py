@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contracts.method import Method
-    from operations.descriptions import description_of, descriptor_of, errors_of, example_request, summary_of
 from operations.field_rules import FieldRules
 
 

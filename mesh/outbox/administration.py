@@ -1,10 +1,11 @@
-"""Administration of an outbox by operators: list, show, retry, drop and replay messages."""
+"""Administration of an outbox by operators: list, count, show, retry, drop and replay messages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
+from mesh.outbox.backlog import read_backlog
 from mesh.outbox.message import DeliveryStatus, OutboxMessage, StoredMessage
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
+    from mesh.outbox.backlog import Backlog
 
 _LIST = """
     select * from outbox
@@ -59,6 +61,10 @@ class OutboxAdministration:
         """Return one message; raise OutboxMessageNotFound if it does not exist."""
         async with self._database.connection() as connection:
             return _stored(await connection.fetchrow(_FIND, message_id))
+
+    async def backlog(self) -> Backlog:
+        """Return the pending messages by destination, and the dead letters by destination and error."""
+        return await read_backlog(self._database)
 
     async def retry(self, message_id: UUID) -> StoredMessage:
         """Make an undelivered message due now and reset its attempts.
