@@ -57,7 +57,7 @@ async def logs(view: View) -> None:
         with ui.element("p").classes("row-line"):
             ui.label("Correlation id").classes("soft")
             widgets.mono(wanted.correlation_id)
-            ui.link("Traces of this call", f"/traces?correlation={quote(wanted.correlation_id, safe='')}")
+            ui.link("Traces of this call", f"/traces?id={quote(wanted.correlation_id, safe='')}")
     _Tail(view.console.logs, names, wanted)
 
 
