@@ -74,7 +74,7 @@ class FailedMessages:
             ("stored", "template", "status", "attempts", "last error", "action"),
             [
                 (
-                    widgets.moment(each.create_time.ToDatetime(UTC)),
+                    partial(widgets.time_cell, each.create_time.ToDatetime(UTC)),
                     partial(ui.link, each.template_key, message_path(each.message_id)),
                     partial(status_badge, each.status),
                     each.attempts,

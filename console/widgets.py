@@ -121,6 +121,14 @@ def moment(time: datetime | None, *, milliseconds: bool = False) -> str:
     return f"{time:%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 
+def time_cell(time: datetime | None, *, milliseconds: bool = False) -> None:
+    """Show a time as `moment` in the cell of a table. In a narrow cell, date and time have a line each."""
+    date, _, rest = moment(time, milliseconds=milliseconds).partition(" ")
+    with ui.element("div").classes("time"):
+        ui.label(date)
+        ui.label(rest)
+
+
 async def confirmed(title: str, text: str, action: str) -> bool:
     """Ask the reader, and return whether the reader chose `action`."""
     with ui.dialog() as dialog, ui.card().classes("ask"):

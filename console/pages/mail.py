@@ -68,11 +68,8 @@ async def one_mail(view: View, mail_id: str) -> None:
     if found.html:
         _draw_html(found)
     with ui.element("h2"):
-        ui.label("Text")
-    if found.text:
-        ui.label(found.text).classes("mono text-block")
-    else:
-        widgets.empty_state("This mail has no text form.")
+        ui.label("Text" if found.text or not found.html else "Source of the HTML, because the mail has no text")
+    ui.label(found.text or found.html).classes("mono text-block")
     with ui.element("h2"):
         ui.label("Headers")
     with ui.element("div").classes("mono headers"):
@@ -131,7 +128,7 @@ def _list(found: InboxPage) -> None:
         ("received", "to", "subject"),
         [
             (
-                widgets.moment(each.received),
+                partial(widgets.time_cell, each.received),
                 each.recipient,
                 partial(ui.link, each.subject or "(no subject)", _path_of(each.mail_id)),
             )
@@ -143,7 +140,7 @@ def _list(found: InboxPage) -> None:
 def _draw_html(found: ParsedMail) -> None:
     with ui.element("h2"):
         ui.label("HTML")
-    ui.label("Scripts, forms, remote images and links are off in this view. The text below has all links.").classes(
+    ui.label("Scripts, forms, remote images and links are off in this view. The text below has the links.").classes(
         "note"
     )
     frame = ui.element("iframe").classes("mail-html")

@@ -11,7 +11,7 @@ from nicegui import ui
 
 from console import filters, widgets
 from console.frame import page
-from console.outbox_table import BacklogTable
+from console.outbox_table import BacklogTable, no_answer
 from contracts.names import short_name
 from contracts.scopes import outbox_calls
 from contracts.services import SERVICE_NAMES
@@ -24,6 +24,7 @@ from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
     from console.frame import View
     from contracts.errors import ServiceError
@@ -92,7 +93,7 @@ class _DeadLetters:
                     partial(_to_dead, name, group.destination),
                     group.last_error,
                     group.count,
-                    widgets.moment(group.latest_settle_time.ToDatetime(UTC)),
+                    partial(widgets.time_cell, group.latest_settle_time.ToDatetime(UTC)),
                 )
                 for name, group in found
             ],
@@ -151,21 +152,20 @@ def _list(found: MessagePage) -> None:
     for name, error in found.failures.items():
         with ui.element("p").classes("row-line"):
             widgets.badge(f"{name} is missing", "bad")
-            ui.label(f"{error.code.name}: {error.message}").classes("note")
+            ui.label(no_answer(error)).classes("note")
     if not found.messages:
         widgets.empty_state("There are no messages.", "Delivered messages are deleted after a day.")
         return
     widgets.table(
-        ("written", "service", "to", "status", "failed attempts", "due or settled", "last error"),
+        ("written", "service", "to", "status", "failed attempts", "due or settled"),
         [
             (
-                widgets.moment(message.create_time.ToDatetime(UTC)),
+                partial(widgets.time_cell, message.create_time.ToDatetime(UTC)),
                 name,
                 partial(_link, name, message),
                 partial(status_badge, message.status),
                 message.attempts,
-                _due_or_settled(message),
-                message.last_error,
+                partial(widgets.time_cell, _due_or_settled(message)),
             )
             for name, message in found.messages
         ],
@@ -176,6 +176,8 @@ def _link(service: str, message: pb.OutboxMessage) -> None:
     ui.link(short_name(message.destination), message_path(service, message.message_id))
     if message.event:
         ui.label(f"event {message.event.rpartition('.')[2]}").classes("note")
+    if message.last_error:
+        ui.label(message.last_error).classes("note")
 
 
 def message_path(service: str, message_id: str) -> str:
@@ -188,6 +190,6 @@ def status_badge(status: pb.OutboxStatus.ValueType) -> None:
     widgets.badge(pb.OutboxStatus.Name(status).removeprefix("OUTBOX_STATUS_"), TONES.get(status, ""))
 
 
-def _due_or_settled(message: pb.OutboxMessage) -> str:
+def _due_or_settled(message: pb.OutboxMessage) -> datetime:
     time = message.due_time if message.HasField("due_time") else message.settle_time
-    return widgets.moment(time.ToDatetime(UTC))
+    return time.ToDatetime(UTC)

@@ -182,5 +182,8 @@ def _draw_history(history: list[HistoryEntry]) -> None:
     ).classes("note")
     widgets.table(
         ("time", "event", "detail", "source"),
-        [(widgets.moment(each.time, milliseconds=True), each.event, each.detail, each.source) for each in history],
+        [
+            (partial(widgets.time_cell, each.time, milliseconds=True), each.event, each.detail, each.source)
+            for each in history
+        ],
     )
