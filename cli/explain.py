@@ -13,7 +13,7 @@ from contracts.durations import duration_text
 from contracts.names import short_name
 from mesh.config import load_settings
 from operations.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
-from operations.explanation import NONE, Fact, explain
+from operations.explanation import EDGES, NONE, Fact, explain
 from operations.method_names import find_by_name
 from operations.worst_case import worst_case_of
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from operations.connections import Callee, Caller
     from operations.worst_case import WorstCase
-
-# Options that the sections about callers, callees and the worst case show.
-EDGES = frozenset({"calls", "calls_later", "parallel_calls", "subscribes_to"})
 
 
 def explain_method(

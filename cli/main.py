@@ -37,6 +37,7 @@ VERBS = {
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
     "graph": "cli.graph:graph",
+    "traffic": "cli.traffic:traffic",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
     "demo": "cli.demos.commands:demo",

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING
 
-import grpc.aio
-from google.protobuf import json_format
+from google.protobuf import descriptor_pool, json_format
 
-from contracts.errors import ServiceError
-from interceptors.deadline.ledger import read_ledger
 from mesh.failure import Failure
 from operations.method_names import short_method_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
+    from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.chain.untyped import AnyCall
-    from interceptors.deadline.ledger import Hop
     from mesh.serving.channel import Channels
 
 
@@ -26,12 +23,18 @@ class InvalidRequestText(Failure):
     """A text is not the JSON form of a request; the message gives the reason."""
 
 
-def stub_of(channels: Channels, method: Method) -> object:
-    """Return the stub of the service that declares `method`."""
-    package, _, service = method.service.rpartition(".")
-    name = package.split(".")[1]
-    module = importlib.import_module(f"{package}.{name}_pb2_grpc")
-    return channels.stub(getattr(module, f"{service}Stub"))
+class InvalidHeader(Failure):
+    """A text is not a header; the message gives the reason."""
+
+
+def stub_of(channels: Channels, method: Method, at: str = "") -> object:
+    """Return the stub of the service that declares `method`.
+
+    `at` selects the process if every service serves the contract: "session" for OutboxService/ListMessages.
+    """
+    service = descriptor_pool.Default().FindServiceByName(method.service)
+    module = importlib.import_module(f"{service.file.name.removesuffix('.proto').replace('/', '.')}_pb2_grpc")
+    return channels.stub(getattr(module, f"{service.name}Stub"), at=at)
 
 
 def parse_request(method: Method, text: str) -> Message:
@@ -48,14 +51,17 @@ def parse_request(method: Method, text: str) -> Message:
         ) from None
 
 
-async def ledger_of(rpc: AnyCall) -> list[Hop]:
-    """Return the time that each service spent on a finished call, from the deadline ledger in its trailing metadata."""
-    try:
-        trailing = await rpc.trailing_metadata()
-    except ServiceError as error:
-        cause = error.__cause__
-        trailing = cause.trailing_metadata() if isinstance(cause, grpc.aio.AioRpcError) else None
-    return list(read_ledger(trailing))
+def parse_header(text: str) -> tuple[str, str]:
+    """Return the name and the value of a header "name=value"; raise InvalidHeader if `text` is not one."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise InvalidHeader(f'"{text}" must have the form name=value.')
+    if not re.fullmatch(r"[A-Za-z0-9_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
+        raise InvalidHeader(
+            f'header "{name}" is invalid. The name may contain letters, digits, "-", "_" and ".", and must not end in '
+            '"-bin"; the value must be printable ASCII.'
+        )
+    return name.lower(), value
 
 
 def message_as_dict(message: Message) -> dict[str, object]:

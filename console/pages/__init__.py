@@ -5,9 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from console.pages import mail, now, outbox, outbox_message
+from console.pages.contracts import catalogue, method, reasons, types
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 # A module's pages are marked with `page`. Its other routes, if any, are functions of the console in `ROUTES`.
-MODULES: tuple[ModuleType, ...] = (now, outbox, outbox_message, mail)
+MODULES: tuple[ModuleType, ...] = (
+    now,
+    # The addresses of `catalogue` and `method` have parameters that would also match those of the modules before them.
+    types,
+    reasons,
+    catalogue,
+    method,
+    outbox,
+    outbox_message,
+    mail,
+)

@@ -8,6 +8,7 @@ import pytest
 from cli import methods
 from contracts.method import find_method
 from contracts.services import all_methods
+from operations.descriptions import description_of
 from operations.method_names import short_method_name
 from tests.support.terminal import solo60_in_terminal
 
@@ -86,7 +87,7 @@ def test_a_contract_only_method_is_described_as_such(capsys: pytest.CaptureFixtu
     methods._print(method, {})
 
     assert "Contract only, not implemented." in capsys.readouterr().out
-    assert methods._description(method, {})["contract_only"] is True
+    assert description_of(method)["contract_only"] is True
 
 
 @pytest.mark.requirement("C4")
