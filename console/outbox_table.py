@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contracts.errors import ServiceError
 
 HEADINGS = ("service", "pending", "due", "oldest due", "dead letters", "other work due", "next work")
-NUMBERS = range(4)
+NUMBERS = range(1, 5)
 DEAD = 3
 NONE = "none"
 NOTE = (
@@ -37,10 +37,11 @@ class BacklogTable:
             [
                 (
                     partial(ui.link, name, f"/outbox?service={name}"),
-                    *(partial(self._add_cell, name, is_number=place in NUMBERS) for place in range(len(HEADINGS) - 1)),
+                    *(partial(self._add_cell, name) for _ in HEADINGS[1:]),
                 )
                 for name in SERVICE_NAMES
             ],
+            NUMBERS,
         )
         ui.label(NOTE).classes("note")
         self.show(states)
@@ -72,16 +73,15 @@ class BacklogTable:
             cell.hide()
         row[-1].show(no_answer(error), is_bad=True, width=len(row))
 
-    def _add_cell(self, name: str, *, is_number: bool) -> None:
-        self._rows[name].append(_Cell(is_number=is_number))
+    def _add_cell(self, name: str) -> None:
+        self._rows[name].append(_Cell())
 
 
 class _Cell:
     """Label in the table cell that is being drawn."""
 
-    def __init__(self, *, is_number: bool) -> None:
+    def __init__(self) -> None:
         self._cell = ui.context.slot.parent
-        self._cell.classes("number" if is_number else "")
         self._label = ui.label()
         self._width = 1
 
