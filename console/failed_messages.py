@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from console import filters, widgets
+from console import widgets
+from console.filter_form import address_of
 from contracts.errors import ServiceError
 from operations.messages import RETRYABLE, retry_failed
 from solo60.communication.v1 import communication_pb2 as pb
@@ -87,7 +88,7 @@ class FailedMessages:
         with ui.element("div").classes("actions"):
             self._retry_all_button()
             if found.next_page_token:
-                ui.link("Older messages", filters.address_of("/mail", failed=found.next_page_token)).classes("older")
+                ui.link("Older messages", address_of("/mail", failed=found.next_page_token)).classes("older")
 
     def _retry_button(self, message: pb.Message) -> None:
         if message.status in RETRYABLE:
