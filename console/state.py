@@ -13,7 +13,10 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.keys import keys_of
+from operations.log_tail import LogTail
 from operations.outbox_backlog import states_of_all
+from operations.now import NowReader
 from operations.snapshot import Snapshot
 from operations.traces import TraceReader
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 HEALTH_INTERVAL_S = 2.0
 SPANS_INTERVAL_S = 1.0
 OUTBOX_INTERVAL_S = 2.0
+KEYS_INTERVAL_S = 2.0
+NOW_INTERVAL_S = 1.0
 
 
 class Console:
@@ -44,6 +49,10 @@ class Console:
         self.traces = TraceReader(settings.local_span_dir)
         self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)
         self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
+        self.keys = Snapshot(lambda: asyncio.to_thread(keys_of, settings), KEYS_INTERVAL_S)
+        self.logs = LogTail(settings.log_folder)
+        self._now_reader = NowReader(settings, self.channels, self.health.get)
+        self.now_page = Snapshot(self._now_reader.read, NOW_INTERVAL_S)
         self._keyring = accepted_keys(settings)
         self._channels_by_key: dict[str, Channels] = {}
 
@@ -75,10 +84,14 @@ class Console:
 
     async def close(self) -> None:
         """Stop reading and close all channels."""
+        await self.now_page.close()
         await self.health.close()
         await asyncio.to_thread(self.traces.close)
         await self.new_spans.close()
         await self.outboxes.close()
+        await self.keys.close()
+        await self.logs.close()
+        self._now_reader.close()
         for channels in (self.channels, *self._channels_by_key.values()):
             await channels.close()
 

@@ -45,6 +45,10 @@ class Snapshot(Generic[Value]):
         with untraced():
             return await self._read()
 
+    def expire(self) -> None:
+        """Make the next `get` read again, also if a read is running that may have begun before a change."""
+        self._reading = None
+
     def _note_end(self, task: asyncio.Future[Value]) -> None:
         self._read_at_s = time.monotonic()
         if not task.cancelled():

@@ -88,9 +88,7 @@ class Traffic:
     def edges_of(self, service: str = "", method: str = "") -> list[TrafficEdge]:
         """Return the edges from or to a service, to a method, or all edges without both."""
         return [
-            edge
-            for edge in self.edges
-            if service in ("", edge.caller, edge.callee) and method in ("", edge.method)
+            edge for edge in self.edges if service in ("", edge.caller, edge.callee) and method in ("", edge.method)
         ]
 
     def undeclared(self) -> list[TrafficEdge]:
