@@ -25,8 +25,10 @@ def at(number: int) -> datetime:
 def line(number: int) -> str:
     """Return a line of a log, of any length."""
     filling = "x" * random.Random(number).randrange(300)  # noqa: S311 - no secret
-    timestamp = at(number).isoformat().replace("+00:00", "Z")
-    return json.dumps({"timestamp": timestamp, "event": number, "text": filling}) + "\n"
+    return (
+        json.dumps({"timestamp": at(number).isoformat().replace("+00:00", "Z"), "event": number, "text": filling})
+        + "\n"
+    )
 
 
 def numbers(folder: Path, first: datetime, last: datetime) -> list[object]:
