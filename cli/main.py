@@ -25,10 +25,12 @@ VERBS = {
     "up": "cli.up:up",
     "restart": "cli.restart:restart",
     "relay": "cli.relay:relay",
+    "now": "cli.now:now",
     "health": "cli.health:health",
     "call": "cli.call:call",
     "inbox": "cli.inbox:inbox",
     "trace": "cli.trace:trace",
+    "journey": "cli.journey:journey",
     "logs": "cli.logs:logs",
     "methods": "cli.methods:methods",
     "describe": "cli.methods:describe",
@@ -47,6 +49,7 @@ VERBS = {
     "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
+    "mcp": "cli.mcp_server:mcp",
     "new": "cli.new:new",
 }
 

@@ -107,7 +107,7 @@ def _collector(value: str) -> str:
     port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
     if not _is_port(port):
         raise ValueError(
-            'must be "http://host:port", "https://host:port" or "host:port"; spans use OTLP over gRPC '
+            'must be "http://host:port", "https://host:port" or "host:port"; only OTLP over gRPC is supported '
             f"(default port {COLLECTOR_PORT}), so the URL has no path"
         )
     return f"{url[1]}://{url[2]}:{port}" if url else value
