@@ -93,7 +93,7 @@ def _list(folder: Path, wanted: TraceFilter, number: int, *, as_json: bool) -> N
     with closing(TraceReader(folder)) as reader:
         reader.update()
     # The newest trace is the last line, next to the prompt.
-    summaries = [_facts(each) for each in reversed(reader.page(wanted, number).traces)]
+    summaries = [facts_of(each) for each in reversed(reader.page(wanted, number).traces)]
     if as_json:
         print_json(summaries)
         return
@@ -106,7 +106,8 @@ def _list(folder: Path, wanted: TraceFilter, number: int, *, as_json: bool) -> N
     print_table(table)
 
 
-def _facts(trace: TraceSummary) -> dict[str, object]:
+def facts_of(trace: TraceSummary) -> dict[str, object]:
+    """Return what a list of traces shows about one trace. The duration is in milliseconds."""
     return {
         "trace_id": trace.trace_id,
         "start_time": f"{trace.start:%Y-%m-%d %H:%M:%S} UTC",

@@ -31,7 +31,9 @@ STATIC = Path(__file__).parent / "static"
 
 def app_of(console: Console) -> ASGIApp:
     """Return the application. A process can have only one, because NiceGUI's pages are global."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # FastAPI would record each request of a reader as a span, with its query. Excluded requests are also excluded in
+    # NiceGUI's application, which this one contains.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry={"exclude": lambda _scope: True})
     app.add_route("/ready", _ready)
     app.add_route("/session", partial(sign_in.begin_session, console), methods=["POST"])
     app.add_route("/session/end", partial(sign_in.end_session, console), methods=["POST"])

@@ -56,8 +56,13 @@ def service_error(error: ServiceError) -> None:
 
 def fact_list(facts: Mapping[str, object]) -> None:
     """Show names and values, one pair per line."""
+    fact_list_of(facts.items())
+
+
+def fact_list_of(facts: Iterable[tuple[str, object]]) -> None:
+    """Show names and values, one pair per line. A name may occur several times."""
     with ui.element("dl").classes("facts"):
-        for name, value in facts.items():
+        for name, value in facts:
             with ui.element("dt"):
                 ui.label(name)
             with ui.element("dd"):
@@ -96,6 +101,11 @@ def badge(text: str, tone: str = "") -> ui.label:
 def mono(text: str) -> ui.label:
     """Show an id, a path or a command in a fixed-width font."""
     return ui.label(text).classes("mono")
+
+
+def nowrap(text: str) -> ui.label:
+    """Show a short text, such as a time, on one line."""
+    return ui.label(text).classes("nowrap")
 
 
 def command(text: str) -> None:
@@ -145,6 +155,11 @@ def action_button(
     """
 
     async def run() -> None:
+        # The page may draw its content anew while the reader decides, which deletes the button.
+        with button.client:
+            await run_on_page()
+
+    async def run_on_page() -> None:
         if scope not in view.reader.scopes:  # signed out meanwhile, in another tab
             ui.notify(missing_scope(view, scope), type="warning")
             return

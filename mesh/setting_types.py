@@ -32,6 +32,7 @@ QUOTES = ("'", '"')
 ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
+METRICS_URL = re.compile(r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?")
 WEBHOOK_PREFIX = "whsec_"
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -106,7 +107,7 @@ def _collector(value: str) -> str:
     port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
     if not _is_port(port):
         raise ValueError(
-            'must be "http://host:port", "https://host:port" or "host:port"; spans use OTLP over gRPC '
+            'must be "http://host:port", "https://host:port" or "host:port"; only OTLP over gRPC is supported '
             f"(default port {COLLECTOR_PORT}), so the URL has no path"
         )
     return f"{url[1]}://{url[2]}:{port}" if url else value
@@ -235,7 +236,9 @@ def _metrics_urls(value: str) -> str:
     """Accept "service=URL" entries separated by commas; treat "gym=host:9464" as "gym=http://host:9464/metrics"."""
     entries = []
     for entry in _parts(value):
-        match = re.fullmatch(r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?", entry)
+        match = re.fullmatch(
+            r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?", entry
+        )
         if match is None or not _is_port(match[4] or "80"):
             raise ValueError(f'must be "service=http://host:port/metrics" entries, separated by commas; {PORTS}')
         if match[1] not in SERVICE_NAMES:

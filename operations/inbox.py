@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
@@ -118,10 +119,8 @@ def id_of(path: Path) -> str:
 
 
 def _is_to(recipient: str, wanted: str) -> bool:
-    try:
+    with suppress(ValueError):  # a part of an address
         wanted = canonical(wanted)
-    except ValueError:  # a part of an address
-        pass
     return wanted.lower() in recipient.lower()
 
 

@@ -169,7 +169,7 @@ def _cursor_of(lists: Iterable[_OutboxList]) -> str:
 
 
 def _tokens_of(cursor: str) -> dict[str, str]:
-    pairs = [part.split(":") for part in cursor.split(",")]
-    if any(len(pair) != 2 for pair in pairs):
+    parts = cursor.split(",")
+    if not all(part.count(":") == 1 for part in parts):
         raise UnknownPage("page: this is not a page of the list. Begin at the first page.")
-    return dict(pairs)
+    return {name: token for name, _, token in (part.partition(":") for part in parts)}

@@ -38,9 +38,7 @@ class TrafficReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._graph = graph_of_services(settings.deadline_factor)
-        self._windows = {
-            name: {url: Window(window_s) for url in urls} for name, urls in metrics_urls(settings).items()
-        }
+        self._windows = {name: {url: Window(window_s) for url in urls} for name, urls in metrics_urls(settings).items()}
         self._timeout_s = timeout_s
         self._clock = clock
 
