@@ -114,7 +114,9 @@ async def _inbox(view: View) -> None:
         filters.text_field("to", "Recipient", to)
     found = await asyncio.to_thread(page_of_inbox, folder, PAGE_SIZE, to, view.query("before"))
     if not found.mails:
-        hint = "A part of the address is enough." if to else "`solo60 demo book` books a session and sends two mails."
+        hint = (
+            "A part of the address is enough." if to else "`solo60 demo booking` books a session and sends two mails."
+        )
         widgets.empty_state(f"There is no mail to {to}." if to else "There is no mail yet.", hint)
         return
     number = await asyncio.to_thread(count_mails, folder)
