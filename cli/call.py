@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from opentelemetry import trace
 
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, err, print_json
 from contracts.errors import DeadlineExceeded, ServiceError
-from interceptors.tracing.span_attributes import tracer_of
-from operations.calls import ledger_of, message_as_dict, parse_request, service_error_as_json, stub_of
+from operations.calls import InvalidHeader, message_as_dict, parse_header, parse_request, service_error_as_json
 from operations.method_names import find_by_name
+from operations.traced_call import CallOptions, TracedCall
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.chain.untyped import AnyCall
+    from interceptors.deadline.ledger import Hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +65,24 @@ def call(
 
 async def _call(method: Method, request: Message, options: _Options) -> None:
     settings = operator_settings(options.caller)
+    made = TracedCall(method, request, CallOptions(options.metadata, options.timeout_s))
+    indent = None if options.as_json or method.response_streaming else 2
+    show_ledger = options.ledger
     async with operator_channels(settings) as channels:
-        invoke = getattr(stub_of(channels, method), method.name)
-        with tracer_of(trace.get_tracer_provider(), "solo60.cli").start_as_current_span("call") as span:
-            rpc = invoke(request, timeout=options.timeout_s, metadata=options.metadata)
-            show_ledger = options.ledger
-            try:
-                if method.response_streaming:
-                    async for response in rpc:
-                        _print(response, None)
-                else:
-                    _print(await rpc, None if options.as_json else 2)
-            except DeadlineExceeded:
-                show_ledger = show_ledger or not options.as_json
-                raise
-            finally:
-                if show_ledger:
-                    await _print_ledger(rpc)
-                if sys.stderr.isatty():
-                    err.print(f"trace {span.get_span_context().trace_id:032x}", style="dim")
+        try:
+            await made.run(channels, "solo60.cli", lambda response: _print(response, indent))
+        except DeadlineExceeded:
+            show_ledger = show_ledger or not options.as_json
+            raise
+        finally:
+            if show_ledger:
+                _print_ledger(made.ledger)
+            if sys.stderr.isatty():
+                err.print(f"trace {made.trace_id}", style="dim")
 
 
-async def _print_ledger(rpc: AnyCall) -> None:
-    for hop in await ledger_of(rpc):
+def _print_ledger(ledger: Sequence[Hop]) -> None:
+    for hop in ledger:
         measured = "" if hop.sent_ledger else " (measured by its caller: no answer)"
         err.print(f"{'  ' * hop.depth}{hop.method} took {hop.spent_ms} of {hop.allowed_ms} ms{measured}", markup=False)
 
@@ -103,15 +98,10 @@ def _read(text: str) -> str:
 
 
 def _header(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise CommandError(f'--metadata: "{text}" must have the form name=value.')
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+(?<!-bin)", name) or not re.fullmatch(r"[ -~]*", value):
-        raise CommandError(
-            f'--metadata: header "{name}" is invalid. The name may contain letters, digits, "-", "_" and ".", and must '
-            'not end in "-bin"; the value must be printable ASCII.'
-        )
-    return name.lower(), value
+    try:
+        return parse_header(text)
+    except InvalidHeader as error:
+        raise CommandError(f"--metadata: {error}") from None
 
 
 def _print(message: Message, indent: int | None) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,8 +12,9 @@ from contracts.durations import duration_text
 from contracts.names import short_name
 from mesh.config import load_settings
 from operations.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
-from operations.explanation import NONE, Fact, explain
+from operations.explanation import EDGES, NONE, Fact, explain
 from operations.method_names import find_by_name
+from operations.method_report import report_of
 from operations.worst_case import worst_case_of
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from operations.connections import Callee, Caller
     from operations.worst_case import WorstCase
-
-# Options that the sections about callers, callees and the worst case show.
-EDGES = frozenset({"calls", "calls_later", "parallel_calls", "subscribes_to"})
 
 
 def explain_method(
@@ -39,20 +36,12 @@ def explain_method(
     Also shows the callers and callees of the method, its worst case, and its gRPC service config.
     """
     found, settings = find_by_name(method), load_settings()
+    if as_json:
+        print_json(report_of(found, settings))
+        return
     facts, graph = explain(found, settings), graph_of_services(settings.deadline_factor)
     callers, callees, config = callers_of(found, graph), callees_of(found, graph), service_config_of(found)
     worst = worst_case_of(found)
-    if as_json:
-        report = {
-            "method": found.full_name,
-            "policy": [asdict(fact) for fact in facts],
-            "callers": [asdict(caller) for caller in callers],
-            "callees": [asdict(callee) for callee in callees],
-            "worst_case": asdict(worst),
-            "service_config": config,
-        }
-        print_json(report)
-        return
     out.print(found.full_name, style="bold")
     print_table(_policy([fact for fact in facts if fact.name not in EDGES]), folds=("value",))
     _print_section("Callers", _callers(callers) if callers else "none in the contracts")

@@ -9,9 +9,9 @@ import typer
 from rich.panel import Panel
 
 from cli.terminal import JsonFlag, err, out, print_json
-from contracts.mail_address import canonical
-from local.mail_sink import read_mails
+from local.mail_sink import read_mail
 from mesh.config import load_settings
+from operations.inbox import find_mail, page_of_inbox
 
 
 def inbox(
@@ -21,24 +21,20 @@ def inbox(
     as_json: JsonFlag = False,
 ) -> None:
     """Show the mail that the mail sink of the local mesh has received."""
-    mails = [
-        mail for mail in read_mails(load_settings().inbox_folder) if to is None or _stored_form(to) in mail.recipient
-    ]
-    shown = mails[-number:]
+    folder = load_settings().inbox_folder
+    ids = [head.mail_id for head in page_of_inbox(folder, number, to or "").mails[::-1]]
+    mails = {mail_id: read_mail(find_mail(folder, mail_id)) for mail_id in ids}
     if as_json:
-        print_json([{**asdict(mail), "received": mail.received.isoformat()} for mail in shown])
+        print_json(
+            [
+                {"mail_id": mail_id, **asdict(mail), "received": mail.received.isoformat()}
+                for mail_id, mail in mails.items()
+            ]
+        )
         return
-    for mail in shown:
+    for mail in mails.values():
         head = f"To: {mail.recipient}\nFrom: {mail.sender}\nReceived: {mail.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
         panel = Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100)
         out.print(panel, markup=False, soft_wrap=False)
     if not mails:
         err.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)
-
-
-def _stored_form(to: str) -> str:
-    """Return an address with its domain in ASCII, as it is stored. A partial address is returned unchanged."""
-    try:
-        return canonical(to)
-    except ValueError:
-        return to

@@ -25,6 +25,7 @@ VERBS = {
     "up": "cli.up:up",
     "restart": "cli.restart:restart",
     "relay": "cli.relay:relay",
+    "now": "cli.now:now",
     "health": "cli.health:health",
     "call": "cli.call:call",
     "inbox": "cli.inbox:inbox",
@@ -37,6 +38,7 @@ VERBS = {
     "doctor": "cli.doctor:doctor",
     "explain": "cli.explain:explain_method",
     "graph": "cli.graph:graph",
+    "traffic": "cli.traffic:traffic",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
     "demo": "cli.demos.commands:demo",
@@ -46,6 +48,7 @@ VERBS = {
     "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
+    "mcp": "cli.mcp_server:mcp",
     "new": "cli.new:new",
 }
 

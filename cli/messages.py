@@ -12,13 +12,13 @@ from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, print_facts, print_json, print_table
-from contracts.errors import MessageNotRetryable
 from operations.calls import message_as_dict
+from operations.messages import retry_failed
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceAsyncStub
 
@@ -75,39 +75,10 @@ def retry(
         _call_service(lambda stub: stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id)))
         count = 1
     else:
-        count = _call_service(_retry_all)
+        count, skipped = _call_service(retry_failed)
+        if skipped:
+            err.print(f"Messages skipped because they may have been sent: {skipped}.")
     err.print(f"{count} message{'' if count == 1 else 's'} queued.")
-
-
-async def _retry_all(stub: CommunicationServiceAsyncStub) -> int:
-    """Retry all failed messages that cannot have been sent; return the number of messages queued.
-
-    The service may retry a listed message by itself in the meantime; such a message is not counted.
-    """
-    found = [message async for message in _all_failed(stub)]
-    ids = [message.message_id for message in found if not message.may_have_been_sent]
-    if len(ids) < len(found):
-        err.print(f"Messages skipped because they may have been sent: {len(found) - len(ids)}.")
-    count = 0
-    for each in ids:
-        try:
-            await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
-        except MessageNotRetryable:
-            continue
-        count += 1
-    return count
-
-
-async def _all_failed(stub: CommunicationServiceAsyncStub) -> AsyncIterator[pb.Message]:
-    """Yield every failed message, page by page."""
-    request = pb.ListFailedMessagesRequest(page_size=100)
-    while True:
-        page = await stub.ListFailedMessages(request)
-        for message in page.messages:
-            yield message
-        if not page.next_page_token:
-            return
-        request.page_token = page.next_page_token
 
 
 def _call_service(request: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:

@@ -1,8 +1,9 @@
-"""`solo60 outbox`: list, retry, drop and replay outbox messages of the services."""
+"""`solo60 outbox`: list, count, retry, drop and replay outbox messages of the services."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -15,15 +16,18 @@ from cli.advice import print_advice
 from cli.operator import operator_channels, operator_settings
 from cli.service_names import require_service
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json, print_table
-from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled, ServiceError
+from contracts.errors import ServiceError
+from mesh.config import load_settings
 from mesh.outbox.message import DeliveryStatus
 from operations.calls import message_as_dict
-from operations.outbox import all_messages, newest, newest_of_all
+from operations.outbox import newest, newest_of_all, retry_dead_letters
+from operations.outbox_backlog import OutboxState, state_as_json, states_of_all
+from operations.outbox_history import history_of
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -34,7 +38,7 @@ Answer = TypeVar("Answer")
 ServiceName = Annotated[str, typer.Argument(metavar="SERVICE", help="Owner of the outbox, such as session.")]
 MessageId = Annotated[str, typer.Argument(metavar="ID", help="Message id, from `solo60 outbox list`.")]
 
-outbox = typer.Typer(help="Show, retry, drop and replay outbox messages.", no_args_is_help=True)
+outbox = typer.Typer(help="Show, count, retry, drop and replay outbox messages.", no_args_is_help=True)
 
 
 @outbox.command(name="list")
@@ -59,22 +63,36 @@ def list_messages(
         )
         return
     answers = asyncio.run(_newest_of_all(wanted, number))
-    failures = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
-    lists = ((name, answer) for name, answer in answers.items() if not isinstance(answer, ServiceError))
-    _show([(name, each) for name, messages in lists for each in messages], as_json=as_json, is_complete=not failures)
-    for name, error in failures.items():
-        err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
-    if failures:
-        print_advice(next(iter(failures.values())))
-        raise typer.Exit(1)
+    lists = [(name, answer) for name, answer in answers.items() if not isinstance(answer, ServiceError)]
+    found = [(name, each) for name, messages in lists for each in messages]
+    _show(found, as_json=as_json, is_complete=len(lists) == len(answers))
+    _report_failures(answers)
+
+
+@outbox.command()
+def summary(*, as_json: JsonFlag = False) -> None:
+    """Show backlog, dead letters and next work of each outbox; exit with 0 only if all services answered."""
+    answers = asyncio.run(_states_of_all())
+    states = {name: answer for name, answer in answers.items() if isinstance(answer, OutboxState)}
+    if as_json:
+        print_json([state_as_json(name, state) for name, state in states.items()])
+    elif states:
+        print_table(_summary_table(states), folds=("dead letters",))
+    _report_failures(answers)
 
 
 @outbox.command()
 def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = False) -> None:
-    """Show one message with its request. Personal data is masked."""
+    """Show one message with its request and its known history. Personal data is masked."""
     answer = _call_service(service, lambda stub: stub.GetMessage(pb.GetMessageRequest(message_id=message_id)))
+    history = history_of(load_settings(), service, answer.message)
     facts = {**message_as_dict(answer.message), "payload": answer.payload_json}
-    print_facts(facts, as_json=as_json)
+    if as_json:
+        entries = [{**asdict(each), "time": each.time.isoformat()} for each in history]
+        print_facts({**facts, "history": entries}, as_json=True)
+    else:
+        lines = [f"\n  {each.time:%Y-%m-%d %H:%M:%S} UTC  {each.event}  {each.detail}".rstrip() for each in history]
+        print_facts({**facts, "history": "".join(lines)}, as_json=False)
 
 
 @outbox.command()
@@ -88,21 +106,11 @@ def retry(
     if (message_id is None) is not all_dead:
         raise CommandError("Give either a message ID or --all.")
 
-    async def retry_them(stub: OutboxServiceAsyncStub) -> int:
-        wanted = pb.ListMessagesRequest(status=pb.OUTBOX_STATUS_DEAD)
-        ids = [message_id] if message_id else [each.message_id async for each in all_messages(stub, wanted)]
-        count = 0
-        for each in ids:
-            try:
-                await stub.RetryMessage(pb.RetryMessageRequest(message_id=each))
-            except (OutboxMessageNotFound, OutboxMessageSettled):
-                if message_id:
-                    raise
-                continue  # delivered or dropped since it was listed
-            count += 1
-        return count
+    async def retry_one(stub: OutboxServiceAsyncStub) -> int:
+        await stub.RetryMessage(pb.RetryMessageRequest(message_id=message_id or ""))
+        return 1
 
-    count = _call_service(service, retry_them)
+    count = _call_service(service, retry_dead_letters if all_dead else retry_one)
     err.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
 
 
@@ -144,6 +152,39 @@ async def _newest_of_all(
 ) -> dict[str, list[pb.OutboxMessage] | ServiceError]:
     async with operator_channels(operator_settings()) as channels:
         return await newest_of_all(channels, wanted, number)
+
+
+async def _states_of_all() -> dict[str, OutboxState | ServiceError]:
+    async with operator_channels(operator_settings()) as channels:
+        return await states_of_all(channels)
+
+
+def _report_failures(answers: Mapping[str, object]) -> None:
+    """Name the services that did not answer, and exit with 1 if there are any."""
+    failures = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
+    for name, error in failures.items():
+        err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
+    if failures:
+        print_advice(next(iter(failures.values())))
+        raise typer.Exit(1)
+
+
+def _summary_table(states: Mapping[str, OutboxState]) -> Table:
+    table = Table(
+        "service", "pending", "due", "oldest due", "dead letters", "due work", "next work", box=None, pad_edge=False
+    )
+    for name, state in states.items():
+        age_s, next_time = state.oldest_due_age_s, state.next_due_time
+        table.add_row(
+            name,
+            str(state.pending_count),
+            str(state.due_count),
+            "" if age_s is None else f"{age_s:.1f} s",
+            str(state.dead_count),
+            ", ".join(state.schedule.due_timers),
+            "" if next_time is None else f"{next_time:%Y-%m-%d %H:%M:%S} UTC: {state.next_work}",
+        )
+    return table
 
 
 def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:

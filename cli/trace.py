@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,35 +12,74 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from cli.durations import parse_duration
 from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
+from contracts.output import visible
 from mesh.config import load_settings
-from mesh.telemetry.spans import StoredSpan, children_of, latest_traces, read_trace, traces_of
+from mesh.telemetry.spans import children_of
+from operations.trace_filter import TraceFilter
+from operations.traces import TraceReader, find_traces
+from operations.waterfall import CLIENT, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-CLIENT = "CLIENT"
-SERVER = "SERVER"
+    from mesh.telemetry.spans import StoredSpan
+    from operations.trace_summary import TraceSummary
+    from operations.waterfall import WaterfallRow
+
+MILLISECOND = timedelta(milliseconds=1)
+# Headings, each with the fact in its column.
+COLUMNS = {
+    "trace": "trace_id",
+    "start": "start_time",
+    "service": "service",
+    "name": "name",
+    "ms": "duration_ms",
+    "calls": "calls",
+    "errors": "errors",
+    "caller": "caller",
+    "correlation": "correlation_id",
+}
 
 
-def trace(
+def trace(  # noqa: PLR0913 - the filters of the list
     trace_id: Annotated[
         str | None, typer.Argument(metavar="ID", help="Trace id or correlation id. Default: list the latest traces.")
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Number of latest traces to list.")] = 20,
+    method: Annotated[str, typer.Option(help="List traces that call this method, or a part of its name.")] = "",
+    service: Annotated[str, typer.Option(help="List traces through this service, such as gym.")] = "",
+    caller: Annotated[str, typer.Option(help="List traces whose first call has the key of this caller.")] = "",
+    slower_than: Annotated[str, typer.Option(metavar="TIME", help="List slower traces, such as 100ms.")] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="List traces of the last 15m, 24h or 7d.")] = "",
     *,
+    errors: Annotated[bool, typer.Option("--errors", help="List traces with an error.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show one request across all services as a tree, or list the latest requests."""
+    wanted = TraceFilter(
+        method=method,
+        service=service,
+        caller=caller,
+        only_errors=errors,
+        slower_than_ms=parse_duration("--slower-than", slower_than) / MILLISECOND if slower_than else 0.0,
+        since=datetime.now(UTC) - parse_duration("--since", since) if since else None,
+    )
     folder = load_settings().local_span_dir
     if trace_id is None:
-        _list(latest_traces(folder, number), as_json=as_json)
+        _list(folder, wanted, number, as_json=as_json)
         return
-    trace_id = trace_id.strip()
+    if wanted != TraceFilter():
+        raise CommandError("ID: the options for the list of traces do not apply to one trace. Omit either.")
+    _show(folder, trace_id.strip(), as_json=as_json)
+
+
+def _show(folder: Path, trace_id: str, *, as_json: bool) -> None:
     if not trace_id:
         raise CommandError("The id is blank. Give a trace id or a correlation id.")
-    found = [read_trace(folder, each) for each in (trace_id.lower(), *traces_of(folder, trace_id))]
-    traces = [spans for spans in found if spans]
+    traces = find_traces(folder, trace_id)
     if not traces:
         raise CommandError(f"There is no trace {trace_id} in {folder}. List the latest traces with `solo60 trace`.")
     if as_json:
@@ -49,74 +89,57 @@ def trace(
         out.print(trace_tree(spans), soft_wrap=False)
 
 
-def _list(traces: Sequence[Sequence[StoredSpan]], *, as_json: bool) -> None:
-    summaries = list(map(_summary, traces))
+def _list(folder: Path, wanted: TraceFilter, number: int, *, as_json: bool) -> None:
+    with closing(TraceReader(folder)) as reader:
+        reader.update()
+    # The newest trace is the last line, next to the prompt.
+    summaries = [facts_of(each) for each in reversed(reader.page(wanted, number).traces)]
     if as_json:
         print_json(summaries)
         return
     if not summaries:
-        err.print("There are no traces yet.")
+        err.print("There are no traces yet." if wanted == TraceFilter() else "No stored trace meets these conditions.")
         return
-    table = Table("trace", "start", "service", "name", "ms", "calls", "errors", "correlation", box=None, pad_edge=False)
+    table = Table(*COLUMNS, box=None, pad_edge=False)
     for each in summaries:
-        table.add_row(*map(str, each.values()))
+        table.add_row(*(Text(visible(str(each[key]))) for key in COLUMNS.values()))
     print_table(table)
 
 
-def _summary(spans: Sequence[StoredSpan]) -> dict[str, object]:
-    first = children_of(spans, None)[0]
-    start = datetime.fromtimestamp(first.start_ns / 1e9, UTC)
+def facts_of(trace: TraceSummary) -> dict[str, object]:
+    """Return what a list of traces shows about one trace. The duration is in milliseconds."""
     return {
-        "trace_id": first.trace_id,
-        "start_time": f"{start:%Y-%m-%d %H:%M:%S} UTC",
-        "service": first.service,
-        "name": _name_of(first, spans),
-        "duration_ms": round((max(span.end_ns for span in spans) - first.start_ns) / 1e6, 1),
-        "calls": sum(span.kind == SERVER for span in spans),
-        "errors": sum(span.error is not None for span in spans),
-        "correlation_id": next((span.correlation_id for span in spans if span.correlation_id), ""),
+        "trace_id": trace.trace_id,
+        "start_time": f"{trace.start:%Y-%m-%d %H:%M:%S} UTC",
+        "service": trace.service,
+        "name": trace.name,
+        "duration_ms": round(trace.duration_ms, 1),
+        "calls": trace.calls,
+        "errors": trace.errors,
+        "caller": trace.caller,
+        "correlation_id": trace.correlation_id,
+        "methods": trace.methods,
     }
-
-
-def _name_of(first: StoredSpan, spans: Sequence[StoredSpan]) -> str:
-    """Return the name of the first span and the first method of a trace: "call: GymService/GetGym"."""
-    method = next((span_label(span) for span in spans if span.kind == SERVER), "")
-    return span_label(first) if "/" in first.name or not method else f"{first.name}: {method}"
 
 
 def trace_tree(spans: Sequence[StoredSpan]) -> Tree:
     """Return a trace as a tree. The client span and the server span of a call share a line."""
     tree = Tree(Text(f"trace {spans[0].trace_id}", style="dim"), guide_style="dim")
-    for root in children_of(spans, None):
-        _add(tree, root, spans)
+    branches = [tree]
+    for row in waterfall(spans):
+        branches[row.depth + 1 :] = [branches[row.depth].add(_line(row))]
     return tree
 
 
-def _add(tree: Tree, span: StoredSpan, spans: Sequence[StoredSpan]) -> None:
-    below = children_of(spans, span)
-    served = below[0] if span.kind == CLIENT and len(below) == 1 and below[0].kind == SERVER else None
-    branch = tree.add(_line(span, served))
-    for child in children_of(spans, served) if served else below:
-        _add(branch, child, spans)
-
-
-def _line(span: StoredSpan, served: StoredSpan | None) -> Text:
-    hop = f"{span.service} → {served.service}" if served else span.service
-    # The line already names the serving service, so the method needs no service name.
-    name = span_label(span).rpartition("/")[2] if served else span_label(span)
-    line = Text.assemble((hop, "bold"), f"  {name}  ", (f"{span.duration_ms:.1f} ms", "cyan"))
-    if served:
-        line.append(f"  ({served.duration_ms:.1f} ms inside)", "dim")
-    error = span.error or (served.error if served else None)
-    if error:
-        line.append(f"  {error}", "red")
+def _line(row: WaterfallRow) -> Text:
+    line = Text.assemble(
+        (visible(row.hop), "bold"), f"  {visible(row.label)}  ", (f"{row.span.duration_ms:.1f} ms", "cyan")
+    )
+    if row.served:
+        line.append(f"  ({row.served.duration_ms:.1f} ms inside)", "dim")
+    if row.error:
+        line.append(f"  {visible(row.error)}", "red")
     return line
-
-
-def span_label(span: StoredSpan) -> str:
-    """Return the name of a span without its package: "GymService/GetGym"."""
-    service, slash, method = span.name.lstrip("/").rpartition("/")
-    return f"{service.rpartition('.')[2]}/{method}" if slash else span.name
 
 
 def is_complete_trace(spans: Sequence[StoredSpan]) -> bool:

@@ -56,8 +56,13 @@ def service_error(error: ServiceError) -> None:
 
 def fact_list(facts: Mapping[str, object]) -> None:
     """Show names and values, one pair per line."""
+    fact_list_of(facts.items())
+
+
+def fact_list_of(facts: Iterable[tuple[str, object]]) -> None:
+    """Show names and values, one pair per line. A name may occur several times."""
     with ui.element("dl").classes("facts"):
-        for name, value in facts.items():
+        for name, value in facts:
             with ui.element("dt"):
                 ui.label(name)
             with ui.element("dd"):
@@ -145,6 +150,11 @@ def action_button(
     """
 
     async def run() -> None:
+        # The page may draw its content anew while the reader decides, which deletes the button.
+        with button.client:
+            await run_on_page()
+
+    async def run_on_page() -> None:
         if scope not in view.reader.scopes:  # signed out meanwhile, in another tab
             ui.notify(missing_scope(view, scope), type="warning")
             return

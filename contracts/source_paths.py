@@ -53,6 +53,17 @@ def file_of(element: Element) -> FileDescriptor:
             return element.file  # type: ignore[union-attr]  # the stubs omit the file of a field
 
 
+def full_name_of(element: Element) -> str:
+    """Return the full name of a declaration. The name of an enum value includes its enum; a file has its path."""
+    match element:
+        case EnumValueDescriptor():
+            return f"{element.type.full_name}.{element.name}"
+        case FileDescriptor():
+            return str(element.name)
+        case _:
+            return str(element.full_name)
+
+
 def options_number(element: Element) -> int:
     """Return the field number of the options of a declaration."""
     return next(number for kind, number in _OPTIONS if isinstance(element, kind))

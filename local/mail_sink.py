@@ -19,6 +19,7 @@ from mesh.clock import SYSTEM_CLOCK
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
+    from email.message import EmailMessage, MIMEPart
     from pathlib import Path
 
     from aiosmtpd.smtp import Envelope, Session
@@ -145,23 +146,48 @@ class _MailHandler:
 
 def read_mails(folder: Path) -> list[Mail]:
     """Return the mail stored in the folder of a mail sink, the newest last."""
-    paths = [path for name in ("cur", "new") for path in (folder / name).glob("*")]
     mails = []
-    for path in sorted(paths, key=lambda path: path.name):
+    for path in mail_paths(folder):
         with suppress(FileNotFoundError):  # a mail reader has moved it meanwhile
             mails.append(read_mail(path))
     return mails
 
 
+def mail_paths(folder: Path) -> list[Path]:
+    """Return the paths of all mail in the folder of a mail sink, the newest last. No file is read."""
+    paths = [path for name in ("cur", "new") for path in (folder / name).glob("*")]
+    return sorted(paths, key=lambda path: path.name)
+
+
 def read_mail(path: Path) -> Mail:
     """Return the mail stored in a file of a mail sink."""
     mail = message_from_bytes(path.read_bytes(), policy=policy.default)
-    body = mail.get_body(("plain", "html"))
     return Mail(
         sender=mail[SENDER_HEADER].strip("<>"),
         recipient=mail[RECIPIENT_HEADER],
-        subject=(mail["Subject"] or "").strip(),  # a long subject is folded before its first word
-        body=body.get_content() if body is not None else "",
+        subject=subject_of(mail),
+        body=text_of(mail.get_body(("plain", "html"))),
         message_id=mail["Message-ID"] or "",
-        received=datetime.fromtimestamp(int(path.name.partition(".")[0]) / 1e9, UTC),
+        received=received_at(path),
     )
+
+
+def subject_of(mail: EmailMessage) -> str:
+    """Return the subject of a mail, or ""."""
+    return (mail["Subject"] or "").strip()  # a long subject is folded before its first word
+
+
+def received_at(path: Path) -> datetime:
+    """Return the time in UTC at which the mail in a file was received."""
+    return datetime.fromtimestamp(int(path.name.partition(".")[0]) / 1e9, UTC)
+
+
+def text_of(part: MIMEPart | None) -> str:
+    """Return the text of a part of a mail, or "" for None."""
+    if part is None:
+        return ""
+    try:
+        return str(part.get_content())
+    except LookupError:  # Python does not know the character set
+        payload = part.get_payload(decode=True)
+        return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""

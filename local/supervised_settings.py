@@ -151,13 +151,27 @@ def http_address_of(settings: Settings, name: str) -> str | None:
     return _address_above(settings, name, HTTP_PORT_DISTANCE)
 
 
+def expected_metrics_address_of(settings: Settings, name: str) -> str | None:
+    """Return the metrics address of a service in a local mesh that runs, or None if no port is left for it.
+
+    The service has no page there if the port was taken when the mesh started.
+    """
+    host, _, port = settings.listen_address_of(name).rpartition(":")
+    number = int(port) + METRICS_PORT_DISTANCE if port.isdecimal() else MAX_PORT + 1
+    return _unused_address(settings, host, number)
+
+
 def _address_above(settings: Settings, name: str, distance: int) -> str | None:
     host, _, port = settings.listen_address_of(name).rpartition(":")
     number = int(port) + distance
-    address = f"{host}:{number}"
-    if number > MAX_PORT or address in map(settings.listen_address_of, SERVICE_NAMES):
-        return None
-    return address if is_free(host, number) else None
+    address = _unused_address(settings, host, number)
+    return address if address is not None and is_free(host, number) else None
+
+
+def _unused_address(settings: Settings, host: str, port: int) -> str | None:
+    """Return "host:port" if it is in range and no service of the mesh has it."""
+    address = f"{host}:{port}"
+    return None if port > MAX_PORT or address in map(settings.listen_address_of, SERVICE_NAMES) else address
 
 
 def _plain(value: object) -> object:

@@ -35,6 +35,7 @@ from mesh.setting_types import (
     ListenAddress,
     Mailboxes,
     MailServerUrl,
+    MetricsUrls,
     PathSetting,
     ProcessorSecrets,
     Seconds,
@@ -170,6 +171,9 @@ class Settings(ServiceUrls):
 
     # Listen address for Prometheus, over HTTP without a key. Only Prometheus should be able to reach it.
     metrics_address: ListenAddress | None = None
+    # Prometheus pages of all services, which the console and `solo60 traffic` read: "service=URL", separated by commas,
+    # with several entries for a service with several processes. If unset, the pages of a local mesh are read.
+    metrics_urls: MetricsUrls | None = None
     log_level: Level = "info"
     # Adds the request of each call to the access log, with personal data masked.
     log_requests: bool = False

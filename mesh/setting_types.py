@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
-from contracts.services import MAX_PORT
+from contracts.services import MAX_PORT, SERVICE_NAMES
 from mesh.port_offset import LOOPBACK_HOSTS
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ QUOTES = ("'", '"')
 ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
+METRICS_URL = re.compile(r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?")
 WEBHOOK_PREFIX = "whsec_"
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -231,6 +232,22 @@ def _host_names(value: str) -> str:
     return ",".join(names)
 
 
+def _metrics_urls(value: str) -> str:
+    """Accept "service=URL" entries separated by commas; treat "gym=host:9464" as "gym=http://host:9464/metrics"."""
+    entries = []
+    for entry in _parts(value):
+        match = re.fullmatch(
+            r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?", entry
+        )
+        if match is None or not _is_port(match[4] or "80"):
+            raise ValueError(f'must be "service=http://host:port/metrics" entries, separated by commas; {PORTS}')
+        if match[1] not in SERVICE_NAMES:
+            raise ValueError(f"must name a service in each entry: {', '.join(SERVICE_NAMES)}")
+        port = f":{match[4]}" if match[4] else ""
+        entries.append(f"{match[1]}={match[2] or 'http'}://{match[3]}{port}{match[5] or '/metrics'}")
+    return ",".join(entries)
+
+
 def _level(value: object) -> object:
     text = value.lower() if isinstance(value, str) else value
     return LEVELS.get(text, text) if isinstance(text, str) else text
@@ -269,6 +286,7 @@ MailServerUrl = Annotated[SecretStr, AfterValidator(_mail_server)]
 Mailboxes = Annotated[str, AfterValidator(_mailboxes)]
 StandardSecrets = Annotated[SecretStr, AfterValidator(_standard_secrets)]
 ProcessorSecrets = Annotated[SecretStr, AfterValidator(_processor_secrets)]
+MetricsUrls = Annotated[str, AfterValidator(_metrics_urls)]
 LinkUrl = Annotated[str, AfterValidator(_link_url)]
 LinkSecrets = Annotated[SecretStr, AfterValidator(_link_secrets)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]

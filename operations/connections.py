@@ -44,7 +44,8 @@ def graph_of_services(deadline_factor: float = 1) -> Graph:
 def callers_of(method: Method, graph: Graph) -> list[Caller]:
     """Return the callers of a method."""
     callers = [Caller(edge.caller, edge.kind) for edge in graph.callers_of(method.full_name)]
-    over_http = method.full_name in http_calls_of(SERVICES[short_service_name(method.service)])
+    service = SERVICES.get(short_service_name(method.service))
+    over_http = service is not None and method.full_name in http_calls_of(service)
     return [*callers, Caller(HTTP_ENDPOINT, "http_calls")] if over_http else callers
 
 

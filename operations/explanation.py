@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 CONTRACT = "contract"
 DEFAULT = "default"
 NONE = "none"
+# Options that callers, callees and the worst case already show.
+EDGES = frozenset({"calls", "calls_later", "parallel_calls", "subscribes_to"})
 
 
 @dataclass(frozen=True, slots=True)

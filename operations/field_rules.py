@@ -1,4 +1,4 @@
-"""Readable form of a contract's field rules."""
+"""Fields of a contract's messages: types, rules and comments in readable form."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 
 from buf.validate import validate_pb2
+from contracts.stored_texts import stored_texts
+from operations.contract_texts import one_line
+from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from google.protobuf.descriptor import Descriptor, FieldDescriptor
+    from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
     from google.protobuf.message import Message
 
 MAX_DEPTH = 6
@@ -24,18 +27,31 @@ _SCALARS = {int(number): name.removeprefix("TYPE_").lower() for name, number in 
 
 @dataclass(frozen=True, slots=True)
 class FieldRules:
-    """One field of a message: its path within the message, its type and its rules."""
+    """One field of a message: its path within the message, its type, rules and comment.
+
+    `type_name` is the full name of its message or enum if that is one of our contracts, or "".
+    """
 
     path: str
     type: str
     rules: tuple[str, ...]
+    comment: str = ""
+    type_name: str = ""
+    is_personal: bool = False
 
 
 def fields_of(descriptor: Descriptor, prefix: str = "", depth: int = MAX_DEPTH) -> Iterator[FieldRules]:
     """Yield every field of a message and, recursively, the fields of its nested messages."""
     for field in descriptor.fields:
         path = f"{prefix}{field.name}"
-        yield FieldRules(path, _type_of(field), tuple(_rules_of(field)))
+        yield FieldRules(
+            path,
+            _type_of(field),
+            tuple(_rules_of(field)),
+            one_line(stored_texts().comment_of(field)),
+            _type_name_of(field),
+            field.GetOptions().Extensions[policy_pb2.pii],
+        )
         inner = field.message_type
         if inner is not None and depth and not inner.GetOptions().map_entry and not _is_well_known(inner):
             yield from fields_of(inner, f"{path}{'[]' if field.is_repeated else ''}.", depth - 1)
@@ -47,8 +63,16 @@ def rules_of_message(descriptor: Descriptor) -> list[str]:
     return [rule.message or rule.expression for rule in rules.cel]
 
 
-def _is_well_known(descriptor: Descriptor) -> bool:
+def _is_well_known(descriptor: Descriptor | EnumDescriptor) -> bool:
     return descriptor.full_name.startswith(WELL_KNOWN)
+
+
+def _type_name_of(field: FieldDescriptor) -> str:
+    named = field.message_type or field.enum_type
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        value = field.message_type.fields_by_name["value"]
+        named = value.message_type or value.enum_type
+    return "" if named is None or _is_well_known(named) else named.full_name
 
 
 def _type_of(field: FieldDescriptor) -> str:

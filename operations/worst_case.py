@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from contracts.call_graph import CallGraph
 from contracts.image import name_of
-from contracts.services import SERVICES
+from contracts.services import MESH_SERVICES, SERVICES
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -46,7 +46,8 @@ class WorstCase:
 
 def worst_case_of(method: Method) -> WorstCase:
     """Return the worst case of a method, with the deadlines, retries and hedges of the contract."""
-    graph = CallGraph({name_of(each): each for service in SERVICES.values() for each in service.methods})
+    services = (*SERVICES.values(), *MESH_SERVICES)
+    graph = CallGraph({name_of(each): each for service in services for each in service.methods})
     name = method.full_name
     attempts, chain = graph.worst_chain(name)
     return WorstCase(

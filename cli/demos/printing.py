@@ -10,7 +10,8 @@ from rich.padding import Padding
 
 from cli.demos.wording import ZONE, day, moment
 from cli.terminal import out
-from cli.trace import SERVER, span_label, trace_tree
+from cli.trace import trace_tree
+from operations.trace_summary import SERVER, name_label
 
 if TYPE_CHECKING:
     from datetime import date
@@ -64,7 +65,7 @@ def step_as_json(step: Step) -> dict[str, object]:
         "mails": [_mail_as_json(each) for each in step.mails],
         "trace_id": step.spans[0].trace_id if step.spans else None,
         "hops": [
-            {"service": span.service, "method": span_label(span), "duration_ms": round(span.duration_ms, 2)}
+            {"service": span.service, "method": name_label(span.name), "duration_ms": round(span.duration_ms, 2)}
             for span in step.spans
             if span.kind == SERVER
         ],

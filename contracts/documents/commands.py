@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf import json_format
 from google.protobuf.message_factory import GetMessageClass
 
+from contracts.documents.call_commands import CallWords, buf_curl, grpcurl, solo60_call
 from contracts.documents.catalog import POLICY, Catalog
 from contracts.documents.python_example import BareChannel, python_call
 from contracts.example_messages import example_of
@@ -68,19 +69,16 @@ class Commands:
 
     def buf_curl(self, method: MethodDescriptor) -> str:
         """Return the command of buf, for a request in the shell variable `request`."""
-        target = _quoted(f"http://{self.address_of(method)}/{name_of(method)}")
-        options = f"--http2-prior-knowledge --protocol grpc {self._headers(method)} -d {_REQUEST}"
-        return f"buf curl {options} {target}"
+        return buf_curl(self._words_of(method))
 
     def grpcurl(self, method: MethodDescriptor) -> str:
         """Return the command of grpcurl, for a request in the shell variable `request`."""
-        target = f"{_quoted(self.address_of(method))} {name_of(method)}"
-        return f"grpcurl -plaintext {self._headers(method)} -d {_REQUEST} {target}"
+        return grpcurl(self._words_of(method))
 
     def solo60_call(self, method: MethodDescriptor) -> str:
         """Return the command of this repository. It creates an idempotency key by itself."""
         service = next(each.document for each in self._catalog.services if each.descriptor is method.containing_service)
-        return f"solo60 call {service}.{method.name} {_REQUEST}"
+        return solo60_call(f"{service}.{method.name}", _REQUEST)
 
     def python(self, method: MethodDescriptor) -> str:
         """Return a program with the typed stub."""
@@ -100,12 +98,8 @@ class Commands:
     def _is_in_mesh(self, method: MethodDescriptor) -> bool:
         return bool(self._catalog.port_of(method.containing_service)) and not method.client_streaming
 
-    def _headers(self, method: MethodDescriptor) -> str:
-        headers = [f'-H "{API_KEY}: {self._words.api_key}"']
+    def _words_of(self, method: MethodDescriptor) -> CallWords:
+        headers = [f'"{API_KEY}: {self._words.api_key}"']
         if self.needs_key(method):
-            headers.append(f'-H "{IDEMPOTENCY_KEY}: $(uuidgen)"')
-        return " ".join(headers)
-
-
-def _quoted(word: str) -> str:
-    return f'"{word}"' if "$" in word else word
+            headers.append(f'"{IDEMPOTENCY_KEY}: $(uuidgen)"')
+        return CallWords(name_of(method), self.address_of(method), _REQUEST, tuple(headers))

@@ -104,8 +104,13 @@ class BareChannel:
         yield f"{INDENT}async with grpc.aio.insecure_channel({self.address}) as channel:"
 
 
-def python_call(method: MethodDescriptor, request: Message, channel: BareChannel | None) -> str:
-    """Return a program that calls `method` on a channel, or with the client chain of the mesh."""
+def python_call(
+    method: MethodDescriptor, request: Message, channel: BareChannel | None, further_arguments: str = ""
+) -> str:
+    """Return a program that calls `method` on a channel, or with the client chain of the mesh.
+
+    `further_arguments` follow the request in the call, as in ", timeout=2".
+    """
     expression = PythonExpression(request)
     stub = f"{method.containing_service.name}Stub"
     expression.add_import(f"{module_of(method.containing_service)}_grpc", stub)
@@ -116,7 +121,7 @@ def python_call(method: MethodDescriptor, request: Message, channel: BareChannel
         opening = [*channel.lines(), f"{INDENT * 2}stub = {stub}(channel)"]
     arguments = "" if channel is None else ", metadata=metadata"
     lines = [*_imports(expression, channel), "", "", "async def main() -> None:", *opening]
-    lines += _call(method, expression.text, arguments, INDENT * 2)
+    lines += _call(method, expression.text, arguments + further_arguments, INDENT * 2)
     return "\n".join([*lines, "", "", "asyncio.run(main())"])
 
 

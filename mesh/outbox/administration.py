@@ -1,10 +1,11 @@
-"""Administration of an outbox by operators: list, show, retry, drop and replay messages."""
+"""Administration of an outbox by operators: list, count, show, retry, drop and replay messages."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessagePending, OutboxMessageSettled
+from mesh.outbox.backlog import read_backlog
 from mesh.outbox.message import DeliveryStatus, OutboxMessage, StoredMessage
 
 if TYPE_CHECKING:
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     import asyncpg
 
     from mesh.data.database import Database
+    from mesh.outbox.backlog import Backlog
 
 _LIST = """
     select * from outbox
     where ($1::text is null or status = $1) and ($2::text is null or destination = $2)
         and ($3::bigint is null or sequence < $3)
+        and ($5::text is null or aggregate_key = $5 or position(convert_to($5, 'UTF8') in payload) > 0)
     order by sequence desc limit $4
 """
 _FIND = "select * from outbox where message_id = $1"
@@ -48,17 +51,30 @@ class OutboxAdministration:
         self._database = database
 
     async def list(
-        self, status: DeliveryStatus | None, destination: str | None, limit: int, *, before: int | None
+        self,
+        status: DeliveryStatus | None,
+        destination: str | None,
+        limit: int,
+        *,
+        before: int | None,
+        mentioned_id: str | None = None,
     ) -> list[StoredMessage]:
-        """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence."""
+        """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence.
+
+        With `mentioned_id`, only messages with this id in their payload or as their aggregate key.
+        """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, status, destination, before, limit)
+            rows = await connection.fetch(_LIST, status, destination, before, limit, mentioned_id)
         return [_stored(row) for row in rows]
 
     async def find(self, message_id: UUID) -> StoredMessage:
         """Return one message; raise OutboxMessageNotFound if it does not exist."""
         async with self._database.connection() as connection:
             return _stored(await connection.fetchrow(_FIND, message_id))
+
+    async def backlog(self) -> Backlog:
+        """Return the pending messages by destination, and the dead letters by destination and error."""
+        return await read_backlog(self._database)
 
     async def retry(self, message_id: UUID) -> StoredMessage:
         """Make an undelivered message due now and reset its attempts.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -48,7 +49,11 @@ class OutboxServicer(OutboxServiceServicer):
     ) -> pb.ListMessagesResponse:
         page = page_of(request)
         found = await self._administration.list(
-            _status_of(request.status), request.destination or None, page.limit, before=page.after(int)
+            _status_of(request.status),
+            request.destination or None,
+            page.limit,
+            before=page.after(int),
+            mentioned_id=request.mentioned_id or None,
         )
         messages, next_page_token = page.cut(found, lambda last: last.message.sequence)
         return pb.ListMessagesResponse(messages=map(_shown, messages), next_page_token=next_page_token)
@@ -86,6 +91,19 @@ class OutboxServicer(OutboxServiceServicer):
         # A repeated call with the same key gets the message that the first call added.
         new_id = uuid.uuid5(message_id, f"{keyed_call().caller}/{keyed_call().idempotency_key}")
         return pb.ReplayMessageResponse(message=_shown(await self._administration.replay(message_id, new_id)))
+
+    async def GetBacklog(
+        self,
+        request: pb.GetBacklogRequest,
+        context: ServicerContext[pb.GetBacklogRequest, pb.GetBacklogResponse],
+    ) -> pb.GetBacklogResponse:
+        found = await self._administration.backlog()
+        response = pb.GetBacklogResponse(
+            pending=[pb.PendingMessages(**asdict(each)) for each in found.pending],
+            dead_letters=[pb.DeadLetters(**asdict(each)) for each in found.dead_letters],
+        )
+        response.now.FromDatetime(found.now)
+        return response
 
     async def GetSchedule(
         self,

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
 OUTBOX_SERVICE = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"].full_name
-GET_SCHEDULE = f"{OUTBOX_SERVICE}/GetSchedule"
+POLLED_METHODS = frozenset({f"{OUTBOX_SERVICE}/GetSchedule", f"{OUTBOX_SERVICE}/GetBacklog"})
 GRPC_SERVICES = frozenset({HEALTH_SERVICE, *REFLECTION_SERVICES})
 IS_GRPC_SERVICE = filters.any_of(*(filters.service_name(service) for service in GRPC_SERVICES))
 
@@ -80,7 +80,7 @@ def server_interceptors(
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),
-            quiet_methods=frozenset({GET_SCHEDULE}),
+            quiet_methods=POLLED_METHODS,
             write=access_log_writer(),
         ),
         ServerApiKey(keyring, open_services(settings), wall_clock=clock.time_s),

@@ -1,30 +1,46 @@
-"""Local span store: JSON lines in a folder, one file per process, read back as traces."""
+"""Local span store: JSON lines in a folder, one file per service, read back as traces."""
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Self
 
+import orjson
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from interceptors.tracing.interceptor import CORRELATION_ID_ATTRIBUTE
 from mesh.config import SettingsError
+from mesh.telemetry.log_lines import json_line
+from mesh.telemetry.span_files import SUFFIX, append_lines, open_files, services_with_spans
+from mesh.telemetry.span_records import record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-# A file larger than this is renamed and a new one is started. Only one older file is stored.
-MAX_FILE_BYTES = 16 * 1024 * 1024
+BLOCK_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """Event in a span; time in nanoseconds since the epoch."""
+
+    name: str
+    time_ns: int
+    attributes: dict[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSpan:
-    """One span of a trace; times in nanoseconds since the epoch."""
+    """One span of a trace; times in nanoseconds since the epoch.
+
+    `caller` is the owner of the API key of a served call. Values that may be personal data are masked in `attributes`
+    and in `events`.
+    """
 
     trace_id: str
     span_id: str
@@ -36,11 +52,62 @@ class StoredSpan:
     end_ns: int
     error: str | None
     correlation_id: str = ""
+    caller: str = ""
+    attributes: dict[str, Any] = field(default_factory=dict, hash=False)
+    events: tuple[StoredEvent, ...] = ()
 
     @property
     def duration_ms(self) -> float:
         """Duration of the span in milliseconds."""
         return (self.end_ns - self.start_ns) / 1e6
+
+    @classmethod
+    def parse(cls, line: bytes) -> Self | None:
+        """Parse one line of a span file; return None if the line is not a span.
+
+        Keys of a newer version are ignored. Keys that an older version did not write get their default.
+        """
+        try:
+            facts = orjson.loads(line)
+            required = _required_values(facts)
+        except (orjson.JSONDecodeError, KeyError, TypeError):  # half a line of a killed process, or no span
+            return None
+        if tuple(map(type, required)) != _REQUIRED_TYPES:
+            return None
+        trace_id, span_id, service, name, kind, start_ns, end_ns = required
+        return cls(
+            trace_id,
+            span_id,
+            _text_or_none(facts.get("parent_id")),
+            service,
+            name,
+            kind,
+            start_ns,
+            end_ns,
+            _text_or_none(facts.get("error")),
+            _text_or_none(facts.get("correlation_id")) or "",
+            _text_or_none(facts.get("caller")) or "",
+            _dict_or_empty(facts.get("attributes")),
+            tuple(_events(facts["events"])) if facts.get("events") else (),
+        )
+
+
+_required_values = itemgetter("trace_id", "span_id", "service", "name", "kind", "start_ns", "end_ns")
+_REQUIRED_TYPES = (str, str, str, str, str, int, int)
+
+
+def _text_or_none(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _dict_or_empty(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _events(values: object) -> Iterator[StoredEvent]:
+    for each in values if isinstance(values, list) else ():
+        if isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("time_ns"), int):
+            yield StoredEvent(each["name"], each["time_ns"], _dict_or_empty(each.get("attributes")))
 
 
 def make_span_folder(folder: Path) -> None:
@@ -54,73 +121,55 @@ def make_span_folder(folder: Path) -> None:
 
 
 class FolderSpanExporter(SpanExporter):
-    """Exporter that appends the spans of one process to `<folder>/<service>.jsonl`; raises OSError on a full disk."""
+    """Exporter that appends spans to `<folder>/<service>.jsonl`; raises OSError on a full disk.
+
+    Several processes of a service may share the file. `record_of` gives the form of a line.
+    """
 
     def __init__(self, folder: Path, service: str) -> None:
-        self._path = folder / f"{service}.jsonl"
+        self._path = folder / f"{service}{SUFFIX}"
         self._service = service
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        if self._path.exists() and self._path.stat().st_size > MAX_FILE_BYTES:
-            self._path.replace(self._path.with_suffix(".old.jsonl"))
-        with self._path.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(self._record(span)) + "\n" for span in spans)
+        append_lines(self._path, b"".join(json_line(record_of(span, self._service)) for span in spans))
         return SpanExportResult.SUCCESS
-
-    def _record(self, span: ReadableSpan) -> dict[str, object]:
-        context = span.get_span_context()
-        return {
-            "trace_id": f"{context.trace_id:032x}" if context else "",
-            "span_id": f"{context.span_id:016x}" if context else "",
-            "parent_id": f"{span.parent.span_id:016x}" if span.parent else None,
-            "service": self._service,
-            "name": span.name,
-            "kind": span.kind.name,
-            "start_ns": span.start_time or 0,
-            "end_ns": span.end_time or 0,
-            "error": span.status.description if not span.status.is_ok else None,
-            "correlation_id": (span.attributes or {}).get(CORRELATION_ID_ATTRIBUTE, ""),
-        }
 
 
 def read_trace(folder: Path, trace_id: str) -> list[StoredSpan]:
-    """Return the spans of one trace from the files of all processes, ordered by start."""
-    return sorted(_spans(folder, lambda span: span.trace_id == trace_id, trace_id), key=lambda span: span.start_ns)
+    """Return the spans of one trace from the files of all services, ordered by start."""
+    spans = (span for span in _spans_with(folder, trace_id) if span.trace_id == trace_id)
+    return sorted(spans, key=lambda span: span.start_ns)
 
 
 def traces_of(folder: Path, correlation_id: str) -> list[str]:
     """Return the trace ids of one correlation id, ordered by start."""
-    found = _spans(folder, lambda span: span.correlation_id == correlation_id, correlation_id)
+    found = [span for span in _spans_with(folder, correlation_id) if span.correlation_id == correlation_id]
     return list(dict.fromkeys(span.trace_id for span in sorted(found, key=lambda span: span.start_ns)))
 
 
-def latest_traces(folder: Path, number: int) -> list[list[StoredSpan]]:
-    """Return the spans of the latest `number` traces, oldest trace first, each trace ordered by start."""
-    traces: dict[str, list[StoredSpan]] = {}
-    for span in _spans(folder, lambda _span: True):
-        traces.setdefault(span.trace_id, []).append(span)
-    for spans in traces.values():
-        spans.sort(key=lambda span: span.start_ns)
-    return sorted(traces.values(), key=lambda spans: spans[0].start_ns)[-number:]
+def _spans_with(folder: Path, text: str) -> Iterator[StoredSpan]:
+    """Yield the spans of all files with `text` anywhere in their lines; none if `text` is empty."""
+    wanted = text.encode(errors="replace")
+    for service in services_with_spans(folder) if wanted else ():
+        for opened in open_files(folder, service):
+            with opened as file:
+                # Most lines belong to other traces. A text search is cheaper than parsing them.
+                yield from filter(None, map(StoredSpan.parse, _lines_with(file, wanted)))
 
 
-def _spans(folder: Path, is_wanted: Callable[[StoredSpan], bool], text: str = "") -> Iterator[StoredSpan]:
-    """Yield the wanted spans of all files."""
-    # Most lines belong to other traces. A text search is cheaper than parsing them.
-    for line in (line for path in folder.glob("*.jsonl") for line in _whole_lines(path) if text in line):
-        try:
-            span = StoredSpan(**json.loads(line))
-        except (ValueError, TypeError):  # a killed process left half a line, and another process continued it
-            continue
-        if is_wanted(span):
-            yield span
-
-
-def _whole_lines(path: Path) -> Iterator[str]:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        # The last line may be incomplete because a process is writing it.
-        yield from (line for line in file if line.endswith("\n"))
+def _lines_with(file: BinaryIO, text: bytes) -> Iterator[bytes]:
+    """Yield the complete lines of a file that contain `text`."""
+    rest = b""
+    while block := file.read(BLOCK_BYTES):
+        data = rest + block
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        found = data.find(text, 0, end)
+        while found >= 0:
+            line_end = data.index(b"\n", found)
+            yield data[data.rfind(b"\n", 0, found) + 1 : line_end]
+            found = data.find(text, line_end, end)
 
 
 def children_of(spans: Iterable[StoredSpan], parent: StoredSpan | None) -> list[StoredSpan]:

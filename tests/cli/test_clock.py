@@ -80,9 +80,9 @@ def test_the_systems_clock_cannot_be_moved(solo60: Solo60, tmp_path: Path, verb:
     ("duration", "sentence"),
     [
         ("-31d", "DURATION: -31d is negative, and a clock cannot be moved back."),
-        ("31", 'DURATION: "31" is not a duration such as 30m, 24h, 7d or 2w.'),
-        ("1y", 'DURATION: "1y" is not a duration such as 30m, 24h, 7d or 2w.'),
-        ("", 'DURATION: "" is not a duration such as 30m, 24h, 7d or 2w.'),
+        ("31", 'DURATION: "31" is not a duration such as 100ms, 30m, 24h or 7d.'),
+        ("1y", 'DURATION: "1y" is not a duration such as 100ms, 30m, 24h or 7d.'),
+        ("", 'DURATION: "" is not a duration such as 100ms, 30m, 24h or 7d.'),
     ],
 )
 def test_an_invalid_duration_is_rejected(solo60: Solo60, clock: FileClock, duration: str, sentence: str) -> None:

@@ -175,7 +175,7 @@ def test_a_file_that_is_not_a_keyring_is_named_and_unchanged(
         (("rotate", "gym"), '"gym" has no valid key. Issue one with `solo60 keys issue gym`.\n'),
         (
             ("rotate", "gym", "--overlap", "soon"),
-            '--overlap: "soon" is not a duration such as 30m, 24h, 7d or 2w.\n',
+            '--overlap: "soon" is not a duration such as 100ms, 30m, 24h or 7d.\n',
         ),
     ],
 )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from contracts.services import SERVICE_NAMES
 from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
 from mesh.config import load_settings
 from operations import health
+from tests.support.stored_traces import BOOKING, chain, write_spans
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -168,6 +170,47 @@ def test_without_an_id_the_latest_traces_are_listed(solo60: Solo60, tmp_path: Pa
     assert [line.split()[-1] for line in shown.out.splitlines() if line.startswith("trace ")] == ids
     assert [each["trace_id"] for each in json.loads(solo60("trace", "order-17", "--json").out)] == ids
     assert json.loads(solo60("trace", ids[0].upper(), "--json").out)[0]["trace_id"] == ids[0]
+
+
+def test_listed_traces_are_filtered(solo60: Solo60, tmp_path: Path) -> None:
+    """The options of `trace` select traces, and the latest `-n` of these are listed."""
+    for number in range(6):
+        error = "There is no gym with this id." if number % 2 else None
+        write_spans(tmp_path / "spans", chain(number, BOOKING[: number + 1], start_ns=number * 10**9 + 1, error=error))
+    write_spans(tmp_path / "spans", chain(6, start_ns=time.time_ns(), ms=2000))
+    ids = [next(chain(number, start_ns=1)).trace_id for number in range(7)]
+
+    def listed(*options: str) -> list[int]:
+        return [ids.index(each["trace_id"]) for each in json.loads(solo60("trace", "--json", *options).out)]
+
+    assert listed("--errors") == [1, 3, 5]
+    assert listed("--errors", "-n", "2") == [3, 5]
+    assert listed("--method", "payment.Charge") == [3, 4, 5, 6]
+    assert listed("--service", "gym", "--errors") == [3, 5]
+    assert listed("--slower-than", "100ms") == [6]
+    assert listed("--since", "1h") == [6]
+    assert listed("--caller", "ada") == []
+    assert solo60("trace", "--caller", "ada").err == "No stored trace meets these conditions.\n"
+    assert solo60("trace", "--slower-than", "fast").err.startswith('--slower-than: "fast" is not a duration such as')
+    assert solo60("trace", ids[0], "--errors").err.startswith("ID: ")
+
+
+def test_a_trace_is_shown_as_a_tree(solo60: Solo60, tmp_path: Path) -> None:
+    """`trace ID` shows a line for each call, and `--json` also shows the attributes. Control characters are escaped."""
+    spans = list(chain(1, BOOKING[:2], start_ns=10**18, error="There is no \x1b[31m[bold]user."))
+    write_spans(tmp_path / "spans", spans)
+
+    lines = solo60("trace", spans[0].trace_id).out.splitlines()
+    shown = json.loads(solo60("trace", spans[0].trace_id, "--json").out)
+
+    assert lines == [
+        f"trace {spans[0].trace_id}",
+        "└── solo60  call  100.0 ms",
+        "    └── solo60 → session  BookSession  96.0 ms  (94.5 ms inside)",
+        "        └── session → user  GetUser  92.0 ms  (90.5 ms inside)  There is no \\x1b[31m[bold]user.",
+    ]
+    assert shown[2]["attributes"]["rpc.status_code"] == "OK"
+    assert shown[2]["caller"] == "operator"
 
 
 def stored_span(trace_id: str) -> str:

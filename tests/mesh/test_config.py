@@ -111,6 +111,12 @@ COMMON_SPELLINGS = [
     ("NATS_URL", "nats://broker", "nats://broker:4222"),
     ("NATS_URL", "broker:4223, tls://ada:pw@two.example/", "nats://broker:4223,tls://ada:pw@two.example:4222"),
     ("SPAN_DIR", "'/var/spans'", Path("/var/spans")),
+    ("METRICS_URLS", "gym=gym:9464", "gym=http://gym:9464/metrics"),
+    (
+        "METRICS_URLS",
+        "gym=http://[::1]:9464/x, gym=https://b/metrics",
+        "gym=http://[::1]:9464/x,gym=https://b/metrics",
+    ),
 ]
 
 
@@ -260,6 +266,12 @@ def test_each_kind_of_telemetry_is_exported_by_default(monkeypatch: pytest.Monke
         ("OTEL_METRIC_EXPORT_INTERVAL", "hunter2"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "99"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "60s"),
+        ("METRICS_URLS", "hunter2"),
+        ("METRICS_URLS", "hunter2=http://gym:9464"),
+        ("METRICS_URLS", "gym=http://ada:hunter2@gym:9464"),
+        ("METRICS_URLS", "gym=http://hunter2:65536"),
+        ("METRICS_URLS", "gym=ftp://hunter2"),
+        ("METRICS_URLS", "gym=gym:9464,,hunter2"),
         ("OUTBOX_TRANSPORT", "hunter2"),
         ("NATS_URL", "hunter2:port"),
         ("NATS_URL", "nats://ada:hunter2@"),

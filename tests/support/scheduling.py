@@ -21,6 +21,7 @@ SHARE_THE_CONSOLE = "tests of the console"
 GROUPS = {
     "tests/attack/test_canaries.py": SHARE_THE_ATTACKED_MESH,
     "tests/attack/test_fuzz.py": SHARE_THE_ATTACKED_MESH,
+    "tests/cli/test_mcp.py": SHARE_THE_MESH,
     "tests/system/test_booking.py": SHARE_THE_MESH,
     "tests/system/test_command_line.py": SHARE_THE_MESH,
     "tests/system/test_seed.py": SHARE_THE_MESH,

@@ -28,7 +28,7 @@ from solo60.common.v1 import text_pb2 as solo60_dot_common_dot_v1_dot_text__pb2
 from solo60.mesh.v1 import policy_pb2 as solo60_dot_mesh_dot_v1_dot_policy__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/outbox.proto\x12\x0esolo60.mesh.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xec\x04\n\rOutboxMessage\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1f\n\x05\x65vent\x18\x03 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12.\n\raggregate_key\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0c\x61ggregateKey\x12@\n\x06status\x18\x05 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12+\n\nlast_error\x18\x07 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xf0\xa9\x1d\x01R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x35\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\x12;\n\x0bsettle_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nsettleTime\x12\x30\n\x0e\x63orrelation_id\x18\x0b \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12\x33\n\x08trace_id\x18\x0c \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{32})?$R\x07traceId\"\xd8\x01\n\x13ListMessagesRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12.\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\"\x91\x01\n\x14ListMessagesResponse\x12\x43\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\x87\x01\n\x12GetMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\x12\x30\n\x0cpayload_json\x18\x02 \x01(\tB\r\xbaH\x06r\x04\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x0bpayloadJson\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"W\n\x14RetryMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"=\n\x12\x44ropMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"V\n\x13\x44ropMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"?\n\x14ReplayMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x15ReplayMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"\x80\x01\n\x12GetScheduleRequest\x12%\n\x0ewithout_failed\x18\x01 \x01(\x08R\rwithoutFailed\x12\x43\n\x0f\x64\x65livered_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x64\x65liveredSince\"\xac\x03\n\x13GetScheduleResponse\x12\x34\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x03now\x12$\n\tdue_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x64ueCount\x12*\n\x0c\x66\x61iled_count\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x0b\x66\x61iledCount\x12-\n\ndue_timers\x18\x04 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\"\x06r\x04\xe0\xa9\x1d\x01R\tdueTimers\x12>\n\rnext_due_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnextDueTime\x12/\n\x0enext_due_timer\x18\x06 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0cnextDueTimer\x12,\n\rlast_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0clastSequence\x12?\n\tdelivered\x18\x08 \x03(\x0b\x32!.solo60.mesh.v1.DeliveredMessagesR\tdelivered\"a\n\x11\x44\x65liveredMessages\x12-\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1d\n\x05\x63ount\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x05\x63ount\"\x96\x03\n\x0eOutboxEnvelope\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1e\n\x07payload\x18\x03 \x01(\x0c\x42\x04\xe8\xa9\x1d\x01R\x07payload\x12\x1f\n\x05\x65vent\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12\x33\n\raggregate_key\x18\x05 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01H\x00R\x0c\x61ggregateKey\x88\x01\x01\x12\x30\n\x0e\x63orrelation_id\x18\x06 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12+\n\x0btraceparent\x18\x07 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0btraceparent\x12\x45\n\x0c\x64\x65liver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x0b\x64\x65liverTimeB\x10\n\x0e_aggregate_key*}\n\x0cOutboxStatus\x12\x1d\n\x19OUTBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTBOX_STATUS_PENDING\x10\x01\x12\x1b\n\x17OUTBOX_STATUS_DELIVERED\x10\x02\x12\x16\n\x12OUTBOX_STATUS_DEAD\x10\x03\x32\xdf\x05\n\rOutboxService\x12s\n\x0cListMessages\x12#.solo60.mesh.v1.ListMessagesRequest\x1a$.solo60.mesh.v1.ListMessagesResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.read\x12q\n\nGetMessage\x12!.solo60.mesh.v1.GetMessageRequest\x1a\".solo60.mesh.v1.GetMessageResponse\"\x1c\x90\x02\x01\xe2\xa9\x1d\x15\n\x02\x08\x02\"\x0boutbox.readJ\x02\xa0\x06\x12|\n\x0cRetryMessage\x12#.solo60.mesh.v1.RetryMessageRequest\x1a$.solo60.mesh.v1.RetryMessageResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12v\n\x0b\x44ropMessage\x12\".solo60.mesh.v1.DropMessageRequest\x1a#.solo60.mesh.v1.DropMessageResponse\"\x1e\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12~\n\rReplayMessage\x12$.solo60.mesh.v1.ReplayMessageRequest\x1a%.solo60.mesh.v1.ReplayMessageResponse\" \xe2\xa9\x1d\x1c\n\x02\x08\x05\"\x0eoutbox.operate8\x01J\x04\xa0\x06\xa2\x06\x12p\n\x0bGetSchedule\x12\".solo60.mesh.v1.GetScheduleRequest\x1a#.solo60.mesh.v1.GetScheduleResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.readb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsolo60/mesh/v1/outbox.proto\x12\x0esolo60.mesh.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bsolo60/common/v1/text.proto\x1a\x1bsolo60/mesh/v1/policy.proto\"\xec\x04\n\rOutboxMessage\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1f\n\x05\x65vent\x18\x03 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12.\n\raggregate_key\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0c\x61ggregateKey\x12@\n\x06status\x18\x05 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\n\xbaH\x07\x82\x01\x04\x10\x01 \x00R\x06status\x12#\n\x08\x61ttempts\x18\x06 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x61ttempts\x12+\n\nlast_error\x18\x07 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xf0\xa9\x1d\x01R\tlastError\x12\x43\n\x0b\x63reate_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\ncreateTime\x12\x35\n\x08\x64ue_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x07\x64ueTime\x12;\n\x0bsettle_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nsettleTime\x12\x30\n\x0e\x63orrelation_id\x18\x0b \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12\x33\n\x08trace_id\x18\x0c \x01(\tB\x18\xbaH\x15r\x13\x32\x11^([0-9a-f]{32})?$R\x07traceId\"\x88\x02\n\x13ListMessagesRequest\x12>\n\x06status\x18\x01 \x01(\x0e\x32\x1c.solo60.mesh.v1.OutboxStatusB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x06status\x12.\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xc8\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12$\n\tpage_size\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12+\n\npage_token\x18\x04 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\tpageToken\x12.\n\x0cmentioned_id\x18\x05 \x01(\tB\x0b\xbaH\x08r\x03\xb0\x01\x01\xd8\x01\x01R\x0bmentionedId\"\x91\x01\n\x14ListMessagesResponse\x12\x43\n\x08messages\x18\x01 \x03(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x08messages\x12\x34\n\x0fnext_page_token\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\x80\x04\xe0\xa9\x1d\x01R\rnextPageToken\"<\n\x11GetMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"\x87\x01\n\x12GetMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\x12\x30\n\x0cpayload_json\x18\x02 \x01(\tB\r\xbaH\x06r\x04\xf0\xa9\x1d\x01\xe8\xa9\x1d\x01R\x0bpayloadJson\">\n\x13RetryMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"W\n\x14RetryMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"=\n\x12\x44ropMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"V\n\x13\x44ropMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"?\n\x14ReplayMessageRequest\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\"X\n\x15ReplayMessageResponse\x12?\n\x07message\x18\x01 \x01(\x0b\x32\x1d.solo60.mesh.v1.OutboxMessageB\x06\xbaH\x03\xc8\x01\x01R\x07message\"\x13\n\x11GetBacklogRequest\"\xcf\x01\n\x12GetBacklogResponse\x12\x34\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x03now\x12\x39\n\x07pending\x18\x02 \x03(\x0b\x32\x1f.solo60.mesh.v1.PendingMessagesR\x07pending\x12H\n\x0c\x64\x65\x61\x64_letters\x18\x03 \x03(\x0b\x32\x1b.solo60.mesh.v1.DeadLettersB\x08\xbaH\x05\x92\x01\x02\x10\x64R\x0b\x64\x65\x61\x64Letters\"\xc9\x01\n\x0fPendingMessages\x12-\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1d\n\x05\x63ount\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x05\x63ount\x12$\n\tdue_count\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x64ueCount\x12\x42\n\x0foldest_due_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\roldestDueTime\"\xda\x01\n\x0b\x44\x65\x61\x64Letters\x12-\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12+\n\nlast_error\x18\x02 \x01(\tB\x0c\xbaH\tr\x07\x18\xf4\x03\xf0\xa9\x1d\x01R\tlastError\x12\x1d\n\x05\x63ount\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x05\x63ount\x12P\n\x12latest_settle_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x10latestSettleTime\"\x80\x01\n\x12GetScheduleRequest\x12%\n\x0ewithout_failed\x18\x01 \x01(\x08R\rwithoutFailed\x12\x43\n\x0f\x64\x65livered_since\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0e\x64\x65liveredSince\"\xac\x03\n\x13GetScheduleResponse\x12\x34\n\x03now\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x03now\x12$\n\tdue_count\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08\x64ueCount\x12*\n\x0c\x66\x61iled_count\x18\x03 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x0b\x66\x61iledCount\x12-\n\ndue_timers\x18\x04 \x03(\tB\x0e\xbaH\x0b\x92\x01\x08\"\x06r\x04\xe0\xa9\x1d\x01R\tdueTimers\x12>\n\rnext_due_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\x0bnextDueTime\x12/\n\x0enext_due_timer\x18\x06 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0cnextDueTimer\x12,\n\rlast_sequence\x18\x07 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\x0clastSequence\x12?\n\tdelivered\x18\x08 \x03(\x0b\x32!.solo60.mesh.v1.DeliveredMessagesR\tdelivered\"a\n\x11\x44\x65liveredMessages\x12-\n\x0b\x64\x65stination\x18\x01 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1d\n\x05\x63ount\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x05\x63ount\"\x96\x03\n\x0eOutboxEnvelope\x12\'\n\nmessage_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\tmessageId\x12-\n\x0b\x64\x65stination\x18\x02 \x01(\tB\x0b\xbaH\x08r\x06\x10\x01\xe0\xa9\x1d\x01R\x0b\x64\x65stination\x12\x1e\n\x07payload\x18\x03 \x01(\x0c\x42\x04\xe8\xa9\x1d\x01R\x07payload\x12\x1f\n\x05\x65vent\x18\x04 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x05\x65vent\x12\x33\n\raggregate_key\x18\x05 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01H\x00R\x0c\x61ggregateKey\x88\x01\x01\x12\x30\n\x0e\x63orrelation_id\x18\x06 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\rcorrelationId\x12+\n\x0btraceparent\x18\x07 \x01(\tB\t\xbaH\x06r\x04\xe0\xa9\x1d\x01R\x0btraceparent\x12\x45\n\x0c\x64\x65liver_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x0b\x64\x65liverTimeB\x10\n\x0e_aggregate_key*}\n\x0cOutboxStatus\x12\x1d\n\x19OUTBOX_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15OUTBOX_STATUS_PENDING\x10\x01\x12\x1b\n\x17OUTBOX_STATUS_DELIVERED\x10\x02\x12\x16\n\x12OUTBOX_STATUS_DEAD\x10\x03\x32\xce\x06\n\rOutboxService\x12s\n\x0cListMessages\x12#.solo60.mesh.v1.ListMessagesRequest\x1a$.solo60.mesh.v1.ListMessagesResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.read\x12q\n\nGetMessage\x12!.solo60.mesh.v1.GetMessageRequest\x1a\".solo60.mesh.v1.GetMessageResponse\"\x1c\x90\x02\x01\xe2\xa9\x1d\x15\n\x02\x08\x02\"\x0boutbox.readJ\x02\xa0\x06\x12|\n\x0cRetryMessage\x12#.solo60.mesh.v1.RetryMessageRequest\x1a$.solo60.mesh.v1.RetryMessageResponse\"!\x90\x02\x02\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12v\n\x0b\x44ropMessage\x12\".solo60.mesh.v1.DropMessageRequest\x1a#.solo60.mesh.v1.DropMessageResponse\"\x1e\xe2\xa9\x1d\x1a\n\x02\x08\x05\"\x0eoutbox.operateJ\x04\xa0\x06\xa1\x06\x12~\n\rReplayMessage\x12$.solo60.mesh.v1.ReplayMessageRequest\x1a%.solo60.mesh.v1.ReplayMessageResponse\" \xe2\xa9\x1d\x1c\n\x02\x08\x05\"\x0eoutbox.operate8\x01J\x04\xa0\x06\xa2\x06\x12m\n\nGetBacklog\x12!.solo60.mesh.v1.GetBacklogRequest\x1a\".solo60.mesh.v1.GetBacklogResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.read\x12p\n\x0bGetSchedule\x12\".solo60.mesh.v1.GetScheduleRequest\x1a#.solo60.mesh.v1.GetScheduleResponse\"\x18\x90\x02\x01\xe2\xa9\x1d\x11\n\x02\x08\x05\"\x0boutbox.readb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -63,6 +63,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_size']._serialized_options = b'\272H\004\032\002(\000'
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._loaded_options = None
   _globals['_LISTMESSAGESREQUEST'].fields_by_name['page_token']._serialized_options = b'\272H\tr\007\030\200\004\340\251\035\001'
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['mentioned_id']._loaded_options = None
+  _globals['_LISTMESSAGESREQUEST'].fields_by_name['mentioned_id']._serialized_options = b'\272H\010r\003\260\001\001\330\001\001'
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['messages']._loaded_options = None
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['messages']._serialized_options = b'\272H\005\222\001\002\020d'
   _globals['_LISTMESSAGESRESPONSE'].fields_by_name['next_page_token']._loaded_options = None
@@ -85,6 +87,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REPLAYMESSAGEREQUEST'].fields_by_name['message_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_REPLAYMESSAGERESPONSE'].fields_by_name['message']._loaded_options = None
   _globals['_REPLAYMESSAGERESPONSE'].fields_by_name['message']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_GETBACKLOGRESPONSE'].fields_by_name['now']._loaded_options = None
+  _globals['_GETBACKLOGRESPONSE'].fields_by_name['now']._serialized_options = b'\272H\003\310\001\001'
+  _globals['_GETBACKLOGRESPONSE'].fields_by_name['dead_letters']._loaded_options = None
+  _globals['_GETBACKLOGRESPONSE'].fields_by_name['dead_letters']._serialized_options = b'\272H\005\222\001\002\020d'
+  _globals['_PENDINGMESSAGES'].fields_by_name['destination']._loaded_options = None
+  _globals['_PENDINGMESSAGES'].fields_by_name['destination']._serialized_options = b'\272H\010r\006\020\001\340\251\035\001'
+  _globals['_PENDINGMESSAGES'].fields_by_name['count']._loaded_options = None
+  _globals['_PENDINGMESSAGES'].fields_by_name['count']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_PENDINGMESSAGES'].fields_by_name['due_count']._loaded_options = None
+  _globals['_PENDINGMESSAGES'].fields_by_name['due_count']._serialized_options = b'\272H\004\032\002(\000'
+  _globals['_DEADLETTERS'].fields_by_name['destination']._loaded_options = None
+  _globals['_DEADLETTERS'].fields_by_name['destination']._serialized_options = b'\272H\010r\006\020\001\340\251\035\001'
+  _globals['_DEADLETTERS'].fields_by_name['last_error']._loaded_options = None
+  _globals['_DEADLETTERS'].fields_by_name['last_error']._serialized_options = b'\272H\tr\007\030\364\003\360\251\035\001'
+  _globals['_DEADLETTERS'].fields_by_name['count']._loaded_options = None
+  _globals['_DEADLETTERS'].fields_by_name['count']._serialized_options = b'\272H\004\032\002 \000'
+  _globals['_DEADLETTERS'].fields_by_name['latest_settle_time']._loaded_options = None
+  _globals['_DEADLETTERS'].fields_by_name['latest_settle_time']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETSCHEDULERESPONSE'].fields_by_name['now']._loaded_options = None
   _globals['_GETSCHEDULERESPONSE'].fields_by_name['now']._serialized_options = b'\272H\003\310\001\001'
   _globals['_GETSCHEDULERESPONSE'].fields_by_name['due_count']._loaded_options = None
@@ -127,40 +147,50 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_OUTBOXSERVICE'].methods_by_name['DropMessage']._serialized_options = b'\342\251\035\032\n\002\010\005\"\016outbox.operateJ\004\240\006\241\006'
   _globals['_OUTBOXSERVICE'].methods_by_name['ReplayMessage']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['ReplayMessage']._serialized_options = b'\342\251\035\034\n\002\010\005\"\016outbox.operate8\001J\004\240\006\242\006'
+  _globals['_OUTBOXSERVICE'].methods_by_name['GetBacklog']._loaded_options = None
+  _globals['_OUTBOXSERVICE'].methods_by_name['GetBacklog']._serialized_options = b'\220\002\001\342\251\035\021\n\002\010\005\"\013outbox.read'
   _globals['_OUTBOXSERVICE'].methods_by_name['GetSchedule']._loaded_options = None
   _globals['_OUTBOXSERVICE'].methods_by_name['GetSchedule']._serialized_options = b'\220\002\001\342\251\035\021\n\002\010\005\"\013outbox.read'
-  _globals['_OUTBOXSTATUS']._serialized_start=2886
-  _globals['_OUTBOXSTATUS']._serialized_end=3011
+  _globals['_OUTBOXSTATUS']._serialized_start=3590
+  _globals['_OUTBOXSTATUS']._serialized_end=3715
   _globals['_OUTBOXMESSAGE']._serialized_start=168
   _globals['_OUTBOXMESSAGE']._serialized_end=788
   _globals['_LISTMESSAGESREQUEST']._serialized_start=791
-  _globals['_LISTMESSAGESREQUEST']._serialized_end=1007
-  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1010
-  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1155
-  _globals['_GETMESSAGEREQUEST']._serialized_start=1157
-  _globals['_GETMESSAGEREQUEST']._serialized_end=1217
-  _globals['_GETMESSAGERESPONSE']._serialized_start=1220
-  _globals['_GETMESSAGERESPONSE']._serialized_end=1355
-  _globals['_RETRYMESSAGEREQUEST']._serialized_start=1357
-  _globals['_RETRYMESSAGEREQUEST']._serialized_end=1419
-  _globals['_RETRYMESSAGERESPONSE']._serialized_start=1421
-  _globals['_RETRYMESSAGERESPONSE']._serialized_end=1508
-  _globals['_DROPMESSAGEREQUEST']._serialized_start=1510
-  _globals['_DROPMESSAGEREQUEST']._serialized_end=1571
-  _globals['_DROPMESSAGERESPONSE']._serialized_start=1573
-  _globals['_DROPMESSAGERESPONSE']._serialized_end=1659
-  _globals['_REPLAYMESSAGEREQUEST']._serialized_start=1661
-  _globals['_REPLAYMESSAGEREQUEST']._serialized_end=1724
-  _globals['_REPLAYMESSAGERESPONSE']._serialized_start=1726
-  _globals['_REPLAYMESSAGERESPONSE']._serialized_end=1814
-  _globals['_GETSCHEDULEREQUEST']._serialized_start=1817
-  _globals['_GETSCHEDULEREQUEST']._serialized_end=1945
-  _globals['_GETSCHEDULERESPONSE']._serialized_start=1948
-  _globals['_GETSCHEDULERESPONSE']._serialized_end=2376
-  _globals['_DELIVEREDMESSAGES']._serialized_start=2378
-  _globals['_DELIVEREDMESSAGES']._serialized_end=2475
-  _globals['_OUTBOXENVELOPE']._serialized_start=2478
-  _globals['_OUTBOXENVELOPE']._serialized_end=2884
-  _globals['_OUTBOXSERVICE']._serialized_start=3014
-  _globals['_OUTBOXSERVICE']._serialized_end=3749
+  _globals['_LISTMESSAGESREQUEST']._serialized_end=1055
+  _globals['_LISTMESSAGESRESPONSE']._serialized_start=1058
+  _globals['_LISTMESSAGESRESPONSE']._serialized_end=1203
+  _globals['_GETMESSAGEREQUEST']._serialized_start=1205
+  _globals['_GETMESSAGEREQUEST']._serialized_end=1265
+  _globals['_GETMESSAGERESPONSE']._serialized_start=1268
+  _globals['_GETMESSAGERESPONSE']._serialized_end=1403
+  _globals['_RETRYMESSAGEREQUEST']._serialized_start=1405
+  _globals['_RETRYMESSAGEREQUEST']._serialized_end=1467
+  _globals['_RETRYMESSAGERESPONSE']._serialized_start=1469
+  _globals['_RETRYMESSAGERESPONSE']._serialized_end=1556
+  _globals['_DROPMESSAGEREQUEST']._serialized_start=1558
+  _globals['_DROPMESSAGEREQUEST']._serialized_end=1619
+  _globals['_DROPMESSAGERESPONSE']._serialized_start=1621
+  _globals['_DROPMESSAGERESPONSE']._serialized_end=1707
+  _globals['_REPLAYMESSAGEREQUEST']._serialized_start=1709
+  _globals['_REPLAYMESSAGEREQUEST']._serialized_end=1772
+  _globals['_REPLAYMESSAGERESPONSE']._serialized_start=1774
+  _globals['_REPLAYMESSAGERESPONSE']._serialized_end=1862
+  _globals['_GETBACKLOGREQUEST']._serialized_start=1864
+  _globals['_GETBACKLOGREQUEST']._serialized_end=1883
+  _globals['_GETBACKLOGRESPONSE']._serialized_start=1886
+  _globals['_GETBACKLOGRESPONSE']._serialized_end=2093
+  _globals['_PENDINGMESSAGES']._serialized_start=2096
+  _globals['_PENDINGMESSAGES']._serialized_end=2297
+  _globals['_DEADLETTERS']._serialized_start=2300
+  _globals['_DEADLETTERS']._serialized_end=2518
+  _globals['_GETSCHEDULEREQUEST']._serialized_start=2521
+  _globals['_GETSCHEDULEREQUEST']._serialized_end=2649
+  _globals['_GETSCHEDULERESPONSE']._serialized_start=2652
+  _globals['_GETSCHEDULERESPONSE']._serialized_end=3080
+  _globals['_DELIVEREDMESSAGES']._serialized_start=3082
+  _globals['_DELIVEREDMESSAGES']._serialized_end=3179
+  _globals['_OUTBOXENVELOPE']._serialized_start=3182
+  _globals['_OUTBOXENVELOPE']._serialized_end=3588
+  _globals['_OUTBOXSERVICE']._serialized_start=3718
+  _globals['_OUTBOXSERVICE']._serialized_end=4564
 # @@protoc_insertion_point(module_scope)

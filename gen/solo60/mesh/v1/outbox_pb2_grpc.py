@@ -60,6 +60,11 @@ class OutboxServiceStub:
                 request_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.SerializeToString,
                 response_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.FromString,
                 _registered_method=True)
+        self.GetBacklog = channel.unary_unary(
+                '/solo60.mesh.v1.OutboxService/GetBacklog',
+                request_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogRequest.SerializeToString,
+                response_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogResponse.FromString,
+                _registered_method=True)
         self.GetSchedule = channel.unary_unary(
                 '/solo60.mesh.v1.OutboxService/GetSchedule',
                 request_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetScheduleRequest.SerializeToString,
@@ -108,6 +113,13 @@ class OutboxServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetBacklog(self, request, context):
+        """Counts the pending messages by destination, and the dead letters by destination and error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSchedule(self, request, context):
         """Returns the due work of the service and the time of its next work, both for outbox messages and for other timed
         work. Times are business times, by the clock of the service.
@@ -143,6 +155,11 @@ def add_OutboxServiceServicer_to_server(servicer, server):
                     servicer.ReplayMessage,
                     request_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.FromString,
                     response_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.SerializeToString,
+            ),
+            'GetBacklog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetBacklog,
+                    request_deserializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogRequest.FromString,
+                    response_serializer=solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogResponse.SerializeToString,
             ),
             'GetSchedule': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSchedule,
@@ -286,6 +303,33 @@ class OutboxService:
             '/solo60.mesh.v1.OutboxService/ReplayMessage',
             solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageRequest.SerializeToString,
             solo60_dot_mesh_dot_v1_dot_outbox__pb2.ReplayMessageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetBacklog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/solo60.mesh.v1.OutboxService/GetBacklog',
+            solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogRequest.SerializeToString,
+            solo60_dot_mesh_dot_v1_dot_outbox__pb2.GetBacklogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,38 @@
+"""Pages `/internal/docs/errors/{reason}`: one error reason, and the methods that return it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nicegui import ui
+
+from console import widgets
+from console.frame import page
+from console.pages.contracts import parts
+from console.pages.contracts.addresses import CATALOGUE, link_to_method
+from operations.contract_catalog import ERRORS, UnknownContract
+from operations.error_reasons import all_reasons, methods_with
+
+if TYPE_CHECKING:
+    from console.frame import View
+
+
+@page(f"{CATALOGUE}/errors/{{name}}", "Contracts")
+async def error_reason(view: View, name: str) -> None:  # noqa: ARG001 - the signature of a page
+    """Show one error reason."""
+    reason = next((each for each in all_reasons() if each.reason == name), None)
+    if reason is None:
+        raise UnknownContract(f'There is no error reason "{name}". The catalogue lists all: {CATALOGUE}/{ERRORS}')
+    parts.trail(name, ERRORS)
+    with ui.element("div").classes("row-line"):
+        parts.heading(name)
+        widgets.badge(reason.code, "bad")
+    parts.comment(reason.meaning)
+    parts.heading("Returned by", 3)
+    if reason.of_every_method:
+        ui.label("Any method may return this error of the mesh. No method declares it.")
+        return
+    with ui.element("ul").classes("links"):
+        for method in methods_with(reason):
+            with ui.element("li"):
+                link_to_method(method)
