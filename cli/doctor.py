@@ -11,12 +11,10 @@ import typer
 from cli.database_server import database_server
 from cli.terminal import CommandError, JsonFlag, out, print_json
 from local.disk import disk_trouble_of_mesh
-from local.keys import needless_scopes
-from local.movable_clock import clock_of_mesh
 from local.postgres.server import PostgresError
 from local.service_databases import check_integrity_of_all
 from mesh.config import SettingsError, load_settings
-from mesh.serving.keyring_file import KeyringFile
+from operations.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,15 +69,15 @@ async def _check_integrity(settings: Settings, disk: str) -> dict[str, Integrity
 def _troubles_of_keyring(settings: Settings) -> list[str]:
     """Return one line for each valid key with scopes that its caller does not need, or why there is no keyring."""
     try:
-        records = KeyringFile(settings.keyring_path).records()
+        found = keys_of(settings)
     except SettingsError as error:
         return [str(error)]
-    now = clock_of_mesh(settings).now()
     return [
-        f"KEYRING_FILE: key {record.key_id} of {record.caller} has needless scopes: {', '.join(sorted(needless))} "
-        f"(issue another key with `solo60 keys issue`, then `solo60 keys revoke {record.key_id}`)"
-        for record in records
-        if record.is_valid(now) and (needless := needless_scopes(record))
+        f"KEYRING_FILE: key {key.record.key_id} of {key.record.caller} has needless scopes: "
+        f"{', '.join(sorted(key.needless_scopes))} (issue another key with `solo60 keys issue`, then "
+        f"`solo60 keys revoke {key.record.key_id}`)"
+        for key in found
+        if key.needless_scopes
     ]
 
 

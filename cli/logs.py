@@ -12,11 +12,11 @@ from rich.text import Text
 
 from cli.service_names import require_service
 from cli.terminal import CommandError, err, out
-from contracts.services import SERVICE_NAMES
-from interceptors.access_log import EVENT
-from local.log_reader import LogFollower, last_lines, services_with_logs
+from local.log_follower import LogFollower
+from local.log_reader import last_lines, services_with_logs
 from mesh.config import load_settings
 from mesh.telemetry.log_lines import json_line
+from operations.logs import InvalidFilter, LogFilter, headline, names_of_logs, other_facts, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 # Short enough to seem immediate, and long enough to use almost no CPU time.
 FOLLOW_INTERVAL_S = 0.2
 STYLES = {"warning": "yellow", "error": "red", "critical": "red"}
-# Fields that have their own place in the line, or the same value in every line of a service.
-EXCLUDED_FIELDS = {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
 
 
-def logs(
+def logs(  # noqa: PLR0913 - the options of the command
     service: Annotated[
         str | None, typer.Argument(metavar="SERVICE", help="Service, such as gym. Default: all.")
     ] = None,
@@ -40,6 +38,12 @@ def logs(
     ] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Number of latest lines to show.")] = 50,
     *,
+    level: Annotated[str, typer.Option(help="Show only lines of at least this level, such as warning.")] = "",
+    text: Annotated[str, typer.Option(help="Show only lines that contain this text, in any case.")] = "",
+    method: Annotated[str, typer.Option(help="Show only calls of this method, such as gym.GetGym.")] = "",
+    code: Annotated[
+        str, typer.Option(help='Show only calls with this code, such as NOT_FOUND, or "failed" for all except OK.')
+    ] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until Ctrl-C.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON.")] = False,
 ) -> None:
@@ -53,29 +57,40 @@ def logs(
     if correlation is not None and not correlation.strip():
         raise CommandError("--correlation: the id is blank. Give a correlation id.")
     try:
-        for line in _lines(folder, service, (correlation or "").strip(), number, follow=follow):
+        wanted = LogFilter.of(level=level, text=text, correlation_id=correlation or "", method=method, code=code)
+    except InvalidFilter as error:
+        raise CommandError(f"--{error}") from None
+    try:
+        for line in _lines(folder, service, wanted, number, follow=follow):
             _print(line, as_json=as_json)
     except KeyboardInterrupt:
         raise typer.Exit(0) from None
 
 
-def _lines(folder: Path, service: str | None, correlation_id: str, number: int, *, follow: bool) -> Iterator[LogLine]:
+def _lines(folder: Path, service: str | None, wanted: LogFilter, number: int, *, follow: bool) -> Iterator[LogLine]:
     with ExitStack() as stack:
-        wanted = [service] if service else sorted({*SERVICE_NAMES, *services_with_logs(folder)})
-        # Followers start before the history is read, so that a line written in between is not missed.
-        followers = [stack.enter_context(closing(LogFollower(folder, name))) for name in wanted] if follow else []
-        found = last_lines(folder, wanted, number, correlation_id)
+        names = [service] if service else names_of_logs(folder)
+        followers = {}
+        if follow:
+            followers = {name: stack.enter_context(closing(LogFollower(folder, name))) for name in names}
+        # The history ends where the followers begin.
+        before = {name: follower.position for name, follower in followers.items()}
+        found = last_lines(folder, names, number, wanted, before)
         if not found and not follow:
-            err.print("There are no lines with this correlation id." if correlation_id else "There are no lines yet.")
+            err.print(_reason_for_no_lines(wanted))
         yield from found
-        shown = found
         while followers:
-            new = [line for follower in followers for line in follower.new_lines() if line not in shown]
-            for line in sorted(new, key=lambda line: line.timestamp):
-                if correlation_id in ("", line.correlation_id):
-                    yield line
-            shown = []
+            new = [line for follower in followers.values() for line in follower.new_lines() if wanted.matches(line)]
+            yield from sorted(new, key=lambda line: line.timestamp)
             time.sleep(FOLLOW_INTERVAL_S)
+
+
+def _reason_for_no_lines(wanted: LogFilter) -> str:
+    if wanted == LogFilter():
+        return "There are no lines yet."
+    if wanted == LogFilter(correlation_id=wanted.correlation_id):
+        return "There are no lines with this correlation id."
+    return "No line matches these options."
 
 
 def _print(line: LogLine, *, as_json: bool) -> None:
@@ -84,28 +99,19 @@ def _print(line: LogLine, *, as_json: bool) -> None:
     else:
         out.print(format_line(line))
         for text in str(line.facts.get("exception", "")).splitlines():
-            out.print(Text(f"    {_printable(text)}", style="dim"))
+            out.print(Text(f"    {printable(text)}", style="dim"))
     sys.stdout.flush()
 
 
 def format_line(line: LogLine) -> Text:
     """Format a line for people: time, service and event, followed by all other fields."""
-    facts = line.facts
-    level = str(facts.get("level", ""))
-    event = str(facts.get("event", ""))
-    if event == EVENT and "method" in facts:
-        event = f"{facts['method']} {facts.get('code', '')} {facts.get('duration_ms', '')} ms"
-    rest = " ".join(f"{name}={value}" for name, value in facts.items() if name not in EXCLUDED_FIELDS)
+    level = str(line.facts.get("level", ""))
+    rest = " ".join(f"{name}={text}" for name, text in other_facts(line).items())
     return Text.assemble(
-        (f"{_printable(line.timestamp[:23])} " if line.timestamp else "", "dim"),
-        (_printable(line.service).ljust(13), "bold"),
+        (f"{printable(line.timestamp[:23])} " if line.timestamp else "", "dim"),
+        (printable(line.service).ljust(13), "bold"),
         " ",
-        (f"{_printable(level)} " if level not in ("", "info") else "", STYLES.get(level, "")),
-        _printable(event),
-        (f"  {_printable(rest)}" if rest else "", "dim"),
+        (f"{printable(level)} " if level not in ("", "info") else "", STYLES.get(level, "")),
+        printable(headline(line)),
+        (f"  {printable(rest)}" if rest else "", "dim"),
     )
-
-
-def _printable(text: str) -> str:
-    """Escape control characters, so that a log line cannot control the terminal."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)

@@ -25,6 +25,7 @@ VERBS = {
     "up": "cli.up:up",
     "restart": "cli.restart:restart",
     "relay": "cli.relay:relay",
+    "now": "cli.now:now",
     "health": "cli.health:health",
     "call": "cli.call:call",
     "inbox": "cli.inbox:inbox",

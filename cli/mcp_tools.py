@@ -24,6 +24,7 @@ from operations.calls import message_as_dict, parse_request, service_error_as_js
 from operations.contract_documents import document_of_method
 from operations.descriptions import description_of, summary_of
 from operations.health import health_of_all
+from operations.logs import LogFilter
 from operations.method_names import find_by_name, short_method_name
 from operations.method_report import report_of
 from operations.outbox import newest_of_all
@@ -181,8 +182,9 @@ class MeshTools:
         names = services_with_logs(folder)
         if service and service not in names:
             _require_service(service)
+        of_request = LogFilter(correlation_id=correlation_id.strip())
         wanted = [service] if service else names
-        lines = await asyncio.to_thread(last_lines, folder, wanted, min(number, MAX_RESULTS), correlation_id)
+        lines = await asyncio.to_thread(last_lines, folder, wanted, min(number, MAX_RESULTS), of_request)
         return [{"service": line.service, **line.facts} for line in lines]
 
     async def outbox(self, service: str = "", status: str = "", number: int = 20) -> Json:

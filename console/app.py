@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
+from nicegui import app as pages
 from nicegui import ui
 from starlette.responses import PlainTextResponse
 from starlette.staticfiles import StaticFiles
 
-from console import sign_in
+from console import failures, sign_in
 from console.frame import add_pages
 from console.guard import Guard
 from console.pages import MODULES
@@ -29,7 +30,9 @@ STATIC = Path(__file__).parent / "static"
 
 def app_of(console: Console) -> ASGIApp:
     """Return the application. A process can have only one, because NiceGUI's pages are global."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    # FastAPI would record each request of a reader as a span, with its query. Excluded requests are also excluded in
+    # NiceGUI's application, which this one contains.
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, telemetry={"exclude": lambda _scope: True})
     app.add_route("/ready", _ready)
     app.add_route("/session", partial(sign_in.begin_session, console), methods=["POST"])
     app.add_route("/session/end", partial(sign_in.end_session, console), methods=["POST"])
@@ -48,6 +51,8 @@ def app_of(console: Console) -> ASGIApp:
         # Pages change by timers and events, and bind nothing.
         binding_refresh_interval=None,
     )
+    pages.add_exception_handler(failures.NOT_FOUND, partial(failures.not_found, console))
+    pages.add_exception_handler(Exception, partial(failures.failed, console))
     settings = console.settings
     hosts = {*LOOPBACK_HOSTS, "[::1]", settings.console_listen_address.rpartition(":")[0].lower()}
     hosts |= {name for name in settings.console_hosts.split(",") if name}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import structlog
 from nicegui import ui
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annotation of a page
+from starlette.responses import RedirectResponse, Response
 
 from console import widgets
 from console.guard import LOGIN
@@ -52,6 +54,9 @@ HEAD = (
     f'<link rel="stylesheet" href="/static/console.css?{VERSION}">'
     f'<script defer src="/static/console.js?{VERSION}"></script>'
 )
+FAILED = "This page failed. The reason is in the log of the console: solo60 logs console"
+# NiceGUI answers with a page of its own after 3 s.
+DRAW_TIMEOUT_S = 2.5
 
 _log = structlog.stdlib.get_logger("solo60.console")
 _PAGE = "_console_page"
@@ -74,6 +79,14 @@ class View:
         """The path and the query of the page."""
         query = self.request.url.query
         return self.request.url.path + (f"?{query}" if query else "")
+
+
+class Elsewhere(Exception):
+    """Raised by a page to lead the browser to another path of the console. `path` quotes any text from outside."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 Draw: TypeAlias = "Callable[..., Awaitable[None]]"
@@ -103,10 +116,14 @@ def add_pages(console: Console, modules: Iterable[ModuleType]) -> None:
 
 
 def _add(console: Console, found: _Page, draw: Draw) -> None:
-    async def show(request: Request) -> None:
+    async def show(request: Request) -> Response | None:
         view = View(console, request.state.reader, request)
-        with _frame(view, found.title):
-            await _draw(view, draw)
+        try:
+            with frame(view, found.title):
+                await _draw(view, draw)
+        except Elsewhere as elsewhere:
+            return RedirectResponse(elsewhere.path, 303)
+        return None
 
     ui.page(found.path, title=f"{found.title} · Solo60")(show)
 
@@ -114,17 +131,25 @@ def _add(console: Console, found: _Page, draw: Draw) -> None:
 async def _draw(view: View, draw: Draw) -> None:
     """Draw the content of a page. A failure is shown in its place, and one that is a fault of the console is logged."""
     try:
-        await draw(view, **view.request.path_params)
+        async with asyncio.timeout(DRAW_TIMEOUT_S):
+            await draw(view, **view.request.path_params)
+    except Elsewhere:
+        raise
+    except TimeoutError:
+        _log.warning("a page took too long", path=view.request.url.path, limit_s=DRAW_TIMEOUT_S)
+        widgets.error_state(
+            "The services take too long to answer.", "Reload the page, or look which one: Now, solo60 health"
+        )
     except ServiceError as error:
         widgets.service_error(error)
     except Failure as error:
         widgets.error_state(str(error))
     except Exception:  # noqa: BLE001 - a page that fails must not take the frame with it
         _log.exception("a page failed", path=view.request.url.path)
-        widgets.error_state("This page failed. The reason is in the log of the console: solo60 logs console")
+        widgets.error_state(FAILED)
 
 
-def _frame(view: View, title: str) -> ui.element:
+def frame(view: View, title: str) -> ui.element:
     """Draw everything around the content, and return the element for the content."""
     ui.add_head_html(HEAD)
     theme = ui.dark_mode(THEMES.get(view.request.cookies.get(THEME_COOKIE, "")))

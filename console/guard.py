@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 COOKIE = "solo60_console"
 LOGIN = "/login"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
-# Needed by the login page itself.
-OPEN_PATHS = (LOGIN, "/session", "/ready", "/favicon.ico", "/static/", "/_nicegui/", "/_nicegui_ws/")
 # Calls of the API carry a key in a header, which no other site can add, so programs may send them without an origin.
+# The API verifies the key, so its callers need no session.
 API_PATHS = ("/solo60.", "/internal/openapi.json")
+# Needed by the login page itself.
+OPEN_PATHS = (LOGIN, "/session", "/ready", "/favicon.ico", "/static/", "/_nicegui/", "/_nicegui_ws/", *API_PATHS)
 # NiceGUI evaluates the code of its own pages, hence 'unsafe-eval'. An injected script lacks the nonce.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self' 'nonce-{nonce}' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "

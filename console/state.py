@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,16 @@ from local.keys import OPERATOR
 from local.movable_clock import clock_of_mesh
 from mesh.config import SettingsError
 from mesh.serving.channel import Channels
+from mesh.serving.key_channels import KeyChannels
 from mesh.serving.keyring_file import accepted_keys, own_key
 from operations.health import health_of_mesh
+from operations.keys import keys_of
+from operations.log_tail import LogTail
+from operations.metrics.reader import INTERVAL_S, TrafficReader
+from operations.now import NowReader
 from operations.outbox_backlog import states_of_all
 from operations.snapshot import Snapshot
+from operations.traces import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -23,12 +30,19 @@ if TYPE_CHECKING:
     from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
-HEALTH_INTERVAL_S = 2.0
+SPANS_INTERVAL_S = 1.0
 OUTBOX_INTERVAL_S = 2.0
+KEYS_INTERVAL_S = 2.0
+NOW_INTERVAL_S = 1.0
+# Live pages ask every 2 s. With the same interval here, a single viewer would get every second value.
+HEALTH_INTERVAL_S = 1.9
+TRAFFIC_INTERVAL_S = INTERVAL_S - 0.1
 
 
 class Console:
     """Everything that pages read. `channels` use the console's own key; `channels_of` use a reader's key.
+
+    `channels_of_key` is for callers of the API.
 
     A snapshot such as `health` is read once for all readers, and only while somebody looks.
     """
@@ -38,9 +52,16 @@ class Console:
         self.sessions = Sessions()
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
+        self.traces = TraceReader(settings.local_span_dir)
+        self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)
         self.outboxes = Snapshot(lambda: states_of_all(self.channels), OUTBOX_INTERVAL_S)
+        self.keys = Snapshot(lambda: asyncio.to_thread(keys_of, settings), KEYS_INTERVAL_S)
+        self.logs = LogTail(settings.log_folder)
+        self._now_reader = NowReader(settings, self.channels, self.health.get)
+        self.now_page = Snapshot(self._now_reader.read, NOW_INTERVAL_S)
+        self.traffic = Snapshot(TrafficReader(settings).read, TRAFFIC_INTERVAL_S)
         self._keyring = accepted_keys(settings)
-        self._channels_by_key: dict[str, Channels] = {}
+        self._key_channels = KeyChannels(lambda key: Channels(settings, lambda: key, self.channels.breakers))
 
     def record_of(self, key: str) -> KeyRecord | None:
         """Return the record of a valid key, or None."""
@@ -59,9 +80,11 @@ class Console:
         key = reader.key.get_secret_value()
         if not key:
             raise SettingsError("Sign in with an API key first.")
-        if key not in self._channels_by_key:
-            self._channels_by_key[key] = Channels(self.settings, lambda: key, self.channels.breakers)
-        return self._channels_by_key[key]
+        return self.channels_of_key(key)
+
+    def channels_of_key(self, key: str) -> Channels:
+        """Return channels with a key, which the caller has verified."""
+        return self._key_channels.of(key)
 
     def operator_key_file(self) -> str:
         """Return the path of the operator's key in a local mesh, or "" if there is none."""
@@ -70,10 +93,17 @@ class Console:
 
     async def close(self) -> None:
         """Stop reading and close all channels."""
+        await self.now_page.close()
         await self.health.close()
+        await asyncio.to_thread(self.traces.close)
+        await self.new_spans.close()
         await self.outboxes.close()
-        for channels in (self.channels, *self._channels_by_key.values()):
-            await channels.close()
+        await self.keys.close()
+        await self.logs.close()
+        self._now_reader.close()
+        await self.traffic.close()
+        await self._key_channels.close()
+        await self.channels.close()
 
 
 @asynccontextmanager
@@ -83,6 +113,8 @@ async def open_console(settings: Settings) -> AsyncIterator[Console]:
     Raises SettingsError if the console lacks a key or a keyring.
     """
     console = Console(settings)
+    # The first page of traces need not wait until all stored spans are read.
+    console.new_spans.begin()
     try:
         yield console
     finally:

@@ -40,8 +40,8 @@ class ServerAccessLog(ServerInterceptor):
     and `quiet_methods` are not logged, because health checks and other polling would fill the log.
 
     `write` receives the facts of each call: `method`, `caller`, `code`, `duration_ms`, `correlation_id` and the call's
-    notes. A failed call adds `reason`. A call recorded by `ServerTracing` adds `trace_id`. An exception raised by
-    `write` is logged and does not fail the call.
+    notes. A failed call adds `reason`. A call recorded by `ServerTracing` adds `trace_id` and `span_id`. An
+    exception raised by `write` is logged and does not fail the call.
 
     >>> call_echo(ServerAccessLog(write=lambda facts: print(facts["method"], facts["code"])))
     solo60.example.v1.EchoService/Echo OK
@@ -93,7 +93,7 @@ class ServerAccessLog(ServerInterceptor):
         if error is not None:
             facts["reason"] = error.reason_name()
         if call.trace_id:
-            facts["trace_id"] = call.trace_id
+            facts["trace_id"], facts["span_id"] = call.trace_id, call.span_id
         try:
             self._write(facts)
         except Exception as failure:  # noqa: BLE001 - a logging failure must not fail the call

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -77,6 +78,19 @@ def read_published(folder: Path) -> dict[str, object] | None:
         with (folder / LOCK_NAME).open(encoding="utf-8") as file:
             return None if try_lock(file) else _facts(file)
     except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def published_at(folder: Path) -> datetime | None:
+    """Return the time when the mesh that runs in `folder` last published facts, or None if none runs.
+
+    A mesh does so when all of its parts are ready.
+    """
+    if read_published(folder) is None:
+        return None
+    try:
+        return datetime.fromtimestamp((folder / LOCK_NAME).stat().st_mtime, UTC)
+    except FileNotFoundError:  # the mesh has just stopped
         return None
 
 

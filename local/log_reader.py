@@ -1,26 +1,30 @@
-"""Reader of a local mesh's log files, ordered by time, also while the files are written and rotated."""
+"""Reader of a local mesh's log files, ordered by time, also while the files are written and rotated.
+
+The reader starts at the end of each file and stops as soon as it has enough lines, so it is fast with large files.
+"""
 
 from __future__ import annotations
 
-import heapq
 import json
 import os
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
 SUFFIX = ".jsonl"
 OLD_SUFFIX = ".old.jsonl"
-BLOCK_BYTES = 4096
+BLOCK_BYTES = 64 * 1024
+# Facts that a search for text ignores, because they occur in every line.
+NOT_SEARCHED = frozenset({"level", "logger", "service", "timestamp"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LogLine:
     """One line of a log.
 
@@ -48,99 +52,129 @@ class LogLine:
         """The correlation id of the line's call, or ""."""
         return str(self.facts.get("correlation_id", ""))
 
+    @cached_property
+    def search_text(self) -> str:
+        """The values of the facts in lower case, one per line."""
+        return "\n".join(value_text(value) for name, value in self.facts.items() if name not in NOT_SEARCHED).lower()
+
+
+class LineFilter(Protocol):
+    """Condition on log lines."""
+
+    def may_match(self, raw: bytes) -> bool:
+        """Return whether an unparsed line can match. A fast check, so that most lines need no parsing."""
+
+    def matches(self, line: LogLine) -> bool:
+        """Return whether a line matches."""
+
+
+class LogPosition(NamedTuple):
+    """Offset in bytes in one log file, which device and inode identify. (0, 0) stands for no file."""
+
+    file: tuple[int, int]
+    offset: int
+
+
+def value_text(value: object) -> str:
+    """Return the text of a fact: a string as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
 
 def services_with_logs(folder: Path) -> list[str]:
     """Return the names of the services with a log in `folder`."""
     return sorted({path.name.partition(".")[0] for path in folder.glob(f"*{SUFFIX}")})
 
 
-def last_lines(folder: Path, services: list[str], number: int, correlation_id: str = "") -> list[LogLine]:
-    """Return the last `number` lines of all these services together, the latest last."""
-    found = (_history(folder, service, number, correlation_id) for service in services)
-    return list(deque(heapq.merge(*found, key=attrgetter("timestamp")), maxlen=number))
+def last_lines(
+    folder: Path,
+    services: Iterable[str],
+    number: int,
+    wanted: LineFilter,
+    before: Mapping[str, LogPosition] | None = None,
+) -> list[LogLine]:
+    """Return the last `number` matching lines of all these services together, the latest last.
+
+    `before` limits the logs of services to the lines before a position.
+    """
+    found: list[LogLine] = []
+    for service in services:
+        raws = _lines_backwards(folder, service, (before or {}).get(service))
+        found += reversed(_latest(raws, service, number, wanted))
+    # Sorting is stable, so lines of one service with the same timestamp keep their order.
+    return sorted(found, key=attrgetter("timestamp"))[-number:]
 
 
-def _history(folder: Path, service: str, number: int, correlation_id: str) -> deque[LogLine]:
-    found: deque[LogLine] = deque(maxlen=number)
-    previous = ""
-    # Without a correlation id, only the last `number` lines need parsing.
-    raws = _whole_lines(folder, service)
-    for raw in deque(raws, maxlen=number) if not correlation_id else raws:
-        if correlation_id.encode() in raw:
-            line = LogLine.parse(_text(raw), service, previous)
-            previous = line.timestamp
-            if correlation_id in ("", line.correlation_id):
-                found.append(line)
-    return found
+def _latest(raws: Iterator[bytes], service: str, number: int, wanted: LineFilter) -> list[LogLine]:
+    """Return the first `number` matching lines of `raws`, which begin with the latest line."""
+    found: list[LogLine] = []
+    # Lines without a timestamp of their own get that of the line before, which comes later in `raws`.
+    undated: list[LogLine] = []
+    for raw in raws:
+        if not undated and not wanted.may_match(raw):
+            continue
+        line = LogLine.parse(text_of(raw), service)
+        is_wanted = wanted.matches(line) and len(found) + len(undated) < number
+        if not line.timestamp:
+            undated += [line] if is_wanted else []
+            continue
+        found += (replace(each, timestamp=line.timestamp) for each in undated)
+        undated.clear()
+        found += [line] if is_wanted else []
+        if len(found) >= number:
+            break
+    return found + undated
 
 
-def _whole_lines(folder: Path, service: str) -> Iterator[bytes]:
-    """Yield the complete lines of a log, the older file first."""
-    for path in (folder / f"{service}{OLD_SUFFIX}", folder / f"{service}{SUFFIX}"):
-        if path.exists():
-            with path.open("rb") as file:
-                yield from (raw for raw in file if raw.endswith(b"\n"))
+def _lines_backwards(folder: Path, service: str, before: LogPosition | None) -> Iterator[bytes]:
+    """Yield the complete lines of a log without their ends, the latest first."""
+    seen: set[tuple[int, int]] = set()
+    for path in (folder / f"{service}{SUFFIX}", folder / f"{service}{OLD_SUFFIX}"):
+        try:
+            file = path.open("rb")
+        except FileNotFoundError:
+            continue
+        with file:
+            identity = identity_of(file)
+            if identity in seen:  # the file was rotated since the loop opened it
+                continue
+            seen.add(identity)
+            end = file.seek(0, os.SEEK_END)
+            if before is not None and identity != before.file:
+                continue
+            if before is not None:
+                end, before = min(end, before.offset), None
+            yield from _backwards(file, end)
 
 
-class LogFollower:
-    """Follower of one service's log: reads lines added from now on, also after a rotation."""
-
-    def __init__(self, folder: Path, service: str) -> None:
-        self._path = folder / f"{service}{SUFFIX}"
-        self._service = service
-        self._file: BinaryIO | None = None
-        self._partial_line = b""
-        self._previous = ""
-        if self._path.exists():
-            self._file = self._path.open("rb")
-            self._file.seek(_end_of_whole_lines(self._file))
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._file is not None:
-            self._file.close()
-
-    def new_lines(self) -> Iterator[LogLine]:
-        """Yield each complete line that was added since the last call."""
-        yield from self._read_new_lines()
-        if self._is_rotated():
-            # Lines written between the read and the rename are still in the old file.
-            yield from self._read_new_lines()
-            self.close()
-            self._file, self._partial_line = self._path.open("rb"), b""
-            yield from self._read_new_lines()
-
-    def _read_new_lines(self) -> Iterator[LogLine]:
-        if self._file is None:
-            return
-        *whole, self._partial_line = (self._partial_line + self._file.read()).split(b"\n")
-        for raw in whole:
-            line = LogLine.parse(_text(raw), self._service, self._previous)
-            self._previous = line.timestamp
-            yield line
-
-    def _is_rotated(self) -> bool:
-        """Return whether the path now leads to another file than the open one, or to a truncated file."""
-        if not self._path.exists():
-            return False
-        if self._file is None:
-            return True
-        now, opened = self._path.stat(), os.fstat(self._file.fileno())
-        return (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < self._file.tell()
-
-
-def _end_of_whole_lines(file: BinaryIO) -> int:
-    """Return the offset of the incomplete last line, or the size of the file."""
-    end = file.seek(0, os.SEEK_END)
+def _backwards(file: BinaryIO, end: int) -> Iterator[bytes]:
+    """Yield the complete lines before the offset `end`, the latest first."""
+    # Parts of the line whose beginning is not read yet, the last part first.
+    parts: list[bytes] = []
+    is_complete = False
     while end > 0:
         start = max(0, end - BLOCK_BYTES)
         file.seek(start)
-        last = file.read(end - start).rfind(b"\n")
-        if last >= 0:
-            return start + last + 1
+        block = file.read(end - start)
         end = start
-    return 0
+        first, *rest = block.split(b"\n")
+        if rest:
+            parts.append(rest.pop())
+            if is_complete:
+                yield b"".join(reversed(parts))
+            is_complete = True
+            yield from reversed(rest)
+            parts = []
+        parts.append(first)
+    if is_complete:
+        yield b"".join(reversed(parts))
 
 
-def _text(raw: bytes) -> str:
+def identity_of(file: BinaryIO) -> tuple[int, int]:
+    """Return the device and the inode of an open file."""
+    stat = os.fstat(file.fileno())
+    return stat.st_dev, stat.st_ino
+
+
+def text_of(raw: bytes) -> str:
+    """Return the text of a raw line, without its end."""
     return raw.decode("utf-8", "replace").rstrip("\r\n")

@@ -11,7 +11,7 @@ import os
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -46,6 +46,9 @@ from mesh.setting_types import (
 )
 
 ENV_FILE = Path(".env")
+# The kinds of telemetry, as in the names of OpenTelemetry's settings, and the exporter of each by default.
+Signal = Literal["traces", "metrics", "logs"]
+OTLP = "otlp"
 # The settings that only some services read, and those services.
 READ_BY = {
     **dict.fromkeys(
@@ -176,9 +179,15 @@ class Settings(ServiceUrls):
     log_requests: bool = False
     # Share of new traces that is recorded. A trace that arrives with a call follows the caller's decision.
     trace_sample_ratio: Share = Field(default=1.0, ge=0, le=1)
-    # Destinations of spans: an OTLP/gRPC collector ("http://host:4317"), a folder that `solo60` reads, both or neither.
+    # An OTLP/gRPC collector ("http://host:4317") for spans, metrics and log lines. The exporter "none" turns one of the
+    # three off. The interval between two exports of the metrics is in milliseconds.
     otel_exporter_otlp_endpoint: Collector | None = None
     otel_exporter_otlp_protocol: str = "grpc"
+    otel_traces_exporter: str = OTLP
+    otel_metrics_exporter: str = OTLP
+    otel_logs_exporter: str = OTLP
+    otel_metric_export_interval: int = Field(default=60_000, ge=100, le=3_600_000)
+    # A folder for spans that `solo60` reads. Spans may have both destinations, or neither.
     span_dir: PathSetting | None = None
     # A comma-separated list, as OpenTelemetry defines it. With "rpc/dup", spans carry the attributes of the RPC
     # conventions before 1.38 beside the current ones. Other entries are for other libraries.
@@ -220,8 +229,15 @@ class Settings(ServiceUrls):
     @classmethod
     def _reject_other_protocols(cls, value: str, info: ValidationInfo) -> str:
         if value.lower() != "grpc" and info.data.get("otel_exporter_otlp_endpoint") is not None:
-            raise ValueError("must be grpc if OTEL_EXPORTER_OTLP_ENDPOINT is set: spans use OTLP over gRPC only")
+            raise ValueError("must be grpc if OTEL_EXPORTER_OTLP_ENDPOINT is set: only OTLP over gRPC is supported")
         return value
+
+    @field_validator("otel_traces_exporter", "otel_metrics_exporter", "otel_logs_exporter")
+    @classmethod
+    def _reject_other_exporters(cls, value: str, info: ValidationInfo) -> str:
+        if value.lower() not in (OTLP, "none") and info.data.get("otel_exporter_otlp_endpoint") is not None:
+            raise ValueError("must be otlp or none if OTEL_EXPORTER_OTLP_ENDPOINT is set")
+        return value.lower()
 
     @classmethod
     def settings_customise_sources(
@@ -242,6 +258,11 @@ class Settings(ServiceUrls):
     def emits_old_rpc_names(self) -> bool:
         """Whether spans also carry the attributes of earlier conventions."""
         return "rpc/dup" in map(str.strip, self.otel_semconv_stability_opt_in.split(","))
+
+    def collector_of(self, signal: Signal) -> str | None:
+        """Return the collector that receives `signal`, or None if the signal is not exported."""
+        exporter: str = getattr(self, f"otel_{signal}_exporter")
+        return self.otel_exporter_otlp_endpoint if exporter == OTLP else None
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym", with PORT_OFFSET added."""

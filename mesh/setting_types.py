@@ -32,6 +32,7 @@ QUOTES = ("'", '"')
 ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
+METRICS_URL = re.compile(r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?")
 WEBHOOK_PREFIX = "whsec_"
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -106,7 +107,7 @@ def _collector(value: str) -> str:
     port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
     if not _is_port(port):
         raise ValueError(
-            'must be "http://host:port", "https://host:port" or "host:port"; spans use OTLP over gRPC '
+            'must be "http://host:port", "https://host:port" or "host:port"; only OTLP over gRPC is supported '
             f"(default port {COLLECTOR_PORT}), so the URL has no path"
         )
     return f"{url[1]}://{url[2]}:{port}" if url else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from google.protobuf import descriptor_pool, json_format
 
@@ -12,6 +12,9 @@ from mesh.failure import Failure
 from operations.method_names import short_method_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from google.protobuf.descriptor import Descriptor, FieldDescriptor
     from google.protobuf.message import Message
 
     from contracts.errors import ServiceError
@@ -19,20 +22,22 @@ if TYPE_CHECKING:
     from mesh.serving.channel import Channels
 
 
-_PLACE = re.compile(r' at "?\w+\.(?P<path>\w[\w\[\]]*(?:\.\w[\w\[\]]*)*)')
-_OUTER_FIELD = re.compile(r"Failed to parse (\w+) field")
-_UNKNOWN_FIELD = re.compile(r'has no field named "([^"]+)"')
+# protobuf's errors repeat the first part for each field on the way to the fault.
+_FIELD_WITH_FAULT = re.compile(r"Failed to parse (\w+) field: ")
+_UNKNOWN_FIELD = re.compile(r'Message type "[\w.]+" has no field named "(\w+)"')
 
 
 class InvalidRequestText(Failure):
     """A text is not the JSON form of a request; the message gives the reason.
 
-    `field` is the path of the invalid field, as far as the parser names it, or "".
+    `field` is the path of the faulty field with the names of the contract, such as "period.start_time". It is empty if
+    the fault is not in a field. `reason` is the fault alone.
     """
 
-    def __init__(self, message: str, field: str = "") -> None:
+    def __init__(self, message: str, field: str = "", reason: str = "") -> None:
         super().__init__(message)
         self.field = field
+        self.reason = reason
 
 
 class InvalidHeader(Failure):
@@ -60,16 +65,31 @@ def parse_request(method: Method, text: str) -> Message:
         reason = str(error).partition("\n")[0]
         raise InvalidRequestText(
             f"The request is not a {name}: {reason} `solo60 describe {short_method_name(method)}` shows its fields.",
-            _field_in(reason),
+            _faulty_field(cast("Descriptor", method.request_type.DESCRIPTOR), reason),
+            reason,
         ) from None
 
 
-def _field_in(reason: str) -> str:
-    """Return the path of the field that an error of protobuf's JSON parser names."""
-    place = _PLACE.search(reason)
-    outer = place["path"] if place else ".".join(_OUTER_FIELD.findall(reason))
-    unknown = _UNKNOWN_FIELD.search(reason)
-    return ".".join(filter(None, (outer, unknown[1] if unknown else "")))
+def _faulty_field(message: Descriptor, reason: str) -> str:
+    """Return the path of the field that an error of protobuf is about, or ""."""
+    names, at = [], 0
+    while found := _FIELD_WITH_FAULT.match(reason, at):
+        names.append(found[1])
+        at = found.end()
+    unknown = _UNKNOWN_FIELD.match(reason, at)
+    if unknown:
+        names.append(unknown[1])
+    return ".".join(_names_in_contract(message, names))
+
+
+def _names_in_contract(message: Descriptor | None, names: list[str]) -> Iterator[str]:
+    for name in names:
+        fields: Mapping[str, FieldDescriptor] = (
+            {} if message is None else {**message.fields_by_camelcase_name, **message.fields_by_name}
+        )
+        field = fields.get(name)
+        yield name if field is None else field.name
+        message = None if field is None else field.message_type
 
 
 def parse_header(text: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from mesh.serving.channel import Channels
@@ -61,8 +62,10 @@ class OutboxState:
         return (self.schedule.next_due_timer or "message") if self.schedule.HasField("next_due_time") else ""
 
 
-async def states_of_all(channels: Channels) -> dict[str, OutboxState | ServiceError]:
-    """Return the state of each service's outbox, or the error if a call failed."""
+async def states_of_all(
+    channels: Channels, services: Sequence[str] = SERVICE_NAMES
+) -> dict[str, OutboxState | ServiceError]:
+    """Return the state of the outbox of each of these services, or the error if a call failed."""
 
     async def ask(name: str) -> OutboxState | ServiceError:
         stub = channels.stub(OutboxServiceStub, at=name)
@@ -74,8 +77,8 @@ async def states_of_all(channels: Channels) -> dict[str, OutboxState | ServiceEr
             return error
         return OutboxState(backlog, schedule)
 
-    answers = await asyncio.gather(*map(ask, SERVICE_NAMES))
-    return dict(zip(SERVICE_NAMES, answers, strict=True))
+    answers = await asyncio.gather(*map(ask, services))
+    return dict(zip(services, answers, strict=True))
 
 
 def state_as_json(service: str, state: OutboxState) -> dict[str, object]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from local.log_reader import last_lines
 from local.parts import CONSOLE
 from mesh.telemetry.spans import read_trace
+from operations.logs import LogFilter
 from solo60.mesh.v1 import outbox_pb2 as pb
 
 if TYPE_CHECKING:
@@ -55,12 +56,13 @@ def _end(message: pb.OutboxMessage) -> Iterator[HistoryEntry]:
 def _log_entries(settings: Settings, service: str, message: pb.OutboxMessage) -> Iterator[HistoryEntry]:
     """Yield the relay's lines about the message, and the actions of the console's readers."""
     if message.correlation_id:
-        for line in last_lines(settings.log_folder, [service], MAX_REQUEST_LINES, message.correlation_id):
+        of_request = LogFilter(correlation_id=message.correlation_id)
+        for line in last_lines(settings.log_folder, [service], MAX_REQUEST_LINES, of_request):
             if line.facts.get("message_id") == message.message_id:
                 detail = f"failed attempts: {line.facts.get('attempts', '')}. {line.facts.get('error', '')}"
                 yield HistoryEntry(_time_of(line.timestamp), str(line.facts.get("event", "")), detail, "log")
     target = target_of(service, message.message_id)
-    for line in last_lines(settings.log_folder, [CONSOLE], MAX_CONSOLE_LINES):
+    for line in last_lines(settings.log_folder, [CONSOLE], MAX_CONSOLE_LINES, LogFilter()):
         if line.facts.get("target") == target:
             detail = f"{line.facts.get('action', '')} by {line.facts.get('caller', '')}"
             yield HistoryEntry(_time_of(line.timestamp), str(line.facts.get("event", "")), detail, "log")

@@ -30,16 +30,24 @@ class Snapshot(Generic[Value]):
 
     async def get(self) -> Value:
         """Return the value; raise what `read` raised if the last read failed."""
+        # A reader that leaves must not cancel the read of the others.
+        return await asyncio.shield(self.begin())
+
+    def begin(self) -> asyncio.Task[Value]:
+        """Begin a read if the value is too old; return the task of the latest read without waiting for it."""
         task = self._reading
         if task is None or (task.done() and time.monotonic() - self._read_at_s > self._interval_s):
             task = self._reading = asyncio.ensure_future(self._read_untraced())
             task.add_done_callback(self._note_end)
-        # A reader that leaves must not cancel the read of the others.
-        return await asyncio.shield(task)
+        return task
 
     async def _read_untraced(self) -> Value:
         with untraced():
             return await self._read()
+
+    def expire(self) -> None:
+        """Make the next `get` read again, also if a read is running that may have begun before a change."""
+        self._reading = None
 
     def _note_end(self, task: asyncio.Future[Value]) -> None:
         self._read_at_s = time.monotonic()

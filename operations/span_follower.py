@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-BLOCK_BYTES = 256 * 1024
+BLOCK_BYTES = 64 * 1024
 # A longer line is no span of `mesh.telemetry.span_records`, and would be stored until its end arrives.
-MAX_LINE_BYTES = 4 * BLOCK_BYTES
+MAX_LINE_BYTES = 16 * BLOCK_BYTES
 
 
 class SpanFollower:

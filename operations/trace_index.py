@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from operations.name_pool import NamePool
-from operations.trace_summary import TraceSummary
+from operations.trace_summary import TraceSummary, number_of_trace
 
 if TYPE_CHECKING:
     from mesh.telemetry.spans import StoredSpan
@@ -15,7 +15,6 @@ MAX_TRACES = 20_000
 MAX_BYTES = 24 * 1024 * 1024
 # Dropping a few percent at once makes the sorting cheap.
 _KEPT_SHARE = 0.95
-_ID_LENGTH = 32
 
 
 class TraceIndex:
@@ -40,7 +39,7 @@ class TraceIndex:
 
     def add(self, span: StoredSpan) -> None:
         """Add a span to the summary of its trace. A span with an invalid trace id is ignored."""
-        trace_id = _number_of(span.trace_id)
+        trace_id = number_of_trace(span.trace_id)
         summary = self._traces.get(trace_id)
         if summary is None:
             if trace_id == 0 or span.start_ns <= self._dropped_ns:
@@ -63,14 +62,6 @@ class TraceIndex:
         by_start = self.newest_first()
         while len(by_start) > _KEPT_SHARE * self._max_traces or self._bytes > _KEPT_SHARE * self._max_bytes:
             oldest = by_start.pop()
-            del self._traces[_number_of(oldest.trace_id)]
+            del self._traces[number_of_trace(oldest.trace_id)]
             self._bytes -= oldest.size_bytes
             self._dropped_ns = max(self._dropped_ns, oldest.start_ns)
-
-
-def _number_of(trace_id: str) -> int:
-    """Return the number of a trace id, or 0, which the W3C forbids, if it is invalid."""
-    try:
-        return int(trace_id, 16) if len(trace_id) == _ID_LENGTH else 0
-    except ValueError:
-        return 0

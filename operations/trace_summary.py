@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from operations.name_pool import NamePool
 
 SERVER = "SERVER"
+TRACE_ID_LENGTH = 32
 # `interceptors.context` accepts no longer ones.
 MAX_CORRELATION_ID_LENGTH = 64
 # At most: the object, its numbers, its correlation id, and its entry in the dictionary of a `TraceIndex`.
@@ -116,6 +117,14 @@ def _compact(correlation_id: str) -> str | int:
     except ValueError:
         return correlation_id
     return number if f"{number:032x}" == correlation_id else correlation_id
+
+
+def number_of_trace(trace_id: str) -> int:
+    """Return the number of a trace id, or 0, which is never one (W3C Trace Context), if the id is invalid."""
+    try:
+        return int(trace_id, 16) if len(trace_id) == TRACE_ID_LENGTH else 0
+    except ValueError:
+        return 0
 
 
 def name_label(name: str) -> str:

@@ -6,7 +6,6 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import grpc.aio
 from opentelemetry import trace
 
 from contracts.errors import ServiceError
@@ -14,9 +13,10 @@ from contracts.metadata import CORRELATION_ID
 from interceptors.deadline.ledger import read_ledger
 from interceptors.tracing.span_attributes import tracer_of
 from operations.calls import stub_of
+from operations.trailing_metadata import trailing_metadata_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from google.protobuf.message import Message
 
@@ -75,15 +75,7 @@ class TracedCall:
                 self.duration_ms = (time.perf_counter() - start_s) * 1000
 
     async def _note_trailing(self, rpc: AnyCall) -> None:
-        trailing = await _trailing_of(rpc)
+        trailing = await trailing_metadata_of(rpc)
         self.ledger = list(read_ledger(trailing))
         found = next((value for name, value in trailing if name == CORRELATION_ID), "")
         self.correlation_id = str(found) or self.correlation_id
-
-
-async def _trailing_of(rpc: AnyCall) -> Sequence[tuple[str, str | bytes]]:
-    try:
-        return tuple(await rpc.trailing_metadata() or ())
-    except ServiceError as error:
-        cause = error.__cause__
-        return tuple(cause.trailing_metadata() or ()) if isinstance(cause, grpc.aio.AioRpcError) else ()

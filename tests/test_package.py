@@ -42,3 +42,8 @@ def test_the_wheel_contains_its_licence(wheel: ZipFile) -> None:
 def test_the_wheel_contains_the_imports_of_its_contracts(wheel: ZipFile) -> None:
     """The wheel contains the generated buf.validate, which its contracts import and no other package provides."""
     assert {"buf/validate/validate_pb2.py", "solo60/gym/v1/gym_pb2.py"} <= set(wheel.namelist())
+
+
+def test_the_wheel_contains_its_openapi_document(wheel: ZipFile) -> None:
+    """The wheel contains the document that the console serves, beside the generated code."""
+    assert wheel.read("solo60/openapi.json") == (ROOT / "gen/docs/openapi.json").read_bytes()

@@ -38,7 +38,7 @@ class Echo:
         return EchoResponse(text=request.text)
 
 
-class Application(ConnectASGIApplication):  # type: ignore[misc]  # the package is not installed for type checks
+class Application(ConnectASGIApplication[Echo]):
     """ASGI application of the service, as connectrpc's plugin would generate it."""
 
     def __init__(self, name: str) -> None:

@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from contracts.documents.catalog import POLICY
+from contracts.documents.error_schema import ERROR, ERROR_SCHEMA
 from contracts.documents.field_schema import reference
 from contracts.documents.markdown_text import code, code_block, table, without_html
 from contracts.documents.message_schema import MessageSchemas
@@ -24,15 +25,14 @@ if TYPE_CHECKING:
     from contracts.documents.json_schema import Schema
     from contracts.field_value import FieldValue
 
-STATUS = "google.rpc.Status"
 SECURITY_SCHEME = "apiKey"
 ROOT = POLICY.partition(".")[0]
 _NOT_ASCII = re.compile(r"[^\n -~]")
 POLICY_EXTENSION = f"x-{ROOT}-{POLICY.rpartition('.')[2]}"
 ANY_ADDRESS = "127.0.0.1:50051"
 INTRODUCTION = """\
-The services speak gRPC, not plain HTTP. This document describes each method as JSON over HTTP: for a transcoder in
-front of the services (Connect or Envoy), for code generators, and for tools that read OpenAPI. The commands in each
+The services speak gRPC, not plain HTTP. This document describes each method as JSON over HTTP, by the Connect protocol:
+for a transcoder in front of the services, for code generators, and for tools that read OpenAPI. The commands in each
 operation call the method over gRPC.
 
 The JSON is that of protobuf: names in lowerCamelCase, 64-bit integers and durations as strings, bytes in base64. A
@@ -42,24 +42,6 @@ cannot express is in a description.
 Streaming methods have `x-streaming`. Their bodies are sequences of messages, each in an envelope of the Connect
 protocol (`application/connect+json`), so a plain JSON client cannot call them. Each schema is that of one message.
 """
-STATUS_SCHEMA: Schema = {
-    "type": "object",
-    "description": "Error of a call. The first detail with a `reason` is a google.rpc.ErrorInfo.",
-    "properties": {
-        "code": {"type": "integer", "format": "int32", "description": "Status code of gRPC, a google.rpc.Code."},
-        "message": {"type": "string", "description": "Message for the engineer of the caller."},
-        "details": {
-            "type": "array",
-            "description": "Messages such as google.rpc.ErrorInfo, google.rpc.BadRequest and google.rpc.RetryInfo.",
-            "items": {
-                "type": "object",
-                "properties": {"@type": {"type": "string", "description": "URL of the message's type."}},
-                "required": ["@type"],
-                "additionalProperties": True,
-            },
-        },
-    },
-}
 
 
 class OpenApi:
@@ -102,7 +84,7 @@ class OpenApi:
         roots: list[Descriptor] = []
         for method in self._catalog.methods():
             roots += [method.input_type, method.output_type]
-        return dict(sorted((MessageSchemas(self._catalog).components(roots) | {STATUS: STATUS_SCHEMA}).items()))
+        return dict(sorted((MessageSchemas(self._catalog).components(roots) | {ERROR: ERROR_SCHEMA}).items()))
 
     def _path(self, method: MethodDescriptor) -> Schema:
         port = self._catalog.port_of(method.containing_service)
@@ -151,7 +133,7 @@ class OpenApi:
         declared = f"\n\n{table(('reason', 'status code', 'meaning'), rows)}" if rows else ""
         return {
             "description": f"The call failed.{' Reasons that the method declares:' if rows else ''}{declared}",
-            "content": {"application/json": {"schema": reference(STATUS)}},
+            "content": {"application/json": {"schema": reference(ERROR)}},
         }
 
     def _description(self, method: MethodDescriptor) -> str:

@@ -21,17 +21,18 @@ class Layout:
     """Places of all boxes by key, the path of each line in SVG's syntax, and the size of the whole.
 
     A line over several columns passes between the boxes of a column. Such a passage is a lane, and each gap between
-    boxes is as high as its lanes need.
+    boxes is as high as its lanes need. `gutter` is the space between two columns.
     """
 
-    def __init__(self, picture: Picture) -> None:
+    def __init__(self, picture: Picture, gutter: float = GUTTER) -> None:
         self._picture = picture
+        self._gutter = gutter
         self._lanes: dict[tuple[int, int], list[Line]] = defaultdict(list)
-        self.places = places_of(picture, {})
+        self.places = places_of(picture, {}, gutter)
         for line in picture.lines:
             for column in self._columns_between(line):
                 self._lanes[column, self._nearest_gap(line, column)].append(line)
-        self.places = places_of(picture, {at: len(lines) for at, lines in self._lanes.items()})
+        self.places = places_of(picture, {at: len(lines) for at, lines in self._lanes.items()}, gutter)
         for lines in self._lanes.values():
             lines.sort(key=lambda line: self.places[line.target.box].port_y(line.target))
         self.paths = [(line, self._path(line)) for line in picture.lines]
@@ -92,7 +93,9 @@ class Layout:
     def _size(self) -> tuple[float, float]:
         last = len(self._picture.columns) - 1
         has_loop = any({place.column for place in self._ends(line)} == {last} for line in self._picture.lines)
-        right = max((place.right for place in self.places.values()), default=0.0) + (GUTTER / 2 if has_loop else 0)
+        right = max((place.right for place in self.places.values()), default=0.0) + (
+            self._gutter / 2 if has_loop else 0
+        )
         lanes = (self._lane_y(line, column) for (column, _), lines in self._lanes.items() for line in lines)
         bottom = max([*(place.bottom for place in self.places.values()), *lanes], default=0.0)
         return right + MARGIN, bottom + MARGIN

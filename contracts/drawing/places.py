@@ -48,10 +48,11 @@ class Place:
         return self.rows[port.row] if port.row else self.y + HEAD / 2
 
 
-def places_of(picture: Picture, lanes: Mapping[tuple[int, int], int]) -> dict[str, Place]:
+def places_of(picture: Picture, lanes: Mapping[tuple[int, int], int], gutter: float = GUTTER) -> dict[str, Place]:
     """Return the place of each box by key.
 
-    `lanes` maps a column and the number of a box in it to the number of lines that pass above that box.
+    `lanes` maps a column and the number of a box in it to the number of lines that pass above that box. `gutter` is the
+    space between two columns.
     """
     extra = {at: LANE * number for at, number in lanes.items()}
     heights = [
@@ -67,7 +68,7 @@ def places_of(picture: Picture, lanes: Mapping[tuple[int, int], int]) -> dict[st
             y += extra.get((index, above), 0)
             places[box.key] = Place(box, index, x, y, width, _height(box), _rows(box, y))
             y += _height(box) + GAP
-        x += width + GUTTER
+        x += width + gutter
     return places
 
 

@@ -46,8 +46,9 @@ class Call:
     metadata: Mapping[str, str]
     incoming: bytes | AsyncIterator[bytes]
     fields: Sequence[tuple[str, str]] = ()
-    # Id of the call's trace; empty if the trace is not recorded.
+    # Ids of the call's trace and span; empty if the trace is not recorded.
     trace_id: str = ""
+    span_id: str = ""
     allowed_s: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)

@@ -30,8 +30,9 @@ class ClientCall:
     metadata: list[tuple[str, str | bytes]]
     timeout_s: float | None
     correlation_id: str = ""
-    # Id of the call's trace; empty if the trace is not recorded.
+    # Ids of the call's trace and span; empty if the trace is not recorded.
     trace_id: str = ""
+    span_id: str = ""
     finish_callbacks: list[Finish] = field(default_factory=list)
     # Sends a unary call in place of a single attempt, for hedging. `attempts` counts the attempts sent here, not the
     # retries of gRPC's core.

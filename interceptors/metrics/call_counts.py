@@ -73,8 +73,8 @@ class MethodCounts:
         self.sent = 0
         self.seconds = 0.0
         self.by_bucket = [0] * len(_BOUNDS)
-        # Per bucket: trace id, duration in seconds and end time of the last recorded call.
-        self.exemplars: list[tuple[str, float, float] | None] = [None] * len(_BOUNDS)
+        # Per bucket: trace id, span id, duration in seconds and end time of the last recorded call.
+        self.exemplars: list[tuple[str, str, float, float] | None] = [None] * len(_BOUNDS)
         self.by_outcome: Counter[tuple[str, ...]] = Counter()
 
     def begin(self) -> float:
@@ -90,11 +90,11 @@ class MethodCounts:
         """Count a sent message."""
         self.sent += 1
 
-    def end(self, began: float, outcome: tuple[str, ...], trace_id: str) -> None:
+    def end(self, began: float, outcome: tuple[str, ...], trace_id: str, span_id: str) -> None:
         """Count a finished call.
 
         `began` is the result of `begin`. The first item of `outcome` is the name of the gRPC status, such as
-        "NOT_FOUND". `trace_id` is empty if the call's trace is not recorded.
+        "NOT_FOUND". `trace_id` and `span_id` are empty if the call's trace is not recorded.
         """
         seconds = time.perf_counter() - began
         self.ended += 1
@@ -103,7 +103,7 @@ class MethodCounts:
         bucket = bisect_left(BUCKETS_S, seconds)
         self.by_bucket[bucket] += 1
         if trace_id:
-            self.exemplars[bucket] = trace_id, seconds, time.time()
+            self.exemplars[bucket] = trace_id, span_id, seconds, time.time()
 
 
 class CallCounts(Collector):
@@ -134,7 +134,8 @@ class CallCounts(Collector):
         seconds = HistogramMetricFamily(
             f"{self._prefix}_handling_seconds", "Duration of calls in seconds.", labels=METHOD_LABELS
         )
-        for counts in [each for each in self._by_path.values() if each.started]:
+        # A copy, because the thread of the server may add a method meanwhile.
+        for counts in [each for each in list(self._by_path.values()) if each.started]:
             started.add_metric(counts.labels, counts.started)
             in_flight.add_metric(counts.labels, counts.started - counts.ended)
             received.add_metric(counts.labels, counts.received)
@@ -153,5 +154,5 @@ def _cumulative(counts: MethodCounts) -> list[tuple[str, float] | tuple[str, flo
     ]
 
 
-def _exemplar(trace_id: str, seconds: float, ended: float) -> Exemplar:
-    return Exemplar({"trace_id": trace_id}, seconds, ended)
+def _exemplar(trace_id: str, span_id: str, seconds: float, ended: float) -> Exemplar:
+    return Exemplar({"trace_id": trace_id, "span_id": span_id}, seconds, ended)

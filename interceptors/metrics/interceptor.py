@@ -39,8 +39,8 @@ class ServerMetrics(ServerInterceptor):
     """Server interceptor that counts calls and messages, including calls that inner interceptors reject.
 
     The single request of a call counts as received when the call arrives. Messages of a stream count as the handler
-    reads and writes them. The trace id of a recorded call becomes the exemplar of its duration. Several instances may
-    share a registry. Calls of `unmeasured_services` are not counted.
+    reads and writes them. The ids of a recorded call's trace and span become the exemplar of its duration. Several
+    instances may share a registry. Calls of `unmeasured_services` are not counted.
 
     >>> from prometheus_client import CollectorRegistry
     >>> registry = CollectorRegistry()
@@ -67,12 +67,13 @@ class ServerMetrics(ServerInterceptor):
             response = await proceed(call)
         except BaseException as error:
             rejection = caller_error(error, call)
-            counts.end(began, (rejection.code.name, rejection.reason_name(), call.context.caller), call.trace_id)
+            outcome = rejection.code.name, rejection.reason_name(), call.context.caller
+            counts.end(began, outcome, call.trace_id, call.span_id)
             self._count_rare(call)
             raise
         if response is not None:
             counts.sent += 1
-        counts.end(began, (OK, "", call.context.caller), call.trace_id)
+        counts.end(began, (OK, "", call.context.caller), call.trace_id, call.span_id)
         self._count_rare(call)
         return response
 
@@ -116,10 +117,10 @@ def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseExc
     if error is None:
         if not call.method.response_streaming:
             counts.received += 1
-        counts.end(began, (OK, ""), call.trace_id)
+        counts.end(began, (OK, ""), call.trace_id, call.span_id)
     else:
         rejection = error_of_outcome(error)
-        counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id)
+        counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id, call.span_id)
 
 
 class _RareCounters(NamedTuple):

@@ -82,7 +82,7 @@ class ServerTracing(ServerInterceptor):
         if known is None:
             known = self._methods[method.path] = method.full_name, self._names.of_method(method)
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
-        call.trace_id = _recorded_trace(span)
+        call.trace_id, call.span_id = _recorded_ids(span)
         token = current.attach(trace.set_span_in_context(span, parent))
         try:
             response = await proceed(call)
@@ -148,7 +148,7 @@ class ClientTracing(ClientInterceptor):
         inject(span, call.metadata)
         if not span.is_recording():
             return None
-        call.trace_id = _recorded_trace(span)
+        call.trace_id, call.span_id = _recorded_ids(span)
         return partial(self._end, span)
 
     def _end(self, span: Span, error: BaseException | None) -> None:
@@ -159,7 +159,8 @@ class ClientTracing(ClientInterceptor):
         span.end()
 
 
-def _recorded_trace(span: Span) -> str:
+def _recorded_ids(span: Span) -> tuple[str, str]:
     context = span.get_span_context()
-    is_recorded = span.is_recording() and context.trace_flags.sampled
-    return trace.format_trace_id(context.trace_id) if is_recorded else ""
+    if not span.is_recording() or not context.trace_flags.sampled:
+        return "", ""
+    return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)

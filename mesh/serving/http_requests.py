@@ -29,7 +29,7 @@ REQUEST_TIMEOUT_S = 15.0
 MAX_BODY_BYTES = 1024 * 1024 - 4 * 1024
 
 # HTTP status for each code of a ServiceError, as google/rpc/code.proto maps them; 500 for any other code.
-_HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
+HTTP_STATUS: Mapping[grpc.StatusCode, int] = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
     grpc.StatusCode.OUT_OF_RANGE: 400,
@@ -141,7 +141,7 @@ class _Answer:
 
     async def send_error(self, error: ServiceError, scope: Scope, receive: Receive) -> None:
         is_too_large = isinstance(error, MessageTooLarge)
-        status = CONTENT_TOO_LARGE if is_too_large else _HTTP_STATUS.get(error.code, 500)
+        status = CONTENT_TOO_LARGE if is_too_large else HTTP_STATUS.get(error.code, 500)
         content = {"reason": error.reason_name(), "correlation_id": self.correlation_id}
         await JSONResponse(content, status)(scope, receive, self.send)
 

@@ -19,11 +19,14 @@ from mesh.config import SettingsError
 from mesh.serving.watched_file import WatchedFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from mesh.clock import Clock
     from mesh.config import Settings
+
+    # Called with all records and the record in question while no other process can change the keyring.
+    Check = Callable[[Sequence[KeyRecord], KeyRecord], None]
 
 
 def accepted_keys(settings: Settings) -> Callable[[], Keyring]:
@@ -91,27 +94,35 @@ class KeyringFile:
             records.append(record_of_key(key, caller, scopes))
         return key
 
-    def rotate(self, caller: str, overlap: timedelta, environment: str = "dev") -> str:
+    def rotate(self, caller: str, overlap: timedelta, environment: str = "dev", *, check: Check | None = None) -> str:
         """Return a new key with the scopes of the newest one; the caller's older keys expire after `overlap`.
 
-        Raises KeyError if the caller has no valid key.
+        Raises KeyError if the caller has no valid key. `check` may raise to keep the keyring as it is; it gets the
+        newest record.
         """
         now, key = self._clock.now(), mint_key(environment)
         with self._changing() as records:
             valid = [record for record in records if record.caller == caller and record.is_valid(now)]
             if not valid:
                 raise KeyError(caller)
+            if check is not None:
+                check(records, valid[-1])
             for record in valid:
                 ends = min(record.not_after or now + overlap, now + overlap)
                 records[records.index(record)] = replace(record, not_after=ends)
             records.append(record_of_key(key, caller, valid[-1].scopes))
         return key
 
-    def revoke(self, key_id: str) -> None:
-        """Revoke a key at once; raise KeyError if no key has this id."""
+    def revoke(self, key_id: str, *, check: Check | None = None) -> None:
+        """Revoke a key at once; raise KeyError if no key has this id.
+
+        `check` may raise to keep the keyring as it is; it gets the record of the key.
+        """
         with self._changing() as records:
             for index, record in enumerate(records):
                 if record.key_id == key_id:
+                    if check is not None:
+                        check(records, record)
                     records[index] = replace(record, revoked=True)
                     return
         raise KeyError(key_id)

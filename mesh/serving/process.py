@@ -107,7 +107,9 @@ async def _runtime(
     name: str, settings: Settings, migrations: Path, given_clock: Clock | None = None
 ) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(serve_metrics(settings.metrics_address))
+        await stack.enter_async_context(
+            serve_metrics(settings.metrics_address, is_exported=settings.collector_of("metrics") is not None)
+        )
         clock = await stack.enter_async_context(open_clock(settings)) if given_clock is None else given_clock
         channels = Channels(settings, own_key(settings))
         stack.push_async_callback(channels.close)

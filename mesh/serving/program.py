@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from mesh.config import SettingsError, load_settings
 from mesh.serving.event_loop import service_loop
+from mesh.telemetry.exporting import exporting
 from mesh.telemetry.foreign_output import leave_foreign_output_to_parent, log_foreign_output
-from mesh.telemetry.setup import log_stream, set_up_logging, set_up_tracing
+from mesh.telemetry.setup import log_stream, set_up_logging
 from mesh.telemetry.spans import make_span_folder
 
 if TYPE_CHECKING:
@@ -42,29 +43,37 @@ def run(
     atexit.register(gc.freeze)
     try:
         settings = load_settings()
-        with _logging(settings, name):
-            if settings.span_dir is not None:
-                make_span_folder(settings.span_dir)
-            tracers = set_up_tracing(settings, name)
+        if settings.span_dir is not None:
+            make_span_folder(settings.span_dir)
+        with _telemetry(settings, name):
             if settings.stop_with_parent and needs_database:
                 settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
             with service_loop() as runner:
                 runner.run(_run_until_stopped(work(settings), stop_with_parent=settings.stop_with_parent))
-                tracers.shutdown()
-        # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
-        for number in STOP_SIGNALS:
-            signal.signal(number, signal.SIG_IGN)
+            # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
+            for number in STOP_SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
     except SettingsError as error:
         print(error, file=sys.stderr)  # noqa: T201 - for the user who starts the process
         raise SystemExit(error.exit_code) from None
 
 
 @contextmanager
-def _logging(settings: Settings, name: str) -> Iterator[None]:
-    """Set up logging, and keep output that is not JSON out of the log."""
+def _telemetry(settings: Settings, name: str) -> Iterator[None]:
+    """Set up logging, traces and metrics, and keep output that is not JSON out of the log.
+
+    Raises SystemExit after an uncaught exception, which is logged.
+    """
     lines = set_up_logging(settings, name, log_stream(settings))
-    with log_foreign_output(lines) if settings.log_fd is None else leave_foreign_output_to_parent():
-        yield
+    foreign = log_foreign_output(lines) if settings.log_fd is None else leave_foreign_output_to_parent()
+    with exporting(settings, name, lines), foreign:
+        try:
+            yield
+        except SettingsError:
+            raise
+        except Exception:  # noqa: BLE001 - the interpreter would do the same, but after the last export of log lines
+            sys.excepthook(*sys.exc_info())
+            raise SystemExit(1) from None
 
 
 def _database_url_from_parent() -> str:

@@ -16,7 +16,7 @@ import orjson
 from interceptors.access_log import EVENT, LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from typing import BinaryIO
 
     from mesh.telemetry.foreign_lines import ForeignRecord
@@ -37,6 +37,8 @@ class LogLineHandler(logging.Handler):
     as much as in a batch. Writing a line by itself costs more than everything else, because other threads take over
     meanwhile. A failing stream (a full disk, a closed pipe) does not raise; `trouble` then gives the reason. A
     partially written line is ended before the next one.
+
+    `export`, if set, receives all lines too, one or several at a time.
     """
 
     def __init__(self, stream: BinaryIO, service: str) -> None:
@@ -44,6 +46,7 @@ class LogLineHandler(logging.Handler):
         self._stream = stream
         self._service = service
         self.trouble = ""
+        self.export: Callable[[bytes], None] | None = None
         self._ends_with_partial_line = False
         # Reentrant, because a finalizer may log while this thread writes a line.
         self._writing = threading.RLock()
@@ -84,7 +87,11 @@ class LogLineHandler(logging.Handler):
         try:
             with self._writing:
                 self._flushed_by = None
-                text = b"".join((b"\n" if self._ends_with_partial_line else b"", *self._pop_waiting_lines(), line))
+                text = b"".join((*self._pop_waiting_lines(), line))
+                if self.export is not None and text:
+                    self.export(text)
+                if self._ends_with_partial_line:
+                    text = b"\n" + text
                 while text:  # an unbuffered stream may accept only a part, and another writer may come in between
                     taken = self._stream.write(text) or len(text)
                     self._ends_with_partial_line = text[taken - 1 : taken] != b"\n"

@@ -23,12 +23,29 @@ LAG_PERIODS = 15
 
 
 @asynccontextmanager
-async def serve_metrics(address: str | None, registry: CollectorRegistry = REGISTRY) -> AsyncIterator[None]:
-    """Serve /metrics over HTTP at `address` ("host:port") while the context is open; do nothing without an address.
+async def serve_metrics(
+    address: str | None, registry: CollectorRegistry = REGISTRY, *, is_exported: bool = False
+) -> AsyncIterator[None]:
+    """Measure the event loop and serve /metrics over HTTP at `address` ("host:port") while the context is open.
+
+    Without an address, nothing is served; the event loop is measured only if the metrics are exported.
 
     Scrapers that ask for OpenMetrics also get exemplars. The endpoint has its own thread, so that it still answers
     while the event loop is stalled. Raises SettingsError if the server cannot listen on the address.
     """
+    if address is None and not is_exported:
+        yield
+        return
+    async with _serving(address, registry):
+        watching = asyncio.create_task(_watch_loop(metrics_of(registry, _lag_gauge)))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+@asynccontextmanager
+async def _serving(address: str | None, registry: CollectorRegistry) -> AsyncIterator[None]:
     if address is None:
         yield
         return
@@ -37,11 +54,9 @@ async def serve_metrics(address: str | None, registry: CollectorRegistry = REGIS
         server, _ = await asyncio.to_thread(start_wsgi_server, int(port), host.strip("[]"), registry)
     except OSError:
         raise SettingsError(f"METRICS_ADDRESS: {address} is in use or is not an address of this machine.") from None
-    watching = asyncio.create_task(_watch_loop(metrics_of(registry, _lag_gauge)))
     try:
         yield
     finally:
-        watching.cancel()
         await asyncio.to_thread(server.shutdown)
         server.server_close()
 

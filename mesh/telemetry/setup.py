@@ -16,6 +16,7 @@ from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.config import SettingsError
 from mesh.connection import connection_options
+from mesh.telemetry.export_state import export_troubles
 from mesh.telemetry.library_lines import LibraryLineFilter
 from mesh.telemetry.log_lines import LogLineHandler, json_line
 from mesh.telemetry.sampling import SamplingProvider
@@ -132,11 +133,20 @@ def _exception_text(exc_info: ExcInfo) -> str:
 
 
 def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict:
-    """Add the current call's correlation id to a log line."""
+    """Add the current call's correlation id, and the ids of the current span if it is recorded, to a log line."""
     context = current_context()
     if context is not None:
         event.setdefault("correlation_id", context.correlation_id)
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid and span.trace_flags.sampled:
+        event.setdefault("trace_id", trace.format_trace_id(span.trace_id))
+        event.setdefault("span_id", trace.format_span_id(span.span_id))
     return event
+
+
+def resource_of(service: str) -> Resource:
+    """Return the resource of this process: its service, its instance and the OTEL_RESOURCE_ATTRIBUTES."""
+    return Resource.create({SERVICE_NAME: service})
 
 
 def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
@@ -144,8 +154,7 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
 
     `shutdown()` takes at most `exit_timeout_s` for each of the two destinations.
     """
-    resource = Resource.create({SERVICE_NAME: service})
-    provider = SamplingProvider(settings.trace_sample_ratio, resource=resource, shutdown_on_exit=False)
+    provider = SamplingProvider(settings.trace_sample_ratio, resource=resource_of(service), shutdown_on_exit=False)
 
     def export(exporter: SpanExporter, failure: str, interval_ms: float | None = None) -> None:
         reporting = ReportingExporter(exporter, failure)
@@ -155,7 +164,7 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
     if settings.span_dir is not None:
         store = FolderSpanExporter(settings.span_dir, service)
         export(store, f"traces cannot be written to {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
-    endpoint = settings.otel_exporter_otlp_endpoint
+    endpoint = settings.collector_of("traces")
     if endpoint is not None:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
 
@@ -168,9 +177,9 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
 
 
 def telemetry_troubles() -> list[str]:
-    """Return one sentence for each destination that rejects this process's logs or traces."""
+    """Return one sentence for each destination that rejects this process's logs, traces or metrics."""
     provider = trace.get_tracer_provider()
     exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
     logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLineHandler)]
-    troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters))
+    troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters), *export_troubles())
     return [trouble for trouble in troubles if trouble]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-import structlog
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from mesh.telemetry.export_state import ExportState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,10 +15,13 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MILLISECONDS = 1_000
-# The SDK logs every attempt for every batch, but one message of ReportingExporter is enough.
+# The SDK logs every attempt for every batch, but one message of ExportState is enough.
 SDK_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
 
-_log = structlog.stdlib.get_logger("solo60.spans")
+
+def silence_sdk() -> None:
+    """Keep the SDK from logging failed exports."""
+    logging.getLogger(SDK_LOGGER).setLevel(logging.CRITICAL)
 
 
 class BoundedShutdownProcessor(BatchSpanProcessor):
@@ -40,41 +44,23 @@ class ReportingExporter(SpanExporter):
     """
 
     def __init__(self, exporter: SpanExporter, failure: str) -> None:
-        logging.getLogger(SDK_LOGGER).setLevel(logging.CRITICAL)
+        silence_sdk()
         self._exporter = exporter
-        self._failure = failure
-        self._trouble = ""
-        self._is_exporting = False
+        self._state = ExportState("spans", failure)
 
     @property
     def trouble(self) -> str:
         """The message of the last failure, or "" if the last export succeeded."""
-        return self._trouble
+        return self._state.trouble
 
     @property
     def trouble_at_exit(self) -> str:
         """Value of `trouble` at the end of the process. An unfinished export counts as a failure."""
-        return self._trouble or (f"{self._failure}." if self._is_exporting else "")
+        return self._state.trouble_at_exit
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self._is_exporting = True
-        reason = ""
-        try:
-            result = self._exporter.export(spans)
-        except OSError as error:
-            result, reason = SpanExportResult.FAILURE, f": {error.strerror}"
-        self._is_exporting = False
-        self._set_trouble("" if result is SpanExportResult.SUCCESS else f"{self._failure}{reason}.")
-        return result
-
-    def _set_trouble(self, trouble: str) -> None:
-        before, self._trouble = self._trouble, trouble
-        if not structlog.is_configured():  # a command: its output is for the user
-            return
-        if trouble and not before:
-            _log.warning("spans are lost", reason=trouble)
-        elif before and not trouble:
-            _log.info("spans are exported again")
+        succeeded = self._state.attempt(lambda: self._exporter.export(spans) is SpanExportResult.SUCCESS, len(spans))
+        return SpanExportResult.SUCCESS if succeeded else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         self._exporter.shutdown()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import textwrap
 import traceback
 from typing import TYPE_CHECKING
-
-import asyncpg
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +25,7 @@ def traceback_text(error: BaseException) -> str:
 
 def _paragraphs(error: BaseException, seen: set[int], *, quotes_values: bool) -> Iterator[str]:
     seen.add(id(error))
-    quotes_values = quotes_values or isinstance(error, asyncpg.DataError)
+    quotes_values = quotes_values or _is_of_driver(error, "DataError")
     earlier = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if earlier is not None and id(earlier) not in seen:
         yield from _paragraphs(earlier, seen, quotes_values=quotes_values)
@@ -42,9 +41,16 @@ def _paragraphs(error: BaseException, seen: set[int], *, quotes_values: bool) ->
 
 
 def _text(error: BaseException) -> str:
-    if isinstance(error, asyncpg.PostgresError):
+    if _is_of_driver(error, "PostgresError"):
         return str(error.args[0]) if error.args else ""
     return str(error)
+
+
+def _is_of_driver(error: BaseException, name: str) -> bool:
+    """Return whether `error` is an asyncpg error of the class `name`."""
+    # A process that has not imported the driver has no such error. Importing it here would cost the console 4 MiB.
+    driver = sys.modules.get("asyncpg")
+    return driver is not None and isinstance(error, getattr(driver, name))
 
 
 def _name(kind: type[BaseException]) -> str:

@@ -38,9 +38,9 @@ class Source:
 class TrafficEdge:
     """Calls of one caller, a service or the owner of a key, to one method ("package.Service/Method").
 
-    `kinds` are the options that declare the call, or UNDECLARED or OUTSIDE. `measured_by` is "caller" or "callee"; the
-    callee does not know the durations of each of several callers. It is "" if neither can be read: `problem` then gives the reason.
-    `breaker` is the state of the caller's circuit breaker, or "".
+    `kinds` are the options that declare the call, or UNDECLARED or OUTSIDE. `breaker` is the state of the caller's
+    circuit breaker, or "". `measured_by` is "caller", "callee", or "" if neither can be read; `problem` then gives the
+    reason. The callee does not know the durations of each of several callers.
     """
 
     caller: str

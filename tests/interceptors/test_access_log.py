@@ -39,7 +39,10 @@ async def test_each_call_is_logged_in_one_line(echo: EchoServer, logs: list[Even
 
     [line] = calls(logs)
     assert line.pop("duration_ms") >= 0
-    assert line.pop("trace_id") in {f"{span.context.trace_id:032x}" for span in echo.spans() if span.context}
+    contexts = [span.context for span in echo.spans() if span.context]
+    assert (line.pop("trace_id"), line.pop("span_id")) in {
+        (f"{context.trace_id:032x}", f"{context.span_id:016x}") for context in contexts
+    }
     assert line == {
         "event": "call",
         "log_level": "info",

@@ -7,7 +7,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from contracts.services import SERVICE_NAMES, SERVICES, default_port_of
-from mesh.config import SettingsError, child_environment, load_settings
+from mesh.config import SettingsError, Signal, child_environment, load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -67,6 +67,7 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     assert load_settings().span_dir is None
 
 
+SIGNALS: tuple[Signal, ...] = ("traces", "metrics", "logs")
 COMMON_SPELLINGS = [
     ("GYM_SERVICE_URL", "http://gym:50053", "gym:50053"),
     ("GYM_SERVICE_URL", "grpc://gym:50053/", "gym:50053"),
@@ -103,9 +104,19 @@ COMMON_SPELLINGS = [
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:55680", "http://collector:55680"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "collector:4317"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "dns:///collector:4317", "dns:///collector:4317"),
+    ("OTEL_TRACES_EXPORTER", "OTLP", "otlp"),
+    ("OTEL_METRICS_EXPORTER", "none", "none"),
+    ("OTEL_LOGS_EXPORTER", " None ", "none"),
+    ("OTEL_METRIC_EXPORT_INTERVAL", "5000", 5000),
     ("NATS_URL", "nats://broker", "nats://broker:4222"),
     ("NATS_URL", "broker:4223, tls://ada:pw@two.example/", "nats://broker:4223,tls://ada:pw@two.example:4222"),
     ("SPAN_DIR", "'/var/spans'", Path("/var/spans")),
+    ("METRICS_URLS", "gym=gym:9464", "gym=http://gym:9464/metrics"),
+    (
+        "METRICS_URLS",
+        "gym=http://[::1]:9464/x, gym=https://b/metrics",
+        "gym=http://[::1]:9464/x,gym=https://b/metrics",
+    ),
 ]
 
 
@@ -142,17 +153,46 @@ def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch
     """Environment variables of other programs are ignored, even if they look like settings of the mesh."""
     monkeypatch.setenv("BILLING_SERVICE_URL", "https://billing.example/v2")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+    monkeypatch.setenv("OTEL_METRICS_EXPORTER", "prometheus")
 
     assert load_settings().url_of("gym") == "127.0.0.1:50053"
 
 
-def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a span endpoint, a protocol other than grpc is rejected, because every span would be lost silently."""
+def test_an_otlp_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a collector, a protocol other than grpc is rejected, because all telemetry would be lost silently."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
 
     with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_PROTOCOL: must be grpc if OTEL_EXPORTER_OTLP_E"):
         load_settings()
+
+
+@pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])
+def test_an_exporter_other_than_otlp_is_rejected(monkeypatch: pytest.MonkeyPatch, signal: str) -> None:
+    """With a collector, an exporter that the mesh does not have is rejected, because nothing would be exported."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector")
+    monkeypatch.setenv(f"OTEL_{signal.upper()}_EXPORTER", "otlp,hunter2")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+
+    name = f"OTEL_{signal.upper()}_EXPORTER"
+    assert str(caught.value) == f"{name}: must be otlp or none if OTEL_EXPORTER_OTLP_ENDPOINT is set."
+
+
+def test_each_kind_of_telemetry_is_exported_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a collector, traces, metrics and logs are exported unless their exporter is none."""
+    assert {load_settings().collector_of(each) for each in SIGNALS} == {None}
+
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector")
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+
+    settings = load_settings()
+    assert {each: settings.collector_of(each) for each in SIGNALS} == {
+        "traces": "http://collector:4317",
+        "metrics": "http://collector:4317",
+        "logs": None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -223,6 +263,15 @@ def test_a_span_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyP
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://ada:hunter2@collector:4317"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://hunter2:65536"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "ftp://hunter2:4317"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "hunter2"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "99"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "60s"),
+        ("METRICS_URLS", "hunter2"),
+        ("METRICS_URLS", "hunter2=http://gym:9464"),
+        ("METRICS_URLS", "gym=http://ada:hunter2@gym:9464"),
+        ("METRICS_URLS", "gym=http://hunter2:65536"),
+        ("METRICS_URLS", "gym=ftp://hunter2"),
+        ("METRICS_URLS", "gym=gym:9464,,hunter2"),
         ("OUTBOX_TRANSPORT", "hunter2"),
         ("NATS_URL", "hunter2:port"),
         ("NATS_URL", "nats://ada:hunter2@"),

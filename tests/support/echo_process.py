@@ -1,6 +1,7 @@
 """Program that runs the echo service like any other service, but without a database.
 
-The environment variable NOISE sets how many lines of each of KINDS the process writes without using its log.
+The environment variable NOISE sets how many lines of each of KINDS the process writes without using its log. CRASH is
+the text of an exception that ends the process. Callers need a key only if KEYRING_FILE is set.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from interceptors.keys.keyring import Keyring
 from mesh.serving.engine import new_server
+from mesh.serving.keyring_file import accepted_keys
 from mesh.serving.program import run
 from mesh.serving.server import server_interceptors
+from mesh.telemetry.metrics import serve_metrics
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
 
@@ -30,14 +33,18 @@ KINDS = ("printed", "to standard error", "by a library in C", "a warning")
 @asynccontextmanager
 async def serving(settings: Settings) -> AsyncIterator[None]:
     """Write the lines that NOISE asks for, and serve at LISTEN_ADDRESS."""
-    server = new_server(settings.engine, server_interceptors(settings, Keyring))
+    keyring = Keyring if settings.keyring_file is None else accepted_keys(settings)
+    server = new_server(settings.engine, server_interceptors(settings, keyring))
     add_EchoServiceServicer_to_server(EchoServicer(), server)
     server.add_insecure_port(settings.listen_address_of(NAME))
     for number in range(int(os.environ.get("NOISE", "0"))):
         make_noise(number)
-    await server.start()
-    yield
-    await server.stop(0)
+    if "CRASH" in os.environ:
+        raise RuntimeError(os.environ["CRASH"])
+    async with serve_metrics(settings.metrics_address, is_exported=settings.collector_of("metrics") is not None):
+        await server.start()
+        yield
+        await server.stop(0)
 
 
 def make_noise(number: int) -> None:

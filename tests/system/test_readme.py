@@ -16,6 +16,7 @@ import pytest
 
 from contracts.services import SERVICES, default_port_of
 from local.supervised_settings import HTTP_PORT_DISTANCE, METRICS_PORT_DISTANCE
+from mesh.setting_types import COLLECTOR_PORT
 from tests.support.node import require_node
 from tests.support.ports import free_ports
 from tests.support.serving import DEADLINE_FACTOR
@@ -69,6 +70,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     copy_sources(folder)
     documented = [INBOX_PORT, *map(default_port_of, SERVICES.values())]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
+    [ports[COLLECTOR_PORT]] = free_ports(1)
     above = {
         port + distance: ports[port] + distance
         for port in documented[1:]

@@ -138,10 +138,10 @@ def test_an_operation_shows_the_policy() -> None:
 
 
 def test_an_operation_lists_its_errors() -> None:
-    """The default response is a google.rpc.Status, and lists the declared reasons with their status codes."""
+    """The default response is an error of the Connect protocol, and lists the declared reasons with their codes."""
     default = OPERATIONS["/solo60.gym.v1.GymService/GetGym"]["responses"]["default"]
 
-    assert name_of(body_of(default)["schema"]) == "google.rpc.Status"
+    assert name_of(body_of(default)["schema"]) == "connect.error"
     assert "| `GYM_NOT_FOUND` | NOT_FOUND | There is no gym with this id. |" in default["description"]
 
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import SpanKind
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -33,13 +34,14 @@ def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
 
 @pytest.mark.requirement("S5")
 async def test_a_duration_has_an_exemplar(echo: EchoServer) -> None:
-    """The durations of both sides have the trace id of the call as exemplar."""
+    """The durations of both sides have the ids of the call's trace and span as exemplar."""
     await echo.stub().Echo(HI)
     await echo.stop()
 
-    trace_ids = [f"{span.context.trace_id:032x}" for span in echo.spans() if span.context]
-    for side in ("server", "client"):
-        assert exemplars(echo.registry, f"grpc_{side}_handling_seconds") == [{"trace_id": trace_ids[0]}]
+    spans = {span.kind: span.context for span in echo.spans() if span.context}
+    for side, kind in (("server", SpanKind.SERVER), ("client", SpanKind.CLIENT)):
+        ids = {"trace_id": f"{spans[kind].trace_id:032x}", "span_id": f"{spans[kind].span_id:016x}"}
+        assert exemplars(echo.registry, f"grpc_{side}_handling_seconds") == [ids]
 
 
 @pytest.mark.requirement("S5")

@@ -92,6 +92,15 @@ async def test_a_stalled_event_loop_is_measured() -> None:
             lag_s = registry.get_sample_value("solo60_event_loop_lag_seconds") or 0.0
 
 
+async def test_the_event_loop_is_measured_for_an_export() -> None:
+    """Without an address, the event loop is measured only if the metrics are exported."""
+    registry = CollectorRegistry()
+    async with serve_metrics(None, registry):
+        assert list(registry.collect()) == []
+    async with serve_metrics(None, registry, is_exported=True):
+        assert [family.name for family in registry.collect()] == ["solo60_event_loop_lag_seconds"]
+
+
 @pytest.mark.parametrize("address", ["192.0.2.1:9000", "dns:///127.0.0.1:9000"])
 async def test_an_address_that_cannot_be_listened_at_stops_the_start(address: str) -> None:
     """An address that cannot be listened at stops the start with an error that names METRICS_ADDRESS."""
