@@ -13,15 +13,16 @@ from rich.text import Text
 from cli.service_names import require_service
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.services import all_methods, short_service_name
-from operations.descriptions import description_of, descriptor_of, errors_of, example_request, summary_of
-from operations.field_rules import fields_of, rules_of_message
-from operations.method_names import find_by_name, short_method_name
+from operations.contract_documents import document_of_method
+from operations.descriptions import description_of, description_of_other, summary_of
+from operations.method_names import UnknownMethod, find_by_name, short_method_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contracts.method import Method
-from operations.field_rules import FieldRules
+    from operations.contract_documents import MethodDocument
+    from operations.field_rules import FieldRules
 
 
 def methods(
@@ -46,8 +47,11 @@ def methods(
 
 
 def describe(
-    method: Annotated[
-        str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help='Method, such as "gym.GetGym"; or message, event, enum or error, such as "gym.Gym".'
+        ),
     ],
     *,
     as_json: JsonFlag = False,
@@ -55,29 +59,57 @@ def describe(
     """Show the request fields of a method with their rules, and a valid example.
 
     Also shows the response fields, the required scopes and the method's own errors. `solo60 explain` shows its policy.
+    With another name, shows a message, an event, an enum or an error. `solo60 contracts find` lists all names.
     """
-    found = find_by_name(method)
+    try:
+        found = find_by_name(name)
+    except UnknownMethod:
+        other = description_of_other(name)
+        if other is None:
+            raise
+        print_json(other) if as_json else _print_other(other)
+        return
     if as_json:
         print_json(description_of(found))
     else:
-        _print(found, example_request(found))
+        _print(document_of_method(found))
 
 
-def _print(method: Method, example: dict[str, object]) -> None:
-    request, response = descriptor_of(method.request_type), descriptor_of(method.response_type)
+def _print(document: MethodDocument) -> None:
+    method = document.method
     out.print(f"[bold]{method.full_name}[/]  {_shape(method)}")
     if method.policy.contract_only:
         out.print("Contract only, not implemented.")
+    out.print(document.comment, markup=False)
     out.print(f"scopes: {', '.join(sorted(method.policy.scopes)) or 'none'}\n")
-    _print_fields(f"Request: {request.name}", list(fields_of(request)), rules=True)
-    for rule in rules_of_message(request):
+    _print_fields(f"Request: {method.request_type.DESCRIPTOR.name}", document.request, rules=True)
+    for rule in document.request_rules:
         out.print(f"  {rule}", markup=False)
-    _print_fields(f"Response: {response.name}", list(fields_of(response)), rules=False)
-    out.print("[bold]Errors[/]" if errors_of(method) else "[bold]Errors: none besides those of the mesh[/]")
-    for error in errors_of(method):
-        out.print(f"  {error['reason']} ({error['code']}): {error['meaning']}", markup=False)
+    _print_fields(f"Response: {method.response_type.DESCRIPTOR.name}", document.response, rules=False)
+    out.print("[bold]Errors[/]" if document.errors else "[bold]Errors: none besides those of the mesh[/]")
+    for error in document.errors:
+        out.print(f"  {error.reason} ({error.code}): {error.meaning}", markup=False)
     out.print("\n[bold]Example[/]")
-    out.print(f"solo60 call {short_method_name(method)} {shlex.quote(json.dumps(example))}", markup=False)
+    example = shlex.quote(json.dumps(document.example))
+    out.print(f"solo60 call {short_method_name(method)} {example}", markup=False)
+
+
+def _print_other(described: dict[str, object]) -> None:
+    """Print one line per value, and one per item of a list."""
+    for name, value in described.items():
+        if isinstance(value, list | tuple):
+            out.print(f"{name}:" if value else f"{name}: none", markup=False)
+            for each in value:
+                out.print(f"  {_line(each)}", markup=False)
+        elif value != "":
+            out.print(f"{name}: {value if value is not None else 'every method'}", markup=False)
+
+
+def _line(value: object) -> str:
+    if not isinstance(value, dict):
+        return str(value)
+    texts = ("; ".join(each) if isinstance(each, list | tuple) else str(each) for each in value.values() if each)
+    return "  ".join(texts)
 
 
 def _print_fields(title: str, fields: Sequence[FieldRules], *, rules: bool) -> None:

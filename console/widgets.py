@@ -111,6 +111,11 @@ def mono(text: str) -> ui.label:
     return ui.label(text).classes("mono")
 
 
+def nowrap(text: str) -> ui.label:
+    """Show a short text, such as a time, on one line."""
+    return ui.label(text).classes("nowrap")
+
+
 def command(text: str) -> None:
     """Show a command of the shell with a button that copies it."""
     with ui.element("div").classes("command"):

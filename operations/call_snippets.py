@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pool, json_format
 from contracts.documents.call_commands import CallWords, buf_curl, grpcurl, solo60_call
 from contracts.documents.python_example import python_call
 from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
+from contracts.services import short_service_name
 from local.keys import OPERATOR
+from mesh.service_urls import url_field
 from operations.method_names import short_method_name
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def snippets_of(method: Method, request: Message, options: CallOptions, settings
     buf_note = "" if options.timeout_s is None else "buf curl has no option for a timeout."
     found += [Snippet("buf curl", buf_curl(words), buf_note), Snippet("grpcurl", grpcurl(words))]
     if not options.at:
-        found.append(Snippet("Python", _python(method, request, options), _python_note(settings)))
+        found.append(Snippet("Python", _python(method, request, options), _python_note(settings, method)))
     return found
 
 
@@ -53,12 +55,15 @@ def key_word(settings: Settings) -> str:
 
 def _solo60(method: Method, request: Message, options: CallOptions, settings: Settings) -> str:
     command = solo60_call(short_method_name(method), _json_word(request), options.metadata, options.timeout_s)
-    return f"{_environment(settings)}{command}"
+    return f"{_environment(settings, method)}{command}"
 
 
-def _environment(settings: Settings) -> str:
+def _environment(settings: Settings, method: Method) -> str:
     """Return the settings by which a command finds a mesh that has others than the default."""
     changed = {}
+    field = url_field(short_service_name(method.service))
+    if getattr(settings, field) != type(settings).model_fields[field].default:
+        changed[field.upper()] = str(getattr(settings, field))
     if settings.data_dir.is_absolute() or str(settings.data_dir) != DEFAULT_DATA_DIR:
         changed["DATA_DIR"] = str(settings.data_dir.absolute())
     if settings.port_offset:
@@ -71,9 +76,9 @@ def _words(method: Method, request: Message, options: CallOptions, settings: Set
     headers = [f'"{API_KEY}: {key_word(settings)}"']
     if method.policy.idempotency_key_required and IDEMPOTENCY_KEY not in names:
         headers.append(f'"{IDEMPOTENCY_KEY}: $(uuidgen)"')
-    headers += [shlex.quote(f"{name}: {value}") for name, value in options.metadata]
-    address = settings.url_of(options.at or method.service.split(".")[1]).removeprefix("dns:///")
-    return CallWords(method.full_name, address, _json_word(request), tuple(headers), options.timeout_s)
+    chosen = tuple(f"{name}: {value}" for name, value in options.metadata)
+    address = settings.url_of(options.at or short_service_name(method.service)).removeprefix("dns:///")
+    return CallWords(method.full_name, address, _json_word(request), tuple(headers), chosen, options.timeout_s)
 
 
 def _python(method: Method, request: Message, options: CallOptions) -> str:
@@ -84,10 +89,10 @@ def _python(method: Method, request: Message, options: CallOptions) -> str:
     return python_call(service.methods_by_name[method.name], request, None, arguments)
 
 
-def _python_note(settings: Settings) -> str:
+def _python_note(settings: Settings, method: Method) -> str:
     path = settings.key_path_of(OPERATOR)
     key_file = shlex.quote(str(path.absolute())) if path.exists() else "FILE"
-    return f"Run it with {_environment(settings)}SERVICE_API_KEY_FILE={key_file} python call.py"
+    return f"Run it with {_environment(settings, method)}SERVICE_API_KEY_FILE={key_file} python call.py"
 
 
 def _json_word(request: Message) -> str:

@@ -79,6 +79,12 @@ def search(query: str, kind: str = "", group: str = "") -> list[Entry]:
     return sorted(found, key=lambda each: not all(word in each.title.lower() for word in words)) if words else found
 
 
+def find_entry(name: str) -> Entry | None:
+    """Return the entry with this full name, or with this title ("gym.Gym", "SLOT_TAKEN") in any case, or None."""
+    wanted = name.lower()
+    return next((each for each in entries() if wanted in (each.name.lower(), each.title.lower())), None)
+
+
 def services() -> tuple[ServiceDescriptor, ...]:
     """Return every service, and after them those of the mesh itself."""
     return (*SERVICES.values(), *MESH_SERVICES)
@@ -138,13 +144,16 @@ def _types() -> Iterator[Entry]:
              for side in (each.input_type, each.output_type)}  # fmt: skip
     for each in types():
         group = short_package(each.file.package)
-        if isinstance(each, EnumDescriptor):
-            kind = Kind.ENUM
-        else:
-            kind = Kind.EVENT if is_event(each) else Kind.MESSAGE
+        kind = _kind_of(each)
         title = f"{group}.{each.full_name.removeprefix(f'{each.file.package}.')}"
         comment = stored_texts().comment_of(each)
         yield _entry(kind, each.full_name, title, group, comment, is_of_one_method=each.full_name in sides)
+
+
+def _kind_of(described: Descriptor | EnumDescriptor) -> Kind:
+    if isinstance(described, EnumDescriptor):
+        return Kind.ENUM
+    return Kind.EVENT if is_event(described) else Kind.MESSAGE
 
 
 def _errors() -> Iterator[Entry]:

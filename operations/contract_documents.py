@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.events import subscribers_of
 from contracts.policy import is_event
@@ -20,7 +20,7 @@ from solo60.mesh.v1 import policy_pb2
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from google.protobuf.descriptor import Descriptor, MethodDescriptor
+    from google.protobuf.descriptor import Descriptor
 
     from contracts.method import Method
     from operations.error_reasons import Reason
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class MethodDocument:
     """A method with its comment, fields, rules and errors.
 
-    `request` has the fields of nested messages too, and `response` only its own. `example` is a valid request.
+    `request` and `response` have the fields of nested messages too. `example` is a valid request.
     """
 
     method: Method
@@ -75,17 +75,17 @@ class TypeDocument:
 
 def document_of_method(method: Method) -> MethodDocument:
     """Return the document about a method."""
-    descriptor = _descriptor_of(method)
+    descriptor = descriptor_pool.Default().FindServiceByName(method.service).methods_by_name[method.name]
     texts = stored_texts()
     return MethodDocument(
         method,
         texts.comment_of(descriptor),
         tuple(fields_of(descriptor.input_type)),
         tuple(rules_of_message(descriptor.input_type)),
-        tuple(fields_of(descriptor.output_type, depth=0)),
+        tuple(fields_of(descriptor.output_type)),
         tuple(reasons_of(method)),
         dict(texts.examples.get(descriptor.input_type.full_name, {})),
-        descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        method.is_read_only,
     )
 
 
@@ -109,11 +109,6 @@ def document_of_type(described: Descriptor | EnumDescriptor) -> TypeDocument:
         subscribers=tuple(each.full_name for each in subscribers_of(described.full_name)) if is_published else (),
         aggregate_key=described.GetOptions().Extensions[policy_pb2.event].aggregate_key if is_published else "",
     )
-
-
-def _descriptor_of(method: Method) -> MethodDescriptor:
-    service = next(each for each in services() if each.full_name == method.service)
-    return service.methods_by_name[method.name]
 
 
 def _users_of(name: str) -> Iterator[str]:

@@ -1,23 +1,20 @@
-"""Descriptions of methods: fields with rules, an example, and errors with their meanings."""
+"""Descriptions of methods, types and errors as JSON values: comments, fields with rules, an example, and meanings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from google.protobuf import json_format
-
-from contracts.errors import ServiceError
-from contracts.example_messages import example_of
-from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX
-from operations.field_rules import fields_of, rules_of_message
+from operations.contract_catalog import Kind, find_entry, type_of
+from operations.contract_documents import document_of_method, document_of_type
+from operations.error_reasons import methods_with, reason_named
 from operations.method_names import short_method_name
-from solo60.common.v1.errors_pb2 import ErrorReason
 
 if TYPE_CHECKING:
-    from google.protobuf.descriptor import Descriptor
-    from google.protobuf.message import Message
-
     from contracts.method import Method
+    from operations.contract_catalog import Entry
+    from operations.error_reasons import Reason
+    from operations.field_rules import FieldRules
 
 
 def summary_of(method: Method) -> dict[str, object]:
@@ -34,40 +31,64 @@ def summary_of(method: Method) -> dict[str, object]:
 
 def description_of(method: Method) -> dict[str, object]:
     """Return the summary of a method, its request and response with all fields, and the errors that it declares."""
-    request, response = descriptor_of(method.request_type), descriptor_of(method.response_type)
+    document = document_of_method(method)
     return {
         **summary_of(method),
+        "comment": document.comment,
+        "read_only": document.is_read_only,
         "request": {
-            "type": request.full_name,
-            "fields": [{"path": each.path, "type": each.type, "rules": each.rules} for each in fields_of(request)],
-            "rules": rules_of_message(request),
-            "example": example_request(method),
+            "type": method.request_type.DESCRIPTOR.full_name,
+            "fields": list(map(_field, document.request)),
+            "rules": document.request_rules,
+            "example": document.example,
         },
         "response": {
-            "type": response.full_name,
-            "fields": [{"path": each.path, "type": each.type} for each in fields_of(response)],
+            "type": method.response_type.DESCRIPTOR.full_name,
+            "fields": list(map(_field, document.response)),
         },
-        "errors": errors_of(method),
+        "errors": list(map(_reason, document.errors)),
     }
 
 
-def example_request(method: Method) -> dict[str, object]:
-    """Return a valid request of a method, by the names of its fields."""
-    example: dict[str, object] = json_format.MessageToDict(
-        example_of(method.request_type), preserving_proto_field_name=True
-    )
-    return example
+def description_of_other(name: str) -> dict[str, object] | None:
+    """Return the description of an event, a message, an enum or an error reason, or None if there is none."""
+    entry = find_entry(name)
+    if entry is None or entry.kind == Kind.METHOD:
+        return None
+    return _error(entry) if entry.kind == Kind.ERROR else _type(entry)
 
 
-def errors_of(method: Method) -> list[dict[str, str]]:
-    """Return the errors declared by the method, without those of the mesh, which any method may return."""
-    names = (
-        ErrorReason.Name(each).removeprefix(PREFIX) for each in method.policy.errors if each >= FIRST_DOMAIN_REASON
-    )
-    classes = [ServiceError.by_reason[name] for name in sorted(names)]
-    return [{"reason": each.reason_name(), "code": each.code.name, "meaning": each.__doc__ or ""} for each in classes]
+def _error(entry: Entry) -> dict[str, object]:
+    reason = reason_named(entry.name)
+    methods = None if reason.of_every_method else [each.full_name for each in methods_with(reason)]
+    return {"kind": entry.kind.value, **_reason(reason), "methods": methods}
 
 
-def descriptor_of(message_type: type[Message]) -> Descriptor:
-    """Return the descriptor of a message type, which protobuf's own types lack."""
-    return cast("Descriptor", message_type.DESCRIPTOR)
+def _type(entry: Entry) -> dict[str, object]:
+    document = document_of_type(type_of(entry.name))
+    described: dict[str, object] = {"kind": document.kind, "name": document.name, "comment": document.comment}
+    if document.values:
+        described["values"] = [asdict(each) for each in document.values]
+    else:
+        described |= {"fields": list(map(_field, document.fields)), "rules": document.rules}
+    if entry.kind == Kind.EVENT:
+        described |= {
+            "publisher": document.publisher,
+            "subscribers": document.subscribers,
+            "aggregate_key": document.aggregate_key,
+        }
+    return {**described, "used_by": document.used_by}
+
+
+def _field(field: FieldRules) -> dict[str, object]:
+    return {
+        "path": field.path,
+        "type": field.type,
+        "rules": field.rules,
+        "comment": field.comment,
+        "personal_data": field.is_personal,
+    }
+
+
+def _reason(reason: Reason) -> dict[str, object]:
+    return {"reason": reason.reason, "code": reason.code, "meaning": reason.meaning}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from contracts.service_error import FIRST_DOMAIN_REASON, PREFIX, status_of_reason
 from contracts.services import all_methods
 from contracts.stored_texts import stored_texts
+from mesh.failure import Failure
 from operations.contract_texts import one_line
 from solo60.common.v1 import errors_pb2
 from solo60.common.v1.errors_pb2 import ErrorReason
@@ -31,9 +32,21 @@ class Reason:
     of_every_method: bool
 
 
+class UnknownReason(Failure):
+    """No error reason has the given name."""
+
+
 def all_reasons() -> list[Reason]:
     """Return every reason, those of the mesh first."""
     return _reasons(number for number in ErrorReason.values() if number)
+
+
+def reason_named(name: str) -> Reason:
+    """Return the reason with this name; raise UnknownReason if there is none."""
+    for each in all_reasons():
+        if each.reason == name:
+            return each
+    raise UnknownReason(f'There is no error reason "{name}". List them with `solo60 contracts find --kind error`.')
 
 
 def reasons_of(method: Method) -> list[Reason]:
@@ -42,11 +55,6 @@ def reasons_of(method: Method) -> list[Reason]:
         _reasons(number for number in method.policy.errors if number >= FIRST_DOMAIN_REASON),
         key=lambda each: each.reason,
     )
-
-
-def reasons_of_every_method() -> list[Reason]:
-    """Return the reasons that any method may return."""
-    return [each for each in all_reasons() if each.of_every_method]
 
 
 def methods_with(reason: Reason) -> list[Method]:

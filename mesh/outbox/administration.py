@@ -20,6 +20,7 @@ _LIST = """
     select * from outbox
     where ($1::text is null or status = $1) and ($2::text is null or destination = $2)
         and ($3::bigint is null or sequence < $3)
+        and ($5::text is null or aggregate_key = $5 or position(convert_to($5, 'UTF8') in payload) > 0)
     order by sequence desc limit $4
 """
 _FIND = "select * from outbox where message_id = $1"
@@ -50,11 +51,20 @@ class OutboxAdministration:
         self._database = database
 
     async def list(
-        self, status: DeliveryStatus | None, destination: str | None, limit: int, *, before: int | None
+        self,
+        status: DeliveryStatus | None,
+        destination: str | None,
+        limit: int,
+        *,
+        before: int | None,
+        mentioned_id: str | None = None,
     ) -> list[StoredMessage]:
-        """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence."""
+        """Return at most `limit` matching messages, newest first; with `before`, only those with a lower sequence.
+
+        With `mentioned_id`, only messages with this id in their payload or as their aggregate key.
+        """
         async with self._database.connection() as connection:
-            rows = await connection.fetch(_LIST, status, destination, before, limit)
+            rows = await connection.fetch(_LIST, status, destination, before, limit, mentioned_id)
         return [_stored(row) for row in rows]
 
     async def find(self, message_id: UUID) -> StoredMessage:

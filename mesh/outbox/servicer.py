@@ -49,7 +49,11 @@ class OutboxServicer(OutboxServiceServicer):
     ) -> pb.ListMessagesResponse:
         page = page_of(request)
         found = await self._administration.list(
-            _status_of(request.status), request.destination or None, page.limit, before=page.after(int)
+            _status_of(request.status),
+            request.destination or None,
+            page.limit,
+            before=page.after(int),
+            mentioned_id=request.mentioned_id or None,
         )
         messages, next_page_token = page.cut(found, lambda last: last.message.sequence)
         return pb.ListMessagesResponse(messages=map(_shown, messages), next_page_token=next_page_token)

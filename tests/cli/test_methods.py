@@ -8,6 +8,7 @@ import pytest
 from cli import methods
 from contracts.method import find_method
 from contracts.services import all_methods
+from operations.contract_documents import document_of_method
 from operations.descriptions import description_of
 from operations.method_names import short_method_name
 from tests.support.terminal import solo60_in_terminal
@@ -72,6 +73,8 @@ def test_rules_about_lists_maps_and_whole_requests_are_described(solo60: Solo60)
             "path": "user_ids",
             "type": "repeated string",
             "rules": ["min_items 1", "max_items 100", "unique", "each: uuid"],
+            "comment": "Ids of the users: 1 to 100, without duplicates.",
+            "personal_data": False,
         }
     ]
     assert variables["type"] == "map<string, string>"
@@ -84,10 +87,43 @@ def test_a_contract_only_method_is_described_as_such(capsys: pytest.CaptureFixtu
     """The description of a contract-only method says that no service implements it yet."""
     method = find_method("/solo60.example.v1.EchoService/Promise")
 
-    methods._print(method, {})
+    methods._print(document_of_method(method))
 
     assert "Contract only, not implemented." in capsys.readouterr().out
     assert description_of(method)["contract_only"] is True
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"),
+    [
+        ("gym.gym", "name", "solo60.gym.v1.Gym"),
+        ("solo60.user.v1.UserLeft", "publisher", "solo60.user.v1"),
+        ("session.SessionStatus", "kind", "enum"),
+        ("slot_taken", "code", "ALREADY_EXISTS"),
+        ("INVALID_REQUEST", "methods", None),
+    ],
+)
+def test_types_and_errors_are_described_too(solo60: Solo60, name: str, key: str, value: object) -> None:
+    """`describe` shows messages, events, enums and errors, for people and for scripts."""
+    read = json.loads(solo60("describe", name, "--json").out)
+
+    assert read[key] == value
+    assert str(read.get("comment") or read["meaning"]) in solo60("describe", name).out
+
+
+def test_an_unknown_name_is_rejected(solo60: Solo60) -> None:
+    """`describe` suggests methods for a name that nothing has."""
+    assert solo60("describe", "gym.GetGim").err.startswith('There is no method "gym.GetGim". Did you mean gym.GetGym')
+
+
+def test_contracts_are_found_by_words_of_their_comments(solo60: Solo60) -> None:
+    """`contracts find` lists the entries with all words, and filters them by kind and service."""
+    shown = solo60("contracts", "find", "overlaps", "another member", "--kind", "error").out
+    read = json.loads(solo60("contracts", "find", "--service", "gym", "--kind", "event", "--json").out)
+
+    assert [line.split()[:2] for line in shown.splitlines()[1:]] == [["SLOT_TAKEN", "error"]]
+    assert [each["name"] for each in read] == ["solo60.gym.v1.WaitingListModeChanged"]
+    assert all(each["summary"] for each in read)
 
 
 @pytest.mark.requirement("C4")

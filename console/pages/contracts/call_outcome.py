@@ -82,7 +82,7 @@ class Outcome:
         with self._body:
             if error is not None:
                 widgets.service_error(error)
-            if call.correlation_id:
+            elif call.correlation_id:
                 widgets.fact_list({"correlation id": call.correlation_id})
             if call.ledger:
                 _ledger(call.ledger)

@@ -58,6 +58,9 @@ ROW = """
 @page(CATALOGUE, "Contracts")
 async def catalogue(view: View) -> None:
     """Show everything that the contracts declare."""
+    with ui.element("nav").classes("row-line sections").props('aria-label="Services"'):
+        for group in dict.fromkeys(each.group for each in entries()):
+            ui.link(group, address_of_service(group))
     _Catalogue(view, "")
 
 

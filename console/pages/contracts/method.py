@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from operations.contract_documents import MethodDocument
     from operations.worst_case import WorstCase
 
+# Policies that other sections of the page show.
+SHOWN_ELSEWHERE = EDGES | {"errors"}
 SECTIONS = ("Try it", "Request", "Response", "Errors", "Policy", "Calls", "Worst case")
 
 
@@ -84,7 +86,8 @@ def _fields(document: MethodDocument) -> None:
         ui.label(f"Rule: {rule}").classes("note")
     _section("Response")
     _type_line(document.method.response_type.DESCRIPTOR.full_name, is_stream=document.method.response_streaming)
-    parts.fields(document.response)
+    # The page of a type shows the fields of nested messages.
+    parts.fields(each for each in document.response if "." not in each.path)
 
 
 def _type_line(name: str, *, is_stream: bool = False) -> None:
@@ -107,9 +110,9 @@ def _errors(document: MethodDocument) -> None:
 
 def _policy(view: View, method: Method) -> None:
     _section("Policy")
-    facts = [each for each in explain(method, view.console.settings) if each.name not in EDGES]
+    facts = [each for each in explain(method, view.console.settings) if each.name not in SHOWN_ELSEWHERE]
     rows = [(partial(widgets.mono, each.name), each.value, partial(_source, each.source)) for each in facts]
-    widgets.table(("policy", "value", "source"), rows)
+    widgets.table(("policy", "value", "source"), rows).classes("names")
 
 
 def _source(text: str) -> None:
@@ -147,14 +150,16 @@ def _callee(callee: Callee) -> tuple[object, ...]:
 def _worst_case(worst: WorstCase) -> None:
     _section("Worst case")
     ui.label(
-        f"By its contract, a call takes at most {duration_text(worst.time_s) or 'any time'}: its own work, and one step "
-        "after the other."
+        f"By its contract, a call takes at most {duration_text(worst.time_s) or 'any time'}: its own work, and one "
+        "step after the other."
     )
     own = ("own work", duration_text(worst.own_work_s))
     steps = [(partial(_step, step.methods), duration_text(step.deadline_s) or "no limit") for step in worst.steps]
     widgets.table(("step", "at most"), [own, *steps])
     if worst.attempts > 1:
-        ui.label(f"With retries and hedges, it causes at most {worst.attempts} attempts along this chain of calls:")
+        ui.label(
+            f"With retries and hedges, it causes at most {worst.attempts} attempts along this chain of calls:"
+        ).classes("after")
         rows = [(partial(link_to_name, hop.method), hop.max_attempts) for hop in worst.chain]
         widgets.table(("method", "attempts of each call"), rows)
 

@@ -10,8 +10,8 @@ from console import widgets
 from console.frame import page
 from console.pages.contracts import parts
 from console.pages.contracts.addresses import CATALOGUE, link_to_method
-from operations.contract_catalog import ERRORS, UnknownContract
-from operations.error_reasons import all_reasons, methods_with
+from operations.contract_catalog import ERRORS
+from operations.error_reasons import methods_with, reason_named
 
 if TYPE_CHECKING:
     from console.frame import View
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 @page(f"{CATALOGUE}/errors/{{name}}", "Contracts")
 async def error_reason(view: View, name: str) -> None:  # noqa: ARG001 - the signature of a page
     """Show one error reason."""
-    reason = next((each for each in all_reasons() if each.reason == name), None)
-    if reason is None:
-        raise UnknownContract(f'There is no error reason "{name}". The catalogue lists all: {CATALOGUE}/{ERRORS}')
+    reason = reason_named(name)
     parts.trail(name, ERRORS)
     with ui.element("div").classes("row-line"):
         parts.heading(name)

@@ -18,7 +18,7 @@ from console.pages.contracts.request_editor import RequestEditor
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 from operations.calls import InvalidRequestText, parse_request
-from operations.json_places import line_of_error
+from operations.json_places import line_of_error, line_of_path
 from operations.method_names import short_method_name
 from operations.traced_call import TracedCall
 
@@ -58,10 +58,10 @@ class TryIt:
 
     def _buttons(self) -> None:
         with ui.element("div").classes("row-line"):
-            self._button = ui.button("Call", on_click=self._call).props("unelevated dense no-caps")
-            self._stop_button = ui.button("Stop", on_click=self._stop).props("outline dense no-caps")
+            self._button = ui.button("Call", on_click=self._call).props("unelevated no-caps")
+            self._stop_button = ui.button("Stop", on_click=self._stop).props("outline no-caps")
             self._stop_button.set_visibility(False)
-            ui.button("Reset to the example", on_click=self._reset).props("flat dense no-caps")
+            ui.button("Reset to the example", on_click=self._reset).props("flat no-caps")
             missing = self._missing_scope()
             if not missing:
                 ui.label(f"as {self._view.reader.caller}. Ctrl+Enter calls, too.").classes("note")
@@ -111,7 +111,8 @@ class TryIt:
         try:
             request = parse_request(self._method, self._editor.text)
         except InvalidRequestText as error:
-            self._editor.show_fault(line_of_error(self._editor.text), str(error))
+            line = line_of_error(self._editor.text) or line_of_path(self._editor.text, error.field)
+            self._editor.show_fault(line, str(error))
             return None
         try:
             return request, self._options.read()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -53,6 +54,17 @@ def test_options_appear_in_commands() -> None:
 
     assert '-H "x-api-key: $(cat k)"' in text
     assert "http://host:1/solo60.mesh.v1.OutboxService/ListMessages" in text
+
+
+def test_texts_of_contracts_are_written_on_request() -> None:
+    """The option `texts` adds a file with comments by full name, and with an example of each request."""
+    files = generate(request(*OURS, parameter="texts=solo60/texts.json")).file
+    [texts] = [json.loads(file.content) for file in files if file.name == "solo60/texts.json"]
+
+    assert texts["comments"]["solo60.gym.v1.GymService.GetGym"].startswith("Returns one gym")
+    assert texts["comments"]["solo60.common.v1.ErrorReason.ERROR_REASON_GYM_CLOSED"]
+    assert "gym_id" in texts["examples"]["solo60.gym.v1.GetGymRequest"]
+    assert not generate(request("solo60/common/v1/money.proto", parameter="texts=texts.json")).file
 
 
 @pytest.mark.parametrize("parameter", ["key=1", "api_key", "api_key="])

@@ -94,3 +94,18 @@ async def test_retrying_a_waiting_message_does_not_change_its_place(outbox: Outb
 
     ((first, _second),) = await outbox.store.claim(1)
     assert (first.message_id, first.attempts) == (message.message_id, 0)
+
+
+async def test_messages_are_found_by_an_id_that_they_mention(outbox: OutboxFixture) -> None:
+    """The id may be in the request or the aggregate key. A page of other messages is empty."""
+    in_text, in_key, unknown = (str(uuid.uuid4()) for _ in range(3))
+    await outbox.publish_event(f"about {in_text}")
+    await outbox.publish_event("hi", place=in_key)
+
+    async def keys_of(mentioned_id: str) -> list[str | None]:
+        found = await outbox.administration.list(None, None, 10, before=None, mentioned_id=mentioned_id)
+        return [each.message.aggregate_key for each in found]
+
+    assert await keys_of(in_text) == ["here"]
+    assert await keys_of(in_key) == [in_key]
+    assert await keys_of(unknown) == []

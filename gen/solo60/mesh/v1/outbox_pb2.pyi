@@ -130,6 +130,7 @@ class ListMessagesRequest(_message.Message):
     DESTINATION_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    MENTIONED_ID_FIELD_NUMBER: _builtins.int
     status: Global___OutboxStatus.ValueType
     """Return only messages in this status. Default: all."""
     destination: _builtins.str
@@ -140,6 +141,10 @@ class ListMessagesRequest(_message.Message):
     """Token from `next_page_token` of the previous page. All other fields except `page_size` must be unchanged. Empty for
     the first page.
     """
+    mentioned_id: _builtins.str
+    """Return only messages with this id in their request or as their aggregate key, such as the id of a session. Default:
+    all.
+    """
     def __init__(
         self,
         *,
@@ -147,10 +152,11 @@ class ListMessagesRequest(_message.Message):
         destination: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        mentioned_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "mentioned_id", b"mentioned_id", "page_size", b"page_size", "page_token", b"page_token", "status", b"status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
