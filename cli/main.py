@@ -30,6 +30,7 @@ VERBS = {
     "call": "cli.call:call",
     "inbox": "cli.inbox:inbox",
     "trace": "cli.trace:trace",
+    "journey": "cli.journey:journey",
     "logs": "cli.logs:logs",
     "methods": "cli.methods:methods",
     "describe": "cli.methods:describe",

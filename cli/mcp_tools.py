@@ -21,7 +21,6 @@ from local.log_reader import last_lines, services_with_logs
 from mesh.failure import Failure
 from mesh.outbox.message import DeliveryStatus
 from operations.calls import message_as_dict, parse_request, service_error_as_json
-from operations.contract_documents import document_of_method
 from operations.descriptions import description_of, summary_of
 from operations.health import health_of_all
 from operations.logs import LogFilter
@@ -114,7 +113,7 @@ class MeshTools:
         side effects can be called.
         """
         found = find_by_name(method)
-        if not (self._allow_actions or document_of_method(found).is_read_only):
+        if not (self._allow_actions or found.is_read_only):
             raise ToolError(
                 f"{short_method_name(found)} may change data. `solo60 mcp --allow-actions` allows such calls."
             )

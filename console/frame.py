@@ -157,10 +157,11 @@ def frame(view: View, title: str) -> ui.element:
     with ui.element("header").classes("top"):
         ui.link("Solo60", "/").classes("brand")
         with ui.element("form").props('action="/search" method=get role=search').classes("search"):
-            ui.element("input").props(
+            field = ui.element("input").props(
                 'id=search name=q type=search autocomplete=off placeholder="Search methods, ids, pages" '
                 'aria-label="Search" aria-keyshortcuts="/"'
             )
+            field.props["value"] = view.query("q") if view.request.url.path == "/search" else ""
             ui.element("kbd").props("aria-hidden=true").classes("key").add_slot("default", "/")
         _theme_button(theme)
         _sign_in(view)

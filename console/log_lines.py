@@ -65,7 +65,7 @@ def row_of(line: LogLine) -> dict[str, object]:
         "facts": [(shown(name), shown(value)) for name, value in shown_facts(line).items()],
         "correlation": shown(line.correlation_id),
         "logs": f"/logs?correlation={name}" if name else "",
-        "traces": f"/traces?correlation={name}" if name else "",
+        "traces": f"/traces?id={name}" if name else "",
     }
     if is_call(line):
         method = str(facts["method"])

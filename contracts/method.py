@@ -8,6 +8,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from google.protobuf import descriptor_pool
+from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 
 from contracts.policy import ContractError, Policy, declares_policy, read_policy
@@ -39,6 +40,12 @@ class Method:
     def full_name(self) -> str:
         """Name in contracts: "solo60.gym.v1.GymService/GetGym"."""
         return self.path[1:]
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the contract declares that the method has no side effects."""
+        descriptor = descriptor_pool.Default().FindMethodByName(f"{self.service}.{self.name}")
+        return bool(descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS)
 
     @property
     def is_foreign(self) -> bool:

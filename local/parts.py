@@ -17,6 +17,8 @@ POSTGRES = "postgresql"
 MAIL_SINK = "mail_sink"
 CONSOLE = "console"
 MESH = "mesh"
+# State of a part that is not ready yet.
+STARTING = "starting"
 
 
 class MeshError(Failure):

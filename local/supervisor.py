@@ -24,6 +24,7 @@ from local.parts import (
     MAIL_SINK,
     MESH,
     POSTGRES,
+    STARTING,
     MeshError,
     UnexpectedExit,
     unexpected_exit_of_postgres,
@@ -219,7 +220,7 @@ class Mesh:
         for name in SERVICE_NAMES:
             self._launch(name)
         if settings.database_url is None:
-            self.report(POSTGRES, "starting")
+            self.report(POSTGRES, STARTING)
             await postgres.start()
             self._postgres = postgres
             self.report(POSTGRES, SERVING)
@@ -264,13 +265,13 @@ class Mesh:
         return child
 
     async def _start_serving(self, child: Child) -> None:
-        self.report(child.name, "starting")
+        self.report(child.name, STARTING)
         child.send_database_url(self.database_url_of(child.name))
         await wait_until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
         self.report(child.name, SERVING)
 
     async def _start_console(self) -> None:
-        self.report(CONSOLE, "starting")
+        self.report(CONSOLE, STARTING)
         environment = environment_of_console(self.settings)
         log = self.settings.log_path_of(CONSOLE)
         child = Child(CONSOLE, environment, log, program=[CONSOLE], inherited=[self._services_lock])

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import EnumDescriptor
-from google.protobuf.descriptor_pb2 import MethodOptions
 
 from contracts.events import subscribers_of
 from contracts.policy import is_event
@@ -86,7 +85,7 @@ def document_of_method(method: Method) -> MethodDocument:
         tuple(fields_of(descriptor.output_type)),
         tuple(reasons_of(method)),
         dict(texts.examples.get(descriptor.input_type.full_name, {})),
-        descriptor.GetOptions().idempotency_level == MethodOptions.NO_SIDE_EFFECTS,
+        method.is_read_only,
     )
 
 

@@ -10,7 +10,7 @@ from contracts.services import SERVICE_NAMES
 from local.control import ControlError, send_command
 from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
-from local.parts import POSTGRES
+from local.parts import POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING, UNREACHABLE
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, s
             return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
         if not mesh.states:
             return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
+        if state == STARTING:
+            return Finding("It is starting.", CHECK_AGAIN)
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
     if status == NOT_SERVING and troubles:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 READ_INTERVAL_S = 0.25
 # Longest backlog of one viewer, in lines. Earlier lines are dropped and counted.
-BUFFERED_LINES = 300
+BUFFERED_LINES = 200
 # Largest number of lines of one log that are parsed in one read. Earlier lines are counted as skipped.
 PARSED_LINES = 2_000
 

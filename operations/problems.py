@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
+from urllib.parse import quote
 
 from contracts.services import SERVICE_NAMES, short_service_name
 from local.keys import needless_scopes
-from local.parts import CONSOLE, MAIL_SINK, POSTGRES
+from local.parts import CONSOLE, MAIL_SINK, POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
@@ -63,11 +64,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LateMessages:
-    """Pending outbox messages of `service` to one method. The oldest is due since `late_s` seconds."""
+    """Due outbox messages of `service` to one method. The oldest has been due for `late_s` seconds."""
 
     service: str
     destination: str
-    pending: int
+    due: int
     late_s: float
 
 
@@ -83,7 +84,9 @@ def problems_of_services(report: Report) -> Iterator[Problem]:
             if not trouble.startswith("DATA_DIR: "):
                 troubled.setdefault(trouble, []).append(name)
     for (reason, command), names in down.items():
-        yield Problem(Harm.OUTAGE, ", ".join(names), reason, _log_page(names), command)
+        # The mesh reports the end of a process as a predicate: "was killed by signal 9".
+        sentence = f"{' and '.join(names)} {reason}" if reason[:1].islower() else reason
+        yield Problem(Harm.OUTAGE, ", ".join(names), sentence, _log_page(names), command)
     for trouble, names in troubled.items():
         yield _trouble(trouble, names)
     for name, entry in report.items():
@@ -104,7 +107,8 @@ def problems_of_parts(mesh: MeshState, data_dir: Path, reported: Iterable[Proble
         if part in SERVICE_NAMES or state == SERVING or any(state in each.sentence for each in reported):
             continue
         harm = Harm.OUTAGE if part == POSTGRES else Harm.STUCK
-        yield Problem(harm, part, _sentence(state), _PAGES_OF_PARTS.get(part, ""), f"solo60 restart {part}")
+        sentence = f"{part} is starting." if state == STARTING else _sentence(state)
+        yield Problem(harm, part, sentence, _PAGES_OF_PARTS.get(part, ""), f"solo60 restart {part}")
 
 
 def problems_of_keys(records: Iterable[KeyRecord], now: datetime) -> Iterator[Problem]:
@@ -120,7 +124,7 @@ def problems_of_keys(records: Iterable[KeyRecord], now: datetime) -> Iterator[Pr
                 record.caller,
                 f"Key {record.key_id} has scopes that no call needs: {', '.join(sorted(needless))}. "
                 "Issue another key, then revoke this one.",
-                "/keys",
+                _key_page(record),
                 f"solo60 keys issue {shlex.quote(record.caller)}",
             )
         if not record.revoked and _lasts_longer(record, latest.get(record.caller)):
@@ -136,7 +140,7 @@ def problems_of_outboxes(late: Iterable[LateMessages]) -> Iterator[Problem]:
         if each.late_s > LATE_S:
             sentence = (
                 f"A message to {short_name(each.destination)} was due {span(each.late_s)} ago and is not delivered. "
-                f"{each.pending} {'is' if each.pending == 1 else 'are'} pending."
+                f"{each.due} {'is' if each.due == 1 else 'are'} due."
             )
             page = f"/outbox?service={each.service}&status=pending"
             command = f"solo60 outbox list {each.service} --status pending"
@@ -160,9 +164,7 @@ def problems_of_clock(offset: timedelta) -> Iterator[Problem]:
 
 def unreadable(source: str, reason: str) -> Problem:
     """Return the problem that a source of problems cannot be read."""
-    return Problem(
-        Harm.UNKNOWN, source, f"{_sentence(source)[:-1]} cannot be read: {_sentence(reason)}", "", "solo60 doctor"
-    )
+    return Problem(Harm.UNKNOWN, source, f"The {source} cannot be read: {_sentence(reason)}", command="solo60 doctor")
 
 
 def span(seconds: float) -> str:
@@ -209,12 +211,16 @@ def _lasts_longer(record: KeyRecord, other: KeyRecord | None) -> bool:
 
 
 def _expiry(record: KeyRecord, not_after: datetime, now: datetime) -> Problem:
-    time, caller = f"{not_after:%Y-%m-%d %H:%M} UTC", shlex.quote(record.caller)
+    time, caller, page = f"{not_after:%Y-%m-%d %H:%M} UTC", shlex.quote(record.caller), _key_page(record)
     if now < not_after:
         sentence = f"Its last key {record.key_id} expires in {span((not_after - now).total_seconds())}, at {time}."
-        return Problem(Harm.RISK, record.caller, sentence, "/keys", f"solo60 keys rotate {caller}")
+        return Problem(Harm.RISK, record.caller, sentence, page, f"solo60 keys rotate {caller}")
     sentence = f"Its last key {record.key_id} expired at {time}, so its calls are rejected."
-    return Problem(Harm.STUCK, record.caller, sentence, "/keys", f"solo60 keys issue {caller}")
+    return Problem(Harm.STUCK, record.caller, sentence, page, f"solo60 keys issue {caller}")
+
+
+def _key_page(record: KeyRecord) -> str:
+    return f"/keys?caller={quote(record.caller, safe='')}"
 
 
 def _log_page(names: list[str]) -> str:

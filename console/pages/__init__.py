@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.pages import api, keys, logs, mail, now, outbox, outbox_message, search, traces
+from console.pages import api, journeys, keys, logs, mail, now, outbox, outbox_message, search, traces
 from console.pages import map as call_map
 from console.pages.contracts import catalogue, method, reasons, types
 
@@ -21,6 +21,7 @@ MODULES: tuple[ModuleType, ...] = (
     logs,
     outbox,
     outbox_message,
+    journeys,
     mail,
     keys,
     # The addresses of `catalogue` and `method` have parameters that would also match those of the modules before them.

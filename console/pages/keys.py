@@ -154,12 +154,12 @@ def _scopes(key: KeyInfo) -> None:
     with ui.element("details").classes("scopes"):
         with ui.element("summary"):
             ui.label(f"{len(scopes)} scope{'' if len(scopes) == 1 else 's'}").style("display: inline")
-            if key.needless_scopes:
-                widgets.badge(f"{len(key.needless_scopes)} needless", "warn").tooltip(
-                    "The caller's contract calls no method with them. Issue a new key, then revoke this one."
-                )
         for scope in scopes:
-            is_needless = scope in key.needless_scopes
-            ui.label(scope + (" (needless)" if is_needless else "")).classes(
-                "scope needless" if is_needless else "scope"
-            )
+            if scope in key.needless_scopes:
+                ui.label(f"{scope} (needless)").classes("scope needless")
+            else:
+                ui.label(scope).classes("scope")
+    if key.needless_scopes:
+        widgets.badge(f"{len(key.needless_scopes)} needless", "warn").tooltip(
+            "The caller's contract calls no method with them. Issue a new key, then revoke this one."
+        )

@@ -57,7 +57,7 @@ async def logs(view: View) -> None:
         with ui.element("p").classes("row-line"):
             ui.label("Correlation id").classes("soft")
             widgets.mono(wanted.correlation_id)
-            ui.link("Traces of this call", f"/traces?correlation={quote(wanted.correlation_id, safe='')}")
+            ui.link("Traces of this call", f"/traces?id={quote(wanted.correlation_id, safe='')}")
     _Tail(view.console.logs, names, wanted)
 
 
@@ -76,7 +76,7 @@ def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
 
     return [
         choice("service", "Service", *((name, name) for name in names)),
-        choice("level", "Level", *((level, f"{level} and above") for level in LEVELS[1:])),
+        choice("level", "Level, at least", *((level, level) for level in LEVELS[1:])),
         choice("code", "Code", (FAILED, "all except OK"), *((code, code) for code in CODES)),
         field("method", "Method", "gym.GetGym"),
         field("text", "Text", "any field"),

@@ -59,7 +59,7 @@ def _draw(query: str, hits: list[Hit], contracts: int, by_id: Found) -> None:
         return
     shown = hits[: len(hits) - max(contracts - MAX_CONTRACTS, 0)]
     ui.label(f"{len(hits)} found").classes("note").props("role=status")
-    widgets.table(("kind", "name", ""), [(each.kind, _link_to(each), each.detail) for each in shown])
+    widgets.table(("kind", "name", "meaning or state"), [(each.kind, _link_to(each), each.detail) for each in shown])
     if len(shown) < len(hits):
         target = f"{CATALOGUE}?{urlencode({'q': query})}"
         ui.link(f"All {contracts} contracts that match", target).classes("more")

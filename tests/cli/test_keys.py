@@ -154,6 +154,20 @@ def test_a_revoked_key_is_no_longer_valid(solo60: Solo60, tmp_path: Path) -> Non
     assert keyring_in(tmp_path).find(key, datetime.now(UTC)) is None
 
 
+def test_revoking_the_last_key_with_every_scope_is_answered_with_the_way_back(solo60: Solo60, tmp_path: Path) -> None:
+    """`keys revoke` says when no valid key has every scope any more, and only then."""
+    for _ in range(2):
+        solo60("keys", "issue", "operator")
+    first, second = (record.key_id for record in keyring_in(tmp_path))
+
+    assert solo60("keys", "revoke", first).err == ""
+    warned = solo60("keys", "revoke", second)
+
+    assert warned.exit_code == 0
+    assert warned.err.startswith("It was the last valid key with every scope, which the operator needs: `solo60 keys ")
+    assert solo60("keys", "revoke", second).err == ""
+
+
 @pytest.mark.parametrize("arguments", [("list",), ("issue", "gym"), ("rotate", "gym"), ("revoke", "nothing")])
 def test_a_file_that_is_not_a_keyring_is_named_and_unchanged(
     solo60: Solo60, tmp_path: Path, arguments: tuple[str, ...]

@@ -69,6 +69,33 @@ def test_logs_are_readable_by_scripts(solo60: Solo60) -> None:
 
 
 @pytest.mark.usefixtures("logs")
+@pytest.mark.parametrize(
+    ("option", "value", "expected"),
+    [
+        ("--level", "warning", [CRASH]), ("--level", "INFO", [CALL, CRASH]), ("--text", "CRASHED", [CRASH]),
+        ("--method", "gym.GetGym", [CALL]), ("--code", "not_found", [CALL]), ("--code", "failed", [CALL]),
+    ],
+)  # fmt: skip
+def test_logs_are_filtered(solo60: Solo60, option: str, value: str, expected: list[dict[str, object]]) -> None:
+    """`logs` filters by level, text, method and code, and says so if no line matches."""
+    done = solo60("logs", option, value, "--json")
+    none = solo60("logs", option, value, "--correlation", "no-such-id")
+
+    assert [json.loads(each) for each in done.out.splitlines()] == expected
+    assert none.err == "No line matches these options.\n"
+
+
+@pytest.mark.usefixtures("logs")
+def test_an_unknown_level_or_code_is_rejected(solo60: Solo60) -> None:
+    """`logs` rejects a level or code that does not exist, and names the option and the possible values."""
+    level, code = solo60("logs", "--level", "loud"), solo60("logs", "--code", "OKAY")
+
+    assert (level.exit_code, code.exit_code) == (1, 1)
+    assert level.err == '--level: "loud" is not a level. Use one of debug, info, warning, error, critical.\n'
+    assert code.err.startswith('--code: "OKAY" is not a code. Use failed or one of OK, ')
+
+
+@pytest.mark.usefixtures("logs")
 @pytest.mark.parametrize("blank", ["", " "])
 def test_a_blank_correlation_id_is_rejected(solo60: Solo60, blank: str) -> None:
     """`solo60 logs --correlation "$ID"` with an unset variable fails instead of printing the lines of every call."""

@@ -30,9 +30,9 @@ def console_mesh() -> Iterator[LocalMesh]:
         yield mesh
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Start one browser."""
+    """Start one browser, which ends with these tests: while Playwright runs, its process can run no other loop."""
     with running_browser() as found:
         yield found
 

@@ -63,7 +63,7 @@ async def test_a_view_continues_exactly_where_its_history_ends(tail: LogTail, tm
         for view, lines in seen:
             found, dropped = view.take()
             assert dropped == 0
-            lines += numbers(found)
+            lines.extend(numbers(found))
         return all(len(lines) > 50 for _, lines in seen)
 
     writing = threading.Thread(target=write_on)

@@ -300,11 +300,32 @@ def test_no_key_is_in_a_log(address: str, key: str, console_mesh: LocalMesh) -> 
     assert "sk_dev_unknown" not in log
 
 
+def test_an_unknown_key_reaches_no_service(address: str, key: str, console_mesh: LocalMesh) -> None:
+    """The console itself rejects an unknown key, and says where to find one."""
+    ids = {name: uuid4().hex for name in ("unknown", "known")}
+    answer = ask(address, LIST_GYMS, "{}", **JSON, x_api_key="sk_dev_unknown", x_correlation_id=ids["unknown"])
+    ask(address, LIST_GYMS, "{}", **JSON, x_api_key=key, x_correlation_id=ids["known"])
+
+    assert ".data/keys/operator" in answer.json()["message"]
+    # The log is in the order of the calls.
+    wait_for(lambda: codes_in(console_mesh, "gym", ids["known"]) == ["OK"])
+    assert codes_in(console_mesh, "gym", ids["unknown"]) == []
+
+
 @pytest.fixture(scope="module")
 def strict_address(console_mesh: LocalMesh) -> Iterator[str]:
-    """Run a console that requires a login, and return its address."""
-    with running_console(console_mesh, console_login=True) as console:
+    """Run a console that requires a login and cannot reach the payment service, and return its address."""
+    with running_console(console_mesh, console_login=True, payment_service_url="127.0.0.1:1") as console:
         yield console.address
+
+
+def test_an_unreachable_service_is_unavailable(strict_address: str, key: str) -> None:
+    """A call of a service that does not answer gets 503."""
+    path = "/solo60.payment.v1.PaymentService/GetBalance"
+    answer = ask(strict_address, path, json.dumps({"userId": NO_GYM}), **JSON, x_api_key=key)
+
+    assert (answer.status, answer.json()["code"]) == (503, "unavailable")
+    assert answer.detail("ErrorInfo")["reason"] == "UNAVAILABLE"
 
 
 def test_a_login_is_not_needed_for_calls(strict_address: str, key: str) -> None:

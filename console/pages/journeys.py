@@ -1,0 +1,143 @@
+"""Pages `/journeys` and `/journeys/{id}`: one booking or subscription from end to end."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from nicegui import ui
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
+
+from console import widgets
+from console.frame import page
+from operations.journeys.journey import Journey, read_journey, recent_journeys
+from operations.journeys.steps import CALL, OK
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from console.frame import View
+    from console.state import Console
+    from operations.journeys.steps import Step
+
+RECENT = 30
+HEADINGS = ("time", "step", "by", "outcome", "duration", "input", "undone by")
+TONES = {OK: "good", "delivered": "good", "pending": "warn", "dead": "bad"}
+
+
+@page("/journeys", "Journeys")
+async def journeys(view: View) -> None:
+    """Show the latest journeys, and a field for any other."""
+    with ui.element("form").props('method=get action="/journeys/find"').classes("row-line"):
+        ui.element("input").props(
+            'name=id required size=38 autocomplete=off spellcheck=false aria-label="Id of a session or subscription" '
+            'placeholder="Id of a session or subscription"'
+        ).classes("id-field")
+        ui.button("Show").props("type=submit outline dense no-caps")
+    found, failures = await recent_journeys(view.console.channels, RECENT)
+    for service, error in failures.items():
+        widgets.error_state(
+            f"{service} did not answer: {error.code.name}: {error.message}", f"solo60 restart {service}"
+        )
+    ui.label("Latest bookings and subscriptions").classes("section")
+    if not found and not failures:
+        widgets.empty_state("There are no recent journeys.", "Book a session: solo60 demo booking")
+    if found:
+        widgets.table(
+            ("last mail", "kind", "id"),
+            [(widgets.moment(each.time), each.kind, partial(_link, each.subject_id)) for each in found],
+        )
+
+
+@page("/journeys/{subject_id}", "Journey")
+async def journey(view: View, subject_id: str) -> None:
+    """Show the state, the waits and the steps of one journey."""
+    found = await read_journey(view.console.settings, view.console.channels, subject_id)
+    subject = found.subject
+    with ui.element("div").classes("row-line journey-head"):
+        ui.label(subject.kind).classes("title")
+        widgets.mono(subject.subject_id)
+        widgets.badge(subject.status.partition("_STATUS_")[2].replace("_", " ").lower())
+    for failure in found.failures:
+        widgets.error_state(failure, "The steps below lack this source.")
+    _waits(found)
+    ui.label("Steps").classes("section")
+    if found.steps:
+        widgets.table(HEADINGS, map(_row, found.steps))
+    else:
+        widgets.empty_state(
+            "No step is stored any more.", "Logs, traces and delivered messages are deleted after a while."
+        )
+    ui.label("State").classes("section")
+    widgets.fact_list({name: _text(value) for name, value in subject.facts.items()})
+    for payment in subject.payments:
+        ui.label("Payment").classes("section")
+        widgets.fact_list({name: _text(value) for name, value in payment.items()})
+
+
+def _find_route(_console: Console) -> Route:
+    return Route("/journeys/find", _find)
+
+
+async def _find(request: Request) -> Response:
+    """Lead to the journey with the id in the query."""
+    return RedirectResponse(f"/journeys/{quote(request.query_params.get('id', '').strip(), safe='')}", 303)
+
+
+ROUTES = (_find_route,)
+
+
+def _waits(found: Journey) -> None:
+    with ui.element("section").classes("card waits" if found.waits else "card"):
+        for sentence in found.waits or ["It waits for nothing."]:
+            ui.label(sentence)
+
+
+def _row(step: Step) -> tuple[object, ...]:
+    return (
+        partial(widgets.nowrap, widgets.moment(step.time, milliseconds=True)),
+        partial(_step, step),
+        partial(widgets.nowrap, f"{step.caller}, {step.kind}"),
+        partial(_outcome, step),
+        partial(widgets.nowrap, "" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"),
+        partial(_input, step),
+        ", ".join(step.undone_by),
+    )
+
+
+def _step(step: Step) -> None:
+    if step.message_id:
+        ui.link(step.method, f"/outbox/{step.caller}/{step.message_id}")
+    elif step.trace_id:
+        ui.link(step.method, f"/traces/{quote(step.trace_id, safe='')}")
+    else:
+        ui.label(step.method)
+
+
+def _outcome(step: Step) -> None:
+    widgets.badge(step.outcome, TONES.get(step.outcome, "bad" if step.kind == CALL else ""))
+    if step.error:
+        ui.label(step.error).classes("note")
+    if step.due_time is not None:
+        ui.label(f"due {widgets.moment(step.due_time)}").classes("note")
+
+
+def _input(step: Step) -> None:
+    if step.request is None:
+        return
+    with ui.element("details"):
+        with ui.element("summary"):
+            ui.label("request")
+        ui.label(json.dumps(step.request, indent=1, ensure_ascii=False)).classes("mono request")
+
+
+def _link(subject_id: str) -> None:
+    ui.link(subject_id, f"/journeys/{quote(subject_id, safe='')}").classes("mono")
+
+
+def _text(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
