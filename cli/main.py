@@ -40,6 +40,7 @@ VERBS = {
     "explain": "cli.explain:explain_method",
     "graph": "cli.graph:graph",
     "traffic": "cli.traffic:traffic",
+    "mcp": "cli.mcp_server:mcp",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
     "demo": "cli.demos.commands:demo",
@@ -49,7 +50,6 @@ VERBS = {
     "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
-    "mcp": "cli.mcp_server:mcp",
     "new": "cli.new:new",
 }
 

@@ -64,21 +64,25 @@ async def state_of_local_mesh(settings: Settings) -> MeshState:
 
 def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, settings: Settings) -> Finding:
     """Return the reason why a service is not SERVING, and the command to run next."""
-    state = mesh.states.get(name, "")
     if status == UNREACHABLE:
-        if not mesh.runs:
-            return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
-        if not mesh.states:
-            return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
-        if state == STARTING:
-            return Finding("It is starting.", CHECK_AGAIN)
-        silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
-        return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
+        return _diagnose_unreachable(name, mesh, settings)
     if status == NOT_SERVING and troubles:
         return _diagnose_troubles(troubles, mesh)
     if status == NOT_SERVING:
         return Finding("It is starting or stopping.", CHECK_AGAIN)
     return Finding(f"Its health check returned {status}.", "")
+
+
+def _diagnose_unreachable(name: str, mesh: MeshState, settings: Settings) -> Finding:
+    if not mesh.runs:
+        return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
+    if not mesh.states:
+        return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
+    state = mesh.states.get(name, "")
+    if state == STARTING:
+        return Finding("It is starting.", CHECK_AGAIN)
+    silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
+    return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
 
 
 def _diagnose_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:
