@@ -68,10 +68,8 @@ def diagnose(name: str, status: str, troubles: Sequence[str], mesh: MeshState, s
     if status == UNREACHABLE:
         if not mesh.runs:
             return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
-        if not mesh.states:
-            return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
-        if state == STARTING:
-            return Finding("It is starting.", CHECK_AGAIN)
+        if not mesh.states or state == STARTING:
+            return Finding(f"{'It' if mesh.states else 'The mesh'} is starting or stopping.", CHECK_AGAIN)
         silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
         return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
     if status == NOT_SERVING and troubles:
