@@ -2,39 +2,60 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.panel import Panel
 
 from cli.terminal import JsonFlag, err, out, print_json
-from local.mail_sink import read_mail
 from mesh.config import load_settings
-from operations.inbox import find_mail, page_of_inbox
+from operations.inbox import UnreadableMail, find_mail, page_of_inbox, parse_mail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from operations.inbox import ParsedMail
 
 
 def inbox(
     to: Annotated[str | None, typer.Option(help="Show only mail to this address, or part of it.")] = None,
     number: Annotated[int, typer.Option("-n", min=1, help="Number of newest mails to show.")] = 10,
     *,
+    html: Annotated[bool, typer.Option("--html", help="Show the HTML of each mail; with --json, in addition.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show the mail that the mail sink of the local mesh has received."""
-    folder = load_settings().inbox_folder
-    ids = [head.mail_id for head in page_of_inbox(folder, number, to or "").mails[::-1]]
-    mails = {mail_id: read_mail(find_mail(folder, mail_id)) for mail_id in ids}
+    mails = list(_newest(number, to or ""))
     if as_json:
-        print_json(
-            [
-                {"mail_id": mail_id, **asdict(mail), "received": mail.received.isoformat()}
-                for mail_id, mail in mails.items()
-            ]
-        )
+        print_json([{**_as_dict(mail), **({"html": mail.html} if html else {})} for mail in mails])
         return
-    for mail in mails.values():
-        head = f"To: {mail.recipient}\nFrom: {mail.sender}\nReceived: {mail.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
-        panel = Panel(head + mail.body.strip(), title=mail.subject, title_align="left", width=100)
+    for mail in mails:
+        head = mail.head
+        facts = f"To: {head.recipient}\nFrom: {mail.sender}\nReceived: {head.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
+        body = mail.html if html else mail.text or mail.html
+        panel = Panel(facts + body.strip(), title=head.subject, title_align="left", width=100)
         out.print(panel, markup=False, soft_wrap=False)
     if not mails:
         err.print("There is no mail yet." if to is None else f"There is no mail to {to}.", markup=False)
+
+
+def _newest(number: int, to: str) -> Iterator[ParsedMail]:
+    """Yield the newest mails, newest last. Name malformed mails on standard error."""
+    folder = load_settings().inbox_folder
+    for head in reversed(page_of_inbox(folder, number, to).mails):
+        try:
+            yield parse_mail(find_mail(folder, head.mail_id))
+        except UnreadableMail as error:
+            err.print(str(error), markup=False, style="yellow")
+
+
+def _as_dict(mail: ParsedMail) -> dict[str, object]:
+    return {
+        "mail_id": mail.head.mail_id,
+        "sender": mail.sender,
+        "recipient": mail.head.recipient,
+        "subject": mail.head.subject,
+        "body": mail.text or mail.html,
+        "message_id": mail.message_id,
+        "received": mail.head.received.isoformat(),
+    }

@@ -9,7 +9,8 @@ from urllib.parse import quote
 
 from nicegui import ui
 
-from console import filters, widgets
+from console import widgets
+from console.filter_form import address_of
 from contracts.errors import ServiceError
 from operations.messages import RETRYABLE, retry_failed
 from solo60.communication.v1 import communication_pb2 as pb
@@ -74,7 +75,7 @@ class FailedMessages:
             ("stored", "template", "status", "attempts", "last error", "action"),
             [
                 (
-                    widgets.moment(each.create_time.ToDatetime(UTC)),
+                    partial(widgets.time_cell, each.create_time.ToDatetime(UTC)),
                     partial(ui.link, each.template_key, message_path(each.message_id)),
                     partial(status_badge, each.status),
                     each.attempts,
@@ -87,7 +88,7 @@ class FailedMessages:
         with ui.element("div").classes("actions"):
             self._retry_all_button()
             if found.next_page_token:
-                ui.link("Older messages", filters.address_of("/mail", failed=found.next_page_token)).classes("older")
+                ui.link("Older messages", address_of("/mail", failed=found.next_page_token)).classes("older")
 
     def _retry_button(self, message: pb.Message) -> None:
         if message.status in RETRYABLE:

@@ -46,6 +46,8 @@ async def serve_console(settings: Settings) -> AsyncIterator[None]:
             access_log=False,
             proxy_headers=False,
             server_header=False,
+            # Messages are small, and compression would hold its state in memory for each open page.
+            ws_per_message_deflate=False,
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
         )

@@ -15,7 +15,7 @@ from contracts.errors import ServiceError
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from console.frame import View
 
@@ -69,23 +69,31 @@ def fact_list_of(facts: Iterable[tuple[str, object]]) -> None:
                 ui.label(str(value))
 
 
-def table(headings: Iterable[str], rows: Iterable[Iterable[Callable[[], object] | object]]) -> ui.element:
-    """Show a table. A cell is its text, or a function that draws the cell. Numbers are aligned to the right."""
+def table(
+    headings: Iterable[str],
+    rows: Iterable[Iterable[Callable[[], object] | object]],
+    numbers: Collection[int] = (),
+) -> ui.element:
+    """Show a table. A cell is its text, or a function that draws the cell.
+
+    Numbers are aligned to the right, and so are the columns in `numbers`, counted from 0.
+    """
+    cells = [tuple(row) for row in rows]
+    right = {*numbers, *(place for row in cells for place, cell in enumerate(row) if isinstance(cell, int | float))}
     with ui.element("div").classes("scroll") as box, ui.element("table").classes("rows"):
         with ui.element("thead"), ui.element("tr"):
-            for heading in headings:
-                with ui.element("th").props("scope=col"):
+            for place, heading in enumerate(headings):
+                with ui.element("th").props("scope=col").classes("number" if place in right else ""):
                     ui.label(heading)
         with ui.element("tbody"):
-            for row in rows:
+            for row in cells:
                 with ui.element("tr"):
-                    for cell in row:
-                        _cell(cell)
+                    for place, cell in enumerate(row):
+                        _cell(cell, is_number=place in right)
     return box
 
 
-def _cell(cell: Callable[[], object] | object) -> None:
-    is_number = isinstance(cell, int | float)
+def _cell(cell: Callable[[], object] | object, *, is_number: bool) -> None:
     with ui.element("td").classes("number" if is_number else ""):
         if callable(cell):
             cell()
@@ -124,6 +132,14 @@ def moment(time: datetime | None, *, milliseconds: bool = False) -> str:
     time = time.astimezone(UTC)
     fraction = f".{time.microsecond // 1000:03}" if milliseconds else ""
     return f"{time:%Y-%m-%d %H:%M:%S}{fraction} UTC"
+
+
+def time_cell(time: datetime | None, *, milliseconds: bool = False) -> None:
+    """Show a time as `moment` in the cell of a table. In a narrow cell, date and time have a line each."""
+    date, _, rest = moment(time, milliseconds=milliseconds).partition(" ")
+    with ui.element("div").classes("time"):
+        ui.label(date)
+        ui.label(rest)
 
 
 async def confirmed(title: str, text: str, action: str) -> bool:

@@ -61,6 +61,11 @@ class ParsedMail:
     text: str
     html: str
 
+    @property
+    def message_id(self) -> str:
+        """The Message-ID header, or ""."""
+        return next((value for name, value in self.headers if name.lower() == "message-id"), "")
+
 
 def page_of_inbox(folder: Path, size: int, to: str = "", cursor: str = "") -> InboxPage:
     """Return the `size` newest mails, or those after the page with this `next_cursor`.

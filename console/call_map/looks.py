@@ -43,8 +43,11 @@ def service_key(name: str) -> str:
 
 
 def tone_of(edge: TrafficEdge) -> str:
-    """Return "bad", "warn", "unknown", "busy" or "idle", by the breaker and the failed calls of an edge."""
-    if not edge.measured_by:
+    """Return "bad", "warn", "unknown", "busy" or "idle", by the breaker and the failed calls of an edge.
+
+    An edge without calls is unknown if one of its ends cannot be read, because that service is probably down.
+    """
+    if not edge.measured_by or (edge.problem and not edge.is_busy):
         return "unknown"
     if edge.breaker == SEVERITY[-1] or is_failing(edge.rates):
         return "bad"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -12,9 +11,11 @@ from nicegui import ui
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from console import filters, widgets
+from console import widgets
 from console.failed_messages import FailedMessages, retry_button, status_badge
+from console.filter_form import FilterField, FilterForm, address_of
 from console.frame import page
+from console.text_table import Cell, TextTable, time_of
 from mesh.telemetry.untraced import untraced
 from operations.inbox import MailNotFound, UnreadableMail, count_mails, find_mail, page_of_inbox, parse_mail
 from operations.messages import RETRYABLE
@@ -68,11 +69,8 @@ async def one_mail(view: View, mail_id: str) -> None:
     if found.html:
         _draw_html(found)
     with ui.element("h2"):
-        ui.label("Text")
-    if found.text:
-        ui.label(found.text).classes("mono text-block")
-    else:
-        widgets.empty_state("This mail has no text form.")
+        ui.label("Text" if found.text or not found.html else "Source of the HTML, because the mail has no text")
+    ui.label(found.text or found.html).classes("mono text-block")
     with ui.element("h2"):
         ui.label("Headers")
     with ui.element("div").classes("mono headers"):
@@ -110,8 +108,7 @@ async def _inbox(view: View) -> None:
             "`solo60 up` stores all mail of a mesh in its inbox if SMTP_URL is an address on loopback, as by default.",
         )
         return
-    with filters.filter_form(PATH):
-        filters.text_field("to", "Recipient", to)
+    FilterForm(PATH, [FilterField("to", "Recipient", to, placeholder="a part of the address", wide=True)])
     found = await asyncio.to_thread(page_of_inbox, folder, PAGE_SIZE, to, view.query("before"))
     if not found.mails:
         hint = (
@@ -123,18 +120,14 @@ async def _inbox(view: View) -> None:
     ui.label(f"{number} mail{'' if number == 1 else 's'} in the inbox, newest first.").classes("note")
     _list(found)
     if found.next_cursor:
-        ui.link("Older mail", filters.address_of(PATH, to=to, before=found.next_cursor)).classes("older")
+        ui.link("Older mail", address_of(PATH, to=to, before=found.next_cursor)).classes("older")
 
 
 def _list(found: InboxPage) -> None:
-    widgets.table(
+    TextTable(
         ("received", "to", "subject"),
         [
-            (
-                widgets.moment(each.received),
-                each.recipient,
-                partial(ui.link, each.subject or "(no subject)", _path_of(each.mail_id)),
-            )
+            (time_of(each.received), each.recipient, Cell(each.subject or "(no subject)", _path_of(each.mail_id)))
             for each in found.mails
         ],
     )
@@ -143,7 +136,7 @@ def _list(found: InboxPage) -> None:
 def _draw_html(found: ParsedMail) -> None:
     with ui.element("h2"):
         ui.label("HTML")
-    ui.label("Scripts, forms, remote images and links are off in this view. The text below has all links.").classes(
+    ui.label("Scripts, forms, remote images and links are off in this view. The text below has the links.").classes(
         "note"
     )
     frame = ui.element("iframe").classes("mail-html")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import UTC
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from nicegui import ui
 
-from console import filters, widgets
+from console import widgets
+from console.filter_form import FilterField, FilterForm, address_of
 from console.frame import page
-from console.outbox_table import BacklogTable
+from console.outbox_table import HEADINGS, NOTE, NUMBERS, no_answer, rows_of
+from console.text_table import Cell, TextTable, time_of
 from contracts.names import short_name
 from contracts.scopes import outbox_calls
 from contracts.services import SERVICE_NAMES
@@ -40,7 +41,8 @@ TONES = {pb.OUTBOX_STATUS_DELIVERED: "good", pb.OUTBOX_STATUS_DEAD: "bad"}
 async def outbox(view: View) -> None:
     """Show all outboxes. The counts follow the services; the list of messages is that of the visit."""
     states = await view.console.outboxes.get()
-    table = BacklogTable(states)
+    table = TextTable(HEADINGS, rows_of(states), NUMBERS)
+    ui.label(NOTE).classes("note")
     with ui.element("h2"):
         ui.label("Dead letters")
     letters = _DeadLetters(view)
@@ -48,7 +50,7 @@ async def outbox(view: View) -> None:
 
     async def refresh() -> None:
         states = await view.console.outboxes.get()
-        table.show(states)
+        table.show(rows_of(states))
         letters.show(states)
 
     ui.timer(REFRESH_S, refresh)
@@ -84,15 +86,16 @@ class _DeadLetters:
         if not found:
             widgets.empty_state("There are no dead letters.", "A message that cannot be delivered is listed here.")
             return
-        widgets.table(
-            ("service", "to", "reason", "messages", "latest given up"),
+        TextTable(
+            ("service", "to, and reason", "messages", "latest given up"),
             [
                 (
-                    partial(ui.link, name, filters.address_of(PATH, service=name, status=DeliveryStatus.DEAD)),
-                    partial(_to_dead, name, group.destination),
-                    group.last_error,
+                    Cell(name, address_of(PATH, service=name, status=DeliveryStatus.DEAD)),
+                    Cell(
+                        short_name(group.destination), _path_of_dead(name, group.destination), notes=[group.last_error]
+                    ),
                     group.count,
-                    widgets.moment(group.latest_settle_time.ToDatetime(UTC)),
+                    time_of(group.latest_settle_time.ToDatetime(UTC)),
                 )
                 for name, group in found
             ],
@@ -120,62 +123,71 @@ class _DeadLetters:
         )
 
 
-def _to_dead(service: str, destination: str) -> None:
-    address = filters.address_of(PATH, service=service, status=DeliveryStatus.DEAD, destination=destination)
-    ui.link(short_name(destination), address)
+def _path_of_dead(service: str, destination: str) -> str:
+    return address_of(PATH, service=service, status=DeliveryStatus.DEAD, destination=destination)
 
 
 async def _messages(view: View) -> None:
     service, status, destination = view.query("service"), view.query("status"), view.query("destination")
-    with filters.filter_form(PATH):
-        filters.choice("service", "Service", {"": "all", **{name: name for name in SERVICE_NAMES}}, service)
-        filters.choice("status", "Status", {"": "any", **{each: each for each in DeliveryStatus}}, status)
-        methods = {name: short_name(name) for name in sorted(set(outbox_calls()), key=short_name)}
-        filters.choice("destination", "Destination", {"": "any", **methods}, destination)
+    methods = [(name, short_name(name)) for name in sorted(set(outbox_calls()), key=short_name)]
+    services = [("", "all"), *((name, name) for name in SERVICE_NAMES)]
+    statuses = [("", "any"), *((each, each) for each in DeliveryStatus)]
+    FilterForm(
+        PATH,
+        [
+            FilterField("service", "Service", service, options=services),
+            FilterField("status", "Status", status, options=statuses),
+            FilterField("destination", "Destination", destination, options=[("", "any"), *methods], wide=True),
+        ],
+    )
     if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
         widgets.error_state("There is no such service or status.", f"Services: {', '.join(SERVICE_NAMES)}.")
         return
     wanted = pb.ListMessagesRequest(destination=destination)
     if status:
         wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{status.upper()}")
-    services = [service] if service else list(SERVICE_NAMES)
+    names = [service] if service else list(SERVICE_NAMES)
     with untraced():
-        found = await page_of_messages(view.console.channels, services, wanted, PAGE_SIZE, view.query("page"))
+        found = await page_of_messages(view.console.channels, names, wanted, PAGE_SIZE, view.query("page"))
     _list(found)
     if found.next_cursor:
         query = {"service": service, "status": status, "destination": destination, "page": found.next_cursor}
-        ui.link("Older messages", filters.address_of(PATH, **query)).classes("older")
+        ui.link("Older messages", address_of(PATH, **query)).classes("older")
 
 
 def _list(found: MessagePage) -> None:
     for name, error in found.failures.items():
         with ui.element("p").classes("row-line"):
             widgets.badge(f"{name} is missing", "bad")
-            ui.label(f"{error.code.name}: {error.message}").classes("note")
+            ui.label(no_answer(error)).classes("note")
     if not found.messages:
         widgets.empty_state("There are no messages.", "Delivered messages are deleted after a day.")
         return
-    widgets.table(
-        ("written", "service", "to", "status", "failed attempts", "due or settled", "last error"),
+    TextTable(
+        ("written", "service", "to", "status", "due or settled"),
         [
             (
-                widgets.moment(message.create_time.ToDatetime(UTC)),
+                time_of(message.create_time.ToDatetime(UTC)),
                 name,
-                partial(_link, name, message),
-                partial(status_badge, message.status),
-                message.attempts,
+                _link(name, message),
+                _status(message),
                 _due_or_settled(message),
-                message.last_error,
             )
             for name, message in found.messages
         ],
     )
 
 
-def _link(service: str, message: pb.OutboxMessage) -> None:
-    ui.link(short_name(message.destination), message_path(service, message.message_id))
-    if message.event:
-        ui.label(f"event {message.event.rpartition('.')[2]}").classes("note")
+def _link(service: str, message: pb.OutboxMessage) -> Cell:
+    event = f"event {message.event.rpartition('.')[2]}" if message.event else ""
+    notes = [text for text in (event, message.last_error) if text]
+    return Cell(short_name(message.destination), message_path(service, message.message_id), notes)
+
+
+def _status(message: pb.OutboxMessage) -> Cell:
+    attempts = f"{message.attempts} failed attempt{'' if message.attempts == 1 else 's'}"
+    notes = [attempts] if message.attempts else []
+    return Cell(status_name(message.status), is_badge=True, tone=TONES.get(message.status, ""), notes=notes)
 
 
 def message_path(service: str, message_id: str) -> str:
@@ -183,11 +195,10 @@ def message_path(service: str, message_id: str) -> str:
     return f"{PATH}/{quote(service, safe='')}/{quote(message_id, safe='')}"
 
 
-def status_badge(status: pb.OutboxStatus.ValueType) -> None:
-    """Show a delivery status."""
-    widgets.badge(pb.OutboxStatus.Name(status).removeprefix("OUTBOX_STATUS_"), TONES.get(status, ""))
+def status_name(status: pb.OutboxStatus.ValueType) -> str:
+    """Return the name of a delivery status: "DEAD"."""
+    return pb.OutboxStatus.Name(status).removeprefix("OUTBOX_STATUS_")
 
 
-def _due_or_settled(message: pb.OutboxMessage) -> str:
-    time = message.due_time if message.HasField("due_time") else message.settle_time
-    return widgets.moment(time.ToDatetime(UTC))
+def _due_or_settled(message: pb.OutboxMessage) -> Cell:
+    return time_of((message.due_time if message.HasField("due_time") else message.settle_time).ToDatetime(UTC))

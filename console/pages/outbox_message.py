@@ -13,7 +13,8 @@ from nicegui import ui
 
 from console import widgets
 from console.frame import page
-from console.pages.outbox import OPERATE, PATH, message_path, status_badge
+from console.pages.outbox import OPERATE, PATH, TONES, message_path, status_name
+from console.text_table import TextTable, time_of
 from contracts.errors import OutboxMessageNotFound
 from contracts.services import SERVICE_NAMES
 from mesh.telemetry.untraced import untraced
@@ -97,7 +98,7 @@ class _MessageView:
 
     def _draw_facts(self, message: pb.OutboxMessage) -> None:
         with ui.element("dl").classes("facts"):
-            _fact("status", partial(status_badge, message.status))
+            _fact("status", partial(widgets.badge, status_name(message.status), TONES.get(message.status, "")))
             _fact("message id", partial(widgets.mono, message.message_id))
             _fact("from", partial(ui.link, self._service, f"{PATH}?service={self._service}"))
             _fact("to", message.destination)
@@ -180,7 +181,7 @@ def _draw_history(history: list[HistoryEntry]) -> None:
         "From the outbox, and from logs and traces that this mesh still has. A trace does not name a message: if its "
         "request wrote several messages to one method, all of their calls are listed."
     ).classes("note")
-    widgets.table(
+    TextTable(
         ("time", "event", "detail", "source"),
-        [(widgets.moment(each.time, milliseconds=True), each.event, each.detail, each.source) for each in history],
+        [(time_of(each.time, milliseconds=True), each.event, each.detail, each.source) for each in history],
     )

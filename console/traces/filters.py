@@ -38,7 +38,8 @@ class BadFilter(Failure):
 
 
 def parameters_of(query: Mapping[str, str]) -> dict[str, str]:
-    """Return the filled parameters of the filters."""
+    """Return the filled parameters of the filters. Pages about one request call the id `correlation`."""
+    query = {"id": query.get("correlation", ""), **query}
     return {name: query[name].strip() for name in PARAMETERS if query.get(name, "").strip()}
 
 
@@ -94,7 +95,7 @@ def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
     with (
         ui.element("form")
         .props(f'action="{PATH}" method=get aria-label="Filter the traces"')
-        .classes("trace-filters")
+        .classes("filters trace-filters")
         .on("submit", js_handler=SUBMIT_FILLED_FIELDS)
         .on("change", js_handler=SUBMIT_CHOICE)
     ):
@@ -120,7 +121,7 @@ def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
             box.props["defaultChecked"] = bool(parameters.get("errors"))
             text("span", "only errors")
         with ui.element("div").classes("choices"):
-            text("button", "Filter", "plain-button").props("type=submit")
+            ui.button("Filter").props("type=submit outline dense no-caps")
             if parameters:
                 ui.link("Clear", PATH)
 

@@ -11,8 +11,8 @@ class CallWords:
     """Words of a command that makes a call.
 
     `method` is the full name ("package.Service/Method"), and `address` is host:port. `request` and `headers` are
-    already quoted for the shell, as in `'{"page_size": 1}'` and `"x-api-key: $API_KEY"`. `literal_headers` are not, as in
-    "x-note: it's". `timeout_s` is None without a timeout.
+    already quoted for the shell, as in `'{"page_size": 1}'` and `"x-api-key: $API_KEY"`. `literal_headers` are not
+    quoted, as in "x-note: it's". `timeout_s` is None without a timeout.
     """
 
     method: str

@@ -33,18 +33,17 @@ def exporting(settings: Settings, service: str, lines: LogLineHandler) -> Iterat
         try:
             yield
         finally:
-            # All three at the same time, because a slow collector would take too long for one after the other.
             ends_at = time.monotonic() + EXIT_TIMEOUT_S
+            # Metrics at the same time as spans, because a slow collector would take too long for one after the other.
+            # Log lines are exported every second anyway.
             if metrics is not None:
                 metrics.request_stop()
-            lines.flush()
-            if logs is not None:
-                logs.wake()
             tracers.shutdown()
             if metrics is not None:
                 metrics.stop(ends_at - time.monotonic())
-            lines.export = None
             if logs is not None:
+                lines.flush()
+                lines.export = None
                 logs.stop(ends_at - time.monotonic())
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -11,12 +12,14 @@ import pytest
 
 from contracts.errors import OutboxMessageNotFound, OutboxMessageSettled
 from contracts.services import SERVICE_NAMES
+from mesh.telemetry.spans import StoredSpan
 from solo60.mesh.v1 import outbox_pb2 as pb
 from tests.support.answers import Answer, stub_server
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.cli.conftest import Solo60
 
@@ -144,6 +147,69 @@ def test_retry_all_skips_messages_settled_meanwhile(solo60: Solo60) -> None:
 
     assert done.exit_code == 0
     assert "2 messages of gym due now.\n" in done.err
+
+
+def test_a_summary_counts_the_messages_of_each_service(solo60: Solo60) -> None:
+    """`outbox summary` shows backlog, dead letters and next work of each service. It names silent services."""
+    backlog = pb.GetBacklogResponse(
+        pending=[pb.PendingMessages(destination="any.Service/Method", count=3, due_count=2)],
+        dead_letters=[pb.DeadLetters(destination="any.Service/Method", last_error=ERROR, count=4)],
+    )
+    backlog.now.FromSeconds(1_800_000_060)
+    backlog.pending[0].oldest_due_time.FromMilliseconds(1_800_000_000_500)
+    schedule = pb.GetScheduleResponse(due_timers=["mails"], next_due_timer="expired holds")
+    schedule.next_due_time.FromSeconds(1_800_000_120)
+    answers = {PATH + "GetBacklog": Answer(backlog), PATH + "GetSchedule": Answer(schedule)}
+    with stub_server(os.environ["GYM_SERVICE_URL"], answers):
+        shown = solo60("outbox", "summary")
+        read = solo60("outbox", "summary", "--json")
+
+    assert (shown.exit_code, read.exit_code) == (1, 1)
+    assert " ".join(shown.out.splitlines()[1].split()) == (
+        "gym 3 2 59.5 s 4 mails 2027-01-15 08:02:00 UTC: expired holds"
+    )
+    assert "session did not answer: UNAVAILABLE: " in shown.err
+    (state,) = json.loads(read.out)
+    assert (state["service"], state["pending_count"], state["due_count"], state["dead_count"]) == ("gym", 3, 2, 4)
+    assert (state["oldest_due_age_s"], state["due_timers"]) == (59.5, ["mails"])
+    assert (state["next_due_time"], state["next_work"]) == ("2027-01-15T08:02:00Z", "expired holds")
+    assert state["dead_letters"][0]["last_error"] == ERROR
+
+
+def test_a_message_is_shown_with_its_history(solo60: Solo60, tmp_path: Path) -> None:
+    """`outbox show` prints the relay's log lines and the calls in the trace between the times in the outbox."""
+    found = message(1)
+    found.correlation_id, found.trace_id = "c-1", "1" * 32
+    found.create_time.FromSeconds(1_799_999_990)
+    (tmp_path / "logs").mkdir()
+    line = {"event": "message is now a dead letter", "attempts": 7, "error": ERROR, "correlation_id": "c-1"}
+    lines = [
+        {**line, "timestamp": "2027-01-15T07:59:59Z", "message_id": found.message_id},
+        {**line, "timestamp": "2027-01-15T07:59:59Z", "message_id": "another"},
+    ]
+    (tmp_path / "logs" / "gym.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
+    action = {"event": "action", "action": "Retry", "caller": "ada", "target": f"gym/{found.message_id}"}
+    (tmp_path / "logs" / "console.jsonl").write_text(json.dumps({**action, "timestamp": "2027-01-15T07:59:57Z"}) + "\n")
+    span = StoredSpan(
+        "1" * 32, "2" * 16, None, "gym", found.destination, "CLIENT", 1_799_999_998 * 10**9, 1_799_999_999 * 10**9, None
+    )
+    (tmp_path / "spans").mkdir()
+    (tmp_path / "spans" / "gym.jsonl").write_text(json.dumps(asdict(span)) + "\n")
+    answer = Answer(pb.GetMessageResponse(message=found, payload_json="{}"))
+    with stub_server(os.environ["GYM_SERVICE_URL"], {PATH + "GetMessage": answer}):
+        shown = solo60("outbox", "show", "gym", found.message_id)
+        read = solo60("outbox", "show", "gym", found.message_id, "--json")
+
+    history = json.loads(read.out)["history"]
+    assert [(each["event"], each["source"]) for each in history] == [
+        ("written", "outbox"),
+        ("action", "log"),
+        ("called", "trace"),
+        ("message is now a dead letter", "log"),
+        ("given up", "outbox"),
+    ]
+    assert [history[1]["detail"], history[2]["detail"]] == ["Retry by ada", "OK, 1000.0 ms"]
+    assert "  2027-01-15 07:59:58 UTC  called  OK, 1000.0 ms\n" in shown.out
 
 
 def test_a_relay_for_an_unknown_service_is_rejected(solo60: Solo60) -> None:

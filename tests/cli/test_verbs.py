@@ -143,6 +143,22 @@ def test_mail_is_found_by_either_form_of_an_address(solo60: Solo60, tmp_path: Pa
     assert json.loads(solo60("inbox", "--to", "user@bucher.example", "--json").out) == []
 
 
+def test_a_mail_is_shown_as_html_and_a_malformed_one_hides_no_other(solo60: Solo60) -> None:
+    """`inbox --html --json` adds the HTML of each mail. A malformed mail is named on standard error."""
+    folder = load_settings().inbox_folder / "new"
+    folder.mkdir(parents=True)
+    head = f"{SENDER_HEADER}: <a@solo60.example>\n{RECIPIENT_HEADER}: ada@solo60.example\nMessage-ID: <1@x>\n"
+    (folder / "1.1_000001.localhost").write_text(f"{head}Content-Type: text/html\n\n<p>Hello</p>\n")
+    (folder / "2.1_000001.localhost").write_text(f"{head}Content-Type: ,;charset*\n\nHello\n")
+
+    done = solo60("inbox", "--html", "--json")
+
+    (mail,) = json.loads(done.out)
+    assert (mail["mail_id"], mail["html"], mail["message_id"]) == ("1.1_000001.localhost", "<p>Hello</p>\n", "<1@x>")
+    assert "This mail is malformed" in done.err
+    assert "2.1_000001.localhost" in done.err
+
+
 def test_an_unknown_trace_is_rejected(solo60: Solo60, tmp_path: Path) -> None:
     """`trace` with an unknown id exits with 1 and names the searched folder."""
     done = solo60("trace", "0" * 32)

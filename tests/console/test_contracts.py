@@ -9,6 +9,7 @@ import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import expect
@@ -64,7 +65,6 @@ def test_the_search_finds_a_method(visitor: Visitor) -> None:
     """The list shrinks as the reader types, and its address leads a colleague to the same list."""
     page = visitor.open("/internal/docs")
     link = page.get_by_role("link", name="session.BookSession", exact=True)
-    take_screens(page, "contracts")
     page.get_by_label("Search contracts").fill("books slot")
     expect(page.get_by_role("link", name="gym.GetGym")).to_have_count(0)
     expect(link).to_have_attribute("href", "/internal/docs/session/BookSession")
@@ -77,7 +77,18 @@ def test_the_search_finds_a_method(visitor: Visitor) -> None:
     visitor.go(page, "/internal/docs?kind=error&q=slot_taken")
     page.get_by_role("link", name="SLOT_TAKEN").click()
     expect(page.get_by_role("link", name="session.BookSession")).to_be_visible()
-    take_screens(page, "contracts-error")
+    visitor.go(page, "/internal/docs/gym")
+    take_screens(page, "contracts-service")
+
+
+@pytest.mark.parametrize("path", ["/{}", "?q={}", "/types/{}", "/errors/{}", "/session/{}"])
+def test_an_address_with_hostile_text_is_harmless(visitor: Visitor, path: str) -> None:
+    """The page shows the text as text, and runs no script in it."""
+    hostile = "<img src=x onerror=alert(1)>'\"\\"
+    page = visitor.open(f"/internal/docs{path.format(quote(hostile, safe=''))}")
+
+    expect(page.get_by_role("main").get_by_role("status").first).to_be_visible()
+    assert page.locator("img[src=x]").count() == 0
 
 
 def test_a_method_has_everything_that_a_caller_needs(visitor: Visitor) -> None:
@@ -97,7 +108,6 @@ def test_a_method_has_everything_that_a_caller_needs(visitor: Visitor) -> None:
     expect(page.locator(".try").get_by_role("link", name="Sign in")).to_have_attribute(
         "href", "/login?next=%2Finternal%2Fdocs%2Fsession%2FCancelSession"
     )
-    take_screens(page, "contracts-no-key")
     visitor.go(page, "/internal/docs/types/solo60.user.v1.UserLeft")
     for text in ("publisher", "Subscribers", "session.OnUserLeft"):
         expect(main.get_by_text(text).first).to_be_visible()
@@ -120,7 +130,7 @@ def test_a_reader_books_a_session(operator: Visitor, console_mesh: LocalMesh) ->
     expect(outcome).to_contain_text('"status": "SESSION_STATUS_CONFIRMED"')
     expect(outcome.get_by_role("row").filter(has_text="payment.ChargeSession")).to_contain_text("ms")
     trace_id = str(outcome.get_by_role("link", name="Trace").get_attribute("href")).rpartition("/")[2]
-    take_screens(page, "contracts-booked")
+    take_screens(page, "contracts-method")
     # The same period again, now for another member.
     fill(page, {**request, "user_id": booking_of(console_mesh)["user_id"]})
     page.get_by_label(EDITOR).press("Control+Enter")
@@ -193,7 +203,6 @@ def test_the_copied_commands_make_the_call(operator: Visitor, console_mesh: Loca
         assert "gyms" in json.loads(ran.stdout or "{}") or ran.stdout.strip() == "{}", ran.stderr
         assert key not in command
     expect(page.get_by_label("Python", exact=True)).to_contain_text("timeout=1.5")
-    take_screens(page, "contracts-copied")
 
 
 def _environment() -> dict[str, str]:

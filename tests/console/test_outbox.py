@@ -119,7 +119,7 @@ def test_a_service_that_is_down_hides_no_other(browser: Browser, console_mesh: L
     ):
         page = visitor.open("/outbox")
 
-        expect(row(page, "gym").first).to_contain_text("No answer: UNAVAILABLE")
+        expect(row(page, "gym").first).to_contain_text("No answer: UNAVAILABLE.")
         expect(page.get_by_text("gym is missing")).to_be_visible()
         expect(page.locator(f"a[href='/outbox/session/{message_id}']")).to_be_visible()
         take_screens(page, "outbox-one-down")

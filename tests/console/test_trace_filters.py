@@ -39,12 +39,16 @@ def test_an_address_has_all_filters() -> None:
     assert address_of(parameters, 3).startswith("/traces?method=gym.GetGym&service=gym&")
     assert address_of(parameters, 3).endswith("&page=3")
     assert address_of({}) == "/traces"
+    assert parameters_of({"correlation": "abc"}) == {"id": "abc"}
 
 
 @pytest.mark.parametrize(
     ("parameter", "value"),
-    [("slower_ms", "x"), ("slower_ms", "-1"), ("slower_ms", "nan"), ("slower_ms", "inf"), ("from", "now"), ("to", "1")]
-    + [("from", "0001-01-01T00:00+23:59")],
+    [
+        *(("slower_ms", value) for value in ("x", "-1", "nan", "inf")),
+        *(("from", value) for value in ("now", "1", "0001-01-01T00:00+23:59")),
+        ("to", "now"),
+    ],
 )
 def test_an_invalid_parameter_is_named(parameter: str, value: str) -> None:
     """The error for an invalid parameter names it."""

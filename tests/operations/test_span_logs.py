@@ -69,7 +69,8 @@ def test_a_span_without_a_correlation_id_has_that_of_its_trace(tmp_path: Path, s
 def test_a_long_call_has_its_first_lines(tmp_path: Path, span: StoredSpan, monkeypatch: pytest.MonkeyPatch) -> None:
     """A call has at most MAX_LINES lines."""
     monkeypatch.setattr(span_logs, "MAX_LINES", 3)
-    write_log(tmp_path, *((10 + n, {"event": str(n), "correlation_id": span.correlation_id}) for n in range(9)))
+    for number in range(9):
+        write_log(tmp_path, (10 + number, {"event": str(number), "correlation_id": span.correlation_id}))
 
     assert [line.facts["event"] for line in logs_of_span(tmp_path, span, "").own] == ["0", "1", "2"]
 

@@ -88,7 +88,7 @@ def reasons(found: Iterable[Reason]) -> None:
         (partial(_reason, each.reason), partial(widgets.mono, each.code), partial(ui.label, each.meaning))
         for each in found
     ]
-    widgets.table(("reason", "status code", "meaning"), rows)
+    widgets.table(("reason", "status code", "meaning"), rows).classes("reasons")
 
 
 def _reason(name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from tests.support.serving import MeshForTests, Serve
 
 SEND = "solo60.communication.v1.CommunicationService/SendEmailAsync"
+FILL = """
+    insert into outbox (message_id, destination, payload, correlation_id, traceparent, deliver_time, due_time)
+    values (gen_random_uuid(), $1, '', '', '', now() + $2::interval, now() + $3::interval)
+"""
 UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 
 
@@ -106,6 +111,34 @@ async def test_a_dead_letter_is_listed_counted_and_retried(user_outbox: UserOutb
     retried = await user_outbox.stub.RetryMessage(pb.RetryMessageRequest(message_id=message.message_id))
     assert (retried.message.status, retried.message.attempts) == (pb.OUTBOX_STATUS_PENDING, 0)
     await user_outbox.newest_with_status(pb.OUTBOX_STATUS_DEAD)
+
+
+async def test_the_backlog_counts_pending_messages_and_dead_letters(user_outbox: UserOutbox) -> None:
+    """The backlog counts pending messages by destination, with the oldest due time, and dead letters by error.
+
+    A message for a later time is pending and not due. Delivered messages are not counted.
+    """
+    await user_outbox.add_mail()
+    await user_outbox.newest_with_status(pb.OUTBOX_STATUS_DELIVERED)
+    for _ in range(2):
+        await user_outbox.add_mail(template_key="NO_SUCH_TEMPLATE")
+        await user_outbox.newest_with_status(pb.OUTBOX_STATUS_DEAD)
+    async with user_outbox.mesh.database("user").connection() as connection:
+        await connection.execute(FILL, "later.Service/Method", timedelta(days=30), timedelta(days=30))
+        # It waits for another attempt, because its first one has failed.
+        await connection.execute(FILL, "late.Service/Method", timedelta(minutes=-1), timedelta(hours=1))
+
+    found = await user_outbox.stub.GetBacklog(pb.GetBacklogRequest())
+
+    late, later = found.pending
+    assert (late.destination, late.count, late.due_count) == ("late.Service/Method", 1, 1)
+    assert 60 <= found.now.seconds - late.oldest_due_time.seconds < 120
+    assert (later.destination, later.count, later.due_count) == ("later.Service/Method", 1, 0)
+    assert not later.HasField("oldest_due_time")
+    (dead,) = found.dead_letters
+    assert (dead.destination, dead.count) == (SEND, 2)
+    assert dead.last_error.startswith("NOT_FOUND TEMPLATE_NOT_FOUND")
+    assert dead.latest_settle_time.seconds <= found.now.seconds
 
 
 async def test_a_replayed_message_acts_once_more_for_each_call(user_outbox: UserOutbox) -> None:
