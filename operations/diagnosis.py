@@ -80,7 +80,7 @@ def _diagnose_unreachable(name: str, mesh: MeshState, settings: Settings) -> Fin
         return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
     state = mesh.states.get(name, "")
     if state == STARTING:
-        return Finding("It is starting.", CHECK_AGAIN)
+        return Finding("It is starting or stopping.", CHECK_AGAIN)
     silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
     return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
 

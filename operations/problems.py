@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
-from datetime import timedelta
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
@@ -17,10 +16,11 @@ from contracts.services import SERVICE_NAMES, short_service_name
 from local.keys import needless_scopes
 from local.parts import CONSOLE, MAIL_SINK, POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING
+from operations.keys import EXPIRES_SOON
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from datetime import datetime
+    from datetime import datetime, timedelta
     from pathlib import Path
 
     from interceptors.keys.keyring import KeyRecord
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from operations.health import Report
     from operations.log_watch import UndeclaredCall
 
-# A caller without another key has this long to get one.
-EXPIRY_WARNING = timedelta(days=7)
 # The relay retries an unreachable receiver within seconds, so a message that is this late is stuck.
 LATE_S = 60.0
 # The remedy at the end of a trouble, as the services write it: "some mail could not be sent (see: solo60 ...)".
@@ -112,7 +110,7 @@ def problems_of_parts(mesh: MeshState, data_dir: Path, reported: Iterable[Proble
 
 
 def problems_of_keys(records: Iterable[KeyRecord], now: datetime) -> Iterator[Problem]:
-    """Yield callers without a valid key after `EXPIRY_WARNING`, and valid keys with scopes that no call needs.
+    """Yield callers without a valid key after `EXPIRES_SOON`, and valid keys with scopes that no call needs.
 
     A caller whose last key has expired is reported for as long afterwards, and then counts as retired.
     """
@@ -130,7 +128,7 @@ def problems_of_keys(records: Iterable[KeyRecord], now: datetime) -> Iterator[Pr
         if not record.revoked and _lasts_longer(record, latest.get(record.caller)):
             latest[record.caller] = record
     for record in latest.values():
-        if record.not_after is not None and abs(record.not_after - now) <= EXPIRY_WARNING:
+        if record.not_after is not None and abs(record.not_after - now) <= EXPIRES_SOON:
             yield _expiry(record, record.not_after, now)
 
 

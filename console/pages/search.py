@@ -66,7 +66,7 @@ def _draw(query: str, hits: list[Hit], contracts: int, by_id: Found) -> None:
 
 
 def _link_to(hit: Hit) -> object:
-    return lambda: ui.link(hit.title, hit.page).classes("mono")
+    return lambda: ui.link(hit.title, hit.page).classes("mono hit")
 
 
 def _invite(text: str) -> None:

@@ -23,7 +23,7 @@ from operations.problems import (
 )
 
 NOW = datetime(2026, 11, 29, 8, 0, tzinfo=UTC)
-SERVING = {"status": "SERVING"}
+SERVING: dict[str, object] = {"status": "SERVING"}
 
 
 def _key(caller: str, *, ends_in: timedelta | None = None, scopes: frozenset[str] = frozenset()) -> KeyRecord:
@@ -38,7 +38,11 @@ def test_a_healthy_mesh_has_no_problems() -> None:
 
 def test_services_with_the_same_fault_are_one_problem() -> None:
     """Services that are down for the same reason are named together, with the reason and the command."""
-    down = {"status": "NOT_SERVING", "reason": "Its database does not answer.", "next": "solo60 restart postgresql"}
+    down: dict[str, object] = {
+        "status": "NOT_SERVING",
+        "reason": "Its database does not answer.",
+        "next": "solo60 restart postgresql",
+    }
 
     (found,) = problems_of_services({"auth": down, "user": SERVING, "gym": down})
 
@@ -49,7 +53,11 @@ def test_services_with_the_same_fault_are_one_problem() -> None:
 
 def test_a_predicate_gets_its_subject() -> None:
     """The end of a process, which the mesh reports as a predicate, becomes a sentence with a page for its log."""
-    down = {"status": "UNREACHABLE", "reason": "was killed by signal 9. It restarts.", "next": "solo60 restart gym"}
+    down: dict[str, object] = {
+        "status": "UNREACHABLE",
+        "reason": "was killed by signal 9. It restarts.",
+        "next": "solo60 restart gym",
+    }
 
     (found,) = problems_of_services({"gym": down})
 
