@@ -23,8 +23,8 @@ COMPONENT = Path(__file__).parent / "static" / "log_lines.js"
 MAX_VALUE = 10_000
 MAX_SUMMARY = 600
 TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
-# Facts with a place of their own in a row of the list.
-IN_LINKS = frozenset({"correlation_id", "trace_id"})
+# Ids that only an open row shows in full.
+LONG_IDS = frozenset({"correlation_id", "span_id", "trace_id"})
 
 
 class LogLines(ui.element, component=COMPONENT):
@@ -76,7 +76,7 @@ def row_of(line: LogLine) -> dict[str, object]:
 
 def _summary_of(facts: dict[str, str]) -> str:
     # Requests are long, so they come last.
-    names = sorted((name for name in facts if name not in IN_LINKS), key=lambda name: name == "request")
+    names = sorted((name for name in facts if name not in LONG_IDS), key=lambda name: name == "request")
     return "  ".join(f"{name}={facts[name][:MAX_SUMMARY]}" for name in names)
 
 
