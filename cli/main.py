@@ -42,6 +42,7 @@ VERBS = {
     "traffic": "cli.traffic:traffic",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
+    "mcp": "cli.mcp_server:mcp",
     "demo": "cli.demos.commands:demo",
     "contracts": "cli.contracts:group",
     "clock": "cli.clock:clock",
@@ -49,7 +50,6 @@ VERBS = {
     "mail": "cli.mail:mail",
     "messages": "cli.messages:messages",
     "outbox": "cli.outbox:outbox",
-    "mcp": "cli.mcp_server:mcp",
     "new": "cli.new:new",
 }
 
