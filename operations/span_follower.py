@@ -50,11 +50,15 @@ class _ServiceFollower:
         self._service = service
         # Files that are not completely read, the oldest first. The last one is the file that is being written.
         self._files: deque[BinaryIO] = deque()
+        # The file before these stays open, so that no other file can get its inode number and be taken for it.
+        self._completed: BinaryIO | None = None
         self._partial_line = b""
 
     def close(self) -> None:
-        for file in self._files:
-            file.close()
+        for file in (self._completed, *self._files):
+            if file is not None:
+                file.close()
+        self._completed = None
         self._files.clear()
 
     def new_blocks(self) -> Iterator[list[bytes]]:
@@ -63,10 +67,15 @@ class _ServiceFollower:
             if block:
                 yield self._whole_lines(block)
             elif len(self._files) > 1:  # the end of a rotated file
-                self._files.popleft().close()
-                self._partial_line = b""
+                self._complete(self._files.popleft())
             elif not self._open_newer_files():
                 return
+
+    def _complete(self, file: BinaryIO) -> None:
+        if self._completed is not None:
+            self._completed.close()
+        self._completed = file
+        self._partial_line = b""
 
     def _whole_lines(self, block: bytes) -> list[bytes]:
         *lines, self._partial_line = (self._partial_line + block).split(b"\n")
@@ -76,20 +85,17 @@ class _ServiceFollower:
 
     def _open_newer_files(self) -> bool:
         """Open the files that follow the one that is being read; return whether there is something to read."""
-        last = self._files[-1] if self._files else None
-        path = self._folder / f"{self._service}{SUFFIX}"
-        if last is not None and is_file_at(path, last):
-            return self._restart_if_truncated(last)
-        if last is not None and not path.exists():
-            return False  # between the two steps of a rotation, or while the folder is being deleted
-        files = open_files(self._folder, self._service)
-        known = [number for number, file in enumerate(files) if last is not None and _is_same(file, last)]
-        first_new = known[-1] + 1 if known else 0
-        for file in files[:first_new]:
-            file.close()
-        # Until a rotated file is read to its end, it stays open, so no other file can get its inode number.
-        self._files.extend(files[first_new:])
-        return len(files) > first_new
+        if self._files and is_file_at(self._folder / f"{self._service}{SUFFIX}", self._files[-1]):
+            return self._restart_if_truncated(self._files[-1])
+        known = [file for file in (self._completed, *self._files) if file is not None]
+        found = False
+        for file in open_files(self._folder, self._service):
+            if any(_is_same(file, each) for each in known):
+                file.close()
+            else:
+                self._files.append(file)
+                found = True
+        return found
 
     def _restart_if_truncated(self, file: BinaryIO) -> bool:
         is_truncated = os.fstat(file.fileno()).st_size < file.tell()

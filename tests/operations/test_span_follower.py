@@ -80,7 +80,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(1, 60))
 def test_every_line_is_read_once(steps: list[tuple[str, str]], block_bytes: int) -> None:
     """Every line is read once and in the order of its service, whatever happens between the reads.
@@ -126,6 +126,29 @@ def test_two_rotations_between_reads_lose_only_the_deleted_file(tmp_path: Path, 
 
     assert new_lines(follower) == ["line 2 of gym", "line 3 of gym", "line 4 of gym"]
     assert new_lines(follower) == []
+
+
+def test_a_rotation_without_a_new_file_loses_nothing(tmp_path: Path, follower: SpanFollower) -> None:
+    """A service may rotate its file and end before it writes a new one, twice."""
+    store = Store(tmp_path)
+    for number in (1, 2):
+        store.write("gym")
+        store.rotate("gym")
+        assert new_lines(follower) == [f"line {number} of gym"]
+    assert new_lines(follower) == []
+
+
+def test_a_deleted_file_does_not_repeat_the_older_one(tmp_path: Path, follower: SpanFollower) -> None:
+    """The older file is not read again if the current one is deleted or replaced."""
+    store = Store(tmp_path)
+    store.write("gym")
+    store.rotate("gym")
+    store.write("gym")
+    assert len(new_lines(follower)) == 2
+    (tmp_path / "gym.jsonl").unlink()
+    assert new_lines(follower) == []
+    store.write("gym")
+    assert new_lines(follower) == ["line 3 of gym"]
 
 
 def test_stored_lines_of_both_files_are_read_first(tmp_path: Path, follower: SpanFollower) -> None:
