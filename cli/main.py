@@ -43,6 +43,7 @@ VERBS = {
     "mcp": "cli.mcp_server:mcp",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
+    "mcp": "cli.mcp_server:mcp",
     "demo": "cli.demos.commands:demo",
     "contracts": "cli.contracts:group",
     "clock": "cli.clock:clock",

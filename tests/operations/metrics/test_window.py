@@ -119,10 +119,11 @@ def test_a_page_that_cannot_be_read_leaves_the_window_in_time() -> None:
 def test_empty_buckets_of_a_called_method_stay_known() -> None:
     """Buckets without calls are the lower bounds of the others, so a quantile needs them."""
     window = Window(WINDOW_S)
-    buckets = {Bucket(SERVER, GET_GYM, bound): 0.0 for bound in (0.1, 0.25, math.inf)}
-    window.add(Reading(1.0, {**buckets}), 0.0)
+    buckets: dict[Outcome | Bucket, float] = {Bucket(SERVER, GET_GYM, bound): 0.0 for bound in (0.1, 0.25, math.inf)}
+    window.add(Reading(1.0, buckets), 0.0)
     assert not window.increases()
-    window.add(Reading(1.0, buckets | {Bucket(SERVER, GET_GYM, bound): 1.0 for bound in (0.25, math.inf)}), 2.0)
+    later = buckets | {Bucket(SERVER, GET_GYM, bound): 1.0 for bound in (0.25, math.inf)}
+    window.add(Reading(1.0, later), 2.0)
 
     assert window.increases()[Bucket(SERVER, GET_GYM, 0.1)] == 0
     assert Bucket(SERVER, GET_GYM, 0.1) in window.increases()
