@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 BLOCK_BYTES = 64 * 1024
-READ_BYTES = 1024 * 1024
+READ_BYTES = 256 * 1024
 
 
 class LogFollower:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 READ_INTERVAL_S = 0.25
 # Longest backlog of one viewer, in lines. Earlier lines are dropped and counted.
-BUFFERED_LINES = 200
+BUFFERED_LINES = 300
 # Largest number of lines of one log that are parsed in one read. Earlier lines are counted as skipped.
 PARSED_LINES = 2_000
 
@@ -41,8 +41,9 @@ class LogView:
         """Return the number of lines since the last `take`, including dropped ones."""
         return len(self._lines) + self._dropped
 
-    def take(self) -> tuple[list[LogLine], int]:
-        """Return the backlog in order of time and the number of earlier lines that were dropped, and start over."""
+    def take(self, longest: int = BUFFERED_LINES) -> tuple[list[LogLine], int]:
+        """Return the last `longest` lines in order of time and the number of earlier lines, and start over."""
+        self._drop_to(longest)
         taken = list(self._lines), self._dropped
         self._lines.clear()
         self._dropped = 0
@@ -51,10 +52,13 @@ class LogView:
     def feed(self, lines: Collection[tuple[str, LogLine]], skipped: Mapping[str, int]) -> None:
         """Add the matching ones of new lines, each with the name of its log. `skipped` counts lines without parsing."""
         self._lines.extend(line for name, line in lines if name in self._names and self._wanted.matches(line))
-        while len(self._lines) > BUFFERED_LINES:
+        self._drop_to(BUFFERED_LINES)
+        self._dropped += sum(skipped.get(name, 0) for name in self._names)
+
+    def _drop_to(self, longest: int) -> None:
+        while len(self._lines) > longest:
             self._lines.popleft()
             self._dropped += 1
-        self._dropped += sum(skipped.get(name, 0) for name in self._names)
 
 
 class LogTail:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 HISTORY_LINES = 200
 UPDATE_INTERVAL_S = 0.5
+# Nobody can read more, and each line costs memory until the browser has it.
+LINES_PER_UPDATE = 100
 NO_LOGS = "This console has no log folder"
 WITHOUT_LOGS = (
     "A local mesh has one: start it with `make run`, and its console shows all logs. A deployed service writes its log "
@@ -116,7 +118,7 @@ class _Tail:
             return
         self._show_trouble(self._tail.trouble)
         if self._is_live and len(self._view):
-            self._lines.add(*self._view.take())
+            self._lines.add(*self._view.take(LINES_PER_UPDATE))
         elif not self._is_live and len(self._view) != self._shown_waiting:
             self._shown_waiting = len(self._view)
             self._lines.wait(self._shown_waiting)

@@ -11,7 +11,7 @@ from nicegui import ui
 from console import widgets
 from console.filter_form import FilterField, FilterForm, address_of
 from console.frame import page
-from console.outbox_table import BacklogTable, no_answer
+from console.outbox_table import HEADINGS, NOTE, NUMBERS, no_answer, rows_of
 from console.text_table import Cell, TextTable, time_of
 from contracts.names import short_name
 from contracts.scopes import outbox_calls
@@ -41,7 +41,8 @@ TONES = {pb.OUTBOX_STATUS_DELIVERED: "good", pb.OUTBOX_STATUS_DEAD: "bad"}
 async def outbox(view: View) -> None:
     """Show all outboxes. The counts follow the services; the list of messages is that of the visit."""
     states = await view.console.outboxes.get()
-    table = BacklogTable(states)
+    table = TextTable(HEADINGS, rows_of(states), NUMBERS)
+    ui.label(NOTE).classes("note")
     with ui.element("h2"):
         ui.label("Dead letters")
     letters = _DeadLetters(view)
@@ -49,7 +50,7 @@ async def outbox(view: View) -> None:
 
     async def refresh() -> None:
         states = await view.console.outboxes.get()
-        table.show(states)
+        table.show(rows_of(states))
         letters.show(states)
 
     ui.timer(REFRESH_S, refresh)
@@ -86,12 +87,13 @@ class _DeadLetters:
             widgets.empty_state("There are no dead letters.", "A message that cannot be delivered is listed here.")
             return
         TextTable(
-            ("service", "to", "reason", "messages", "latest given up"),
+            ("service", "to, and reason", "messages", "latest given up"),
             [
                 (
                     Cell(name, address_of(PATH, service=name, status=DeliveryStatus.DEAD)),
-                    Cell(short_name(group.destination), _path_of_dead(name, group.destination)),
-                    group.last_error,
+                    Cell(
+                        short_name(group.destination), _path_of_dead(name, group.destination), notes=[group.last_error]
+                    ),
                     group.count,
                     time_of(group.latest_settle_time.ToDatetime(UTC)),
                 )
@@ -162,14 +164,13 @@ def _list(found: MessagePage) -> None:
         widgets.empty_state("There are no messages.", "Delivered messages are deleted after a day.")
         return
     TextTable(
-        ("written", "service", "to", "status", "failed attempts", "due or settled"),
+        ("written", "service", "to", "status", "due or settled"),
         [
             (
                 time_of(message.create_time.ToDatetime(UTC)),
                 name,
                 _link(name, message),
-                Cell(status_name(message.status), is_badge=True, tone=TONES.get(message.status, "")),
-                message.attempts,
+                _status(message),
                 _due_or_settled(message),
             )
             for name, message in found.messages
@@ -181,6 +182,12 @@ def _link(service: str, message: pb.OutboxMessage) -> Cell:
     event = f"event {message.event.rpartition('.')[2]}" if message.event else ""
     notes = [text for text in (event, message.last_error) if text]
     return Cell(short_name(message.destination), message_path(service, message.message_id), notes)
+
+
+def _status(message: pb.OutboxMessage) -> Cell:
+    attempts = f"{message.attempts} failed attempt{'' if message.attempts == 1 else 's'}"
+    notes = [attempts] if message.attempts else []
+    return Cell(status_name(message.status), is_badge=True, tone=TONES.get(message.status, ""), notes=notes)
 
 
 def message_path(service: str, message_id: str) -> str:

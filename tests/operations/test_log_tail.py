@@ -129,6 +129,11 @@ async def test_a_slow_viewer_loses_the_oldest_lines_and_their_number_is_known(ta
     assert dropped == written - BUFFERED_LINES
     assert len(view) == 0
 
+    write(tmp_path / "gym.jsonl", 1, 2, 3)
+    await eventually(lambda: len(view) == 3)
+    lines, dropped = view.take(2)
+    assert (numbers(lines), dropped, len(view)) == ([2, 3], 1, 0)
+
 
 async def test_a_log_that_cannot_be_read_is_reported_until_it_can(tail: LogTail, tmp_path: Path) -> None:
     """A failed read is reported in one sentence, and reading continues when the log is a file again."""

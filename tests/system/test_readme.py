@@ -36,6 +36,7 @@ BLOCKS = (re.sub(r"(?m)^ +", "", found).strip() for found in re.findall(r"```sh\
 # dict.fromkeys runs a block once even if several pages show it.
 COMMANDS = [block for block in dict.fromkeys(BLOCKS) if block not in RUN_ELSEWHERE]
 INBOX_PORT = 50025
+CONSOLE_PORT = 5500
 TIMEOUT_S = 300
 
 
@@ -70,7 +71,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     copy_sources(folder)
     documented = [INBOX_PORT, *map(default_port_of, SERVICES.values())]
     ports = dict(zip(documented, free_ports(len(documented)), strict=True))
-    [ports[COLLECTOR_PORT]] = free_ports(1)
+    ports[COLLECTOR_PORT], ports[CONSOLE_PORT] = free_ports(2)
     above = {
         port + distance: ports[port] + distance
         for port in documented[1:]
@@ -80,6 +81,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         **{name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"},
         "PATH": os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part),
         "DEADLINE_FACTOR": str(DEADLINE_FACTOR),
+        "CONSOLE_ADDRESS": f"127.0.0.1:{ports[CONSOLE_PORT]}",
         "SMTP_URL": f"smtp://127.0.0.1:{ports[INBOX_PORT]}",
         **{
             f"{name.upper()}_SERVICE_URL": f"127.0.0.1:{ports[default_port_of(service)]}"

@@ -43,7 +43,7 @@ class ServicePage:
         """Add one outgoing call for each outcome, a code and a reason, and calls that still run."""
         counts = self._client.of(find_method(method))
         for outcome in outcomes:
-            counts.end(counts.begin(), outcome, "")
+            counts.end(counts.begin(), outcome, "", "")
         for _ in range(unfinished):
             counts.begin()
         return self
@@ -52,7 +52,7 @@ class ServicePage:
         """Add one answered call for each outcome: a code, a reason and a caller."""
         counts = self._server.of(find_method(method))
         for outcome in outcomes:
-            counts.end(counts.begin(), outcome, "")
+            counts.end(counts.begin(), outcome, "", "")
         return self
 
     def text(self) -> str:
