@@ -43,7 +43,6 @@ VERBS = {
     "mcp": "cli.mcp_server:mcp",
     "erase": "cli.erase:erase",
     "seed": "cli.seed:seed",
-    "mcp": "cli.mcp_server:mcp",
     "demo": "cli.demos.commands:demo",
     "contracts": "cli.contracts:group",
     "clock": "cli.clock:clock",
