@@ -7,7 +7,7 @@ import asyncio
 from cli.terminal import err
 from contracts.errors import ServiceError, Unavailable
 from mesh.config import load_settings
-from operations.health import finding_lines, health_of_all
+from operations.health.report import finding_lines, health_of_all
 
 
 def print_advice(error: ServiceError) -> None:

@@ -14,9 +14,9 @@ import typer
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, err, print_json
 from contracts.errors import DeadlineExceeded, ServiceError
-from operations.calls import InvalidHeader, message_as_dict, parse_header, parse_request, service_error_as_json
-from operations.method_names import find_by_name
-from operations.traced_call import CallOptions, TracedCall
+from operations.calls.requests import InvalidHeader, message_as_dict, parse_header, parse_request, service_error_as_json
+from operations.calls.traced_call import CallOptions, TracedCall
+from operations.contracts.method_names import find_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

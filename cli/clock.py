@@ -19,7 +19,7 @@ from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.config import load_settings
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import own_key
-from operations.method_names import short_method_name
+from operations.contracts.method_names import short_method_name
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from cli.terminal import JsonFlag, print_json, print_table
 from contracts.failure import FAILURES, sentence_of
 from contracts.output import Format
 from mesh.failure import BadSettings
-from operations.contract_catalog import Kind, search
+from operations.contracts.catalog import Kind, search
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

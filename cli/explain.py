@@ -11,17 +11,17 @@ from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.durations import duration_text
 from contracts.names import short_name
 from mesh.config import load_settings
-from operations.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
-from operations.explanation import EDGES, NONE, Fact, explain
-from operations.method_names import find_by_name
-from operations.method_report import report_of
-from operations.worst_case import worst_case_of
+from operations.contracts.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
+from operations.contracts.explanation import EDGES, NONE, Fact, explain
+from operations.contracts.method_names import find_by_name
+from operations.contracts.method_report import report_of
+from operations.contracts.worst_case import worst_case_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from operations.connections import Callee, Caller
-    from operations.worst_case import WorstCase
+    from operations.contracts.connections import Callee, Caller
+    from operations.contracts.worst_case import WorstCase
 
 
 def explain_method(

@@ -17,8 +17,8 @@ from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture, method_picture, package_picture
 from contracts.names import package_of
 from contracts.services import SERVICE_NAMES, SERVICES
-from operations.connections import graph_of_services
-from operations.method_names import UnknownMethod, find_by_name
+from operations.contracts.connections import graph_of_services
+from operations.contracts.method_names import UnknownMethod, find_by_name
 
 if TYPE_CHECKING:
     from contracts.drawing.graph import Graph

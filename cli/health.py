@@ -10,7 +10,7 @@ from rich.table import Table
 from cli.terminal import JsonFlag, out, print_json, print_table
 from mesh.config import load_settings
 from mesh.serving.health_probe import SERVING
-from operations.health import Report, finding_lines, health_of_mesh, mesh_lines, problem_lines
+from operations.health.report import Report, finding_lines, health_of_mesh, mesh_lines, problem_lines
 
 CONTRACT_ONLY_NOTE = "contract only, not implemented"
 

@@ -9,12 +9,12 @@ from rich.panel import Panel
 
 from cli.terminal import JsonFlag, err, out, print_json
 from mesh.config import load_settings
-from operations.inbox import UnreadableMail, find_mail, page_of_inbox, parse_mail
+from operations.mail.inbox import UnreadableMail, find_mail, page_of_inbox, parse_mail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from operations.inbox import ParsedMail
+    from operations.mail.inbox import ParsedMail
 
 
 def inbox(

@@ -20,16 +20,16 @@ from contracts.services import SERVICE_NAMES, all_methods, short_service_name
 from local.log_reader import last_lines, services_with_logs
 from mesh.failure import Failure
 from mesh.outbox.message import DeliveryStatus
-from operations.calls import message_as_dict, parse_request, service_error_as_json
-from operations.descriptions import description_of, summary_of
-from operations.health import health_of_all
-from operations.logs import LogFilter
-from operations.method_names import find_by_name, short_method_name
-from operations.method_report import report_of
-from operations.outbox import newest_of_all
-from operations.trace_filter import TraceFilter
-from operations.traced_call import CallOptions, TracedCall
-from operations.traces import TraceReader, find_traces
+from operations.calls.requests import message_as_dict, parse_request, service_error_as_json
+from operations.calls.traced_call import CallOptions, TracedCall
+from operations.contracts.descriptions import description_of, summary_of
+from operations.contracts.method_names import find_by_name, short_method_name
+from operations.contracts.method_report import report_of
+from operations.health.report import health_of_all
+from operations.logs.filter import LogFilter
+from operations.outbox.messages import newest_of_all
+from operations.traces.filter import TraceFilter
+from operations.traces.reader import TraceReader, find_traces
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 

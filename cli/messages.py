@@ -12,8 +12,8 @@ from rich.text import Text
 
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, print_facts, print_json, print_table
-from operations.calls import message_as_dict
-from operations.messages import retry_failed
+from operations.calls.requests import message_as_dict
+from operations.mail.messages import retry_failed
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 

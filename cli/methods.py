@@ -13,16 +13,16 @@ from rich.text import Text
 from cli.service_names import require_service
 from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.services import all_methods, short_service_name
-from operations.contract_documents import document_of_method
-from operations.descriptions import description_of, description_of_other, summary_of
-from operations.method_names import UnknownMethod, find_by_name, short_method_name
+from operations.contracts.descriptions import description_of, description_of_other, summary_of
+from operations.contracts.documents import document_of_method
+from operations.contracts.method_names import UnknownMethod, find_by_name, short_method_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from contracts.method import Method
-    from operations.contract_documents import MethodDocument
-    from operations.field_rules import FieldRules
+    from operations.contracts.documents import MethodDocument
+    from operations.contracts.field_rules import FieldRules
 
 
 def methods(

@@ -12,13 +12,13 @@ from rich.text import Text
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import JsonFlag, out, print_json
 from mesh.telemetry.untraced import untraced
-from operations.health import health_of_mesh
-from operations.now import NowReader
-from operations.problems import Harm
+from operations.health.now import NowReader
+from operations.health.problems import Harm
+from operations.health.report import health_of_mesh
 
 if TYPE_CHECKING:
-    from operations.now import Now
-    from operations.problems import Problem
+    from operations.health.now import Now
+    from operations.health.problems import Problem
 
 STYLES = {Harm.OUTAGE: "red", Harm.STUCK: "red", Harm.NOTE: "dim"}
 

@@ -19,10 +19,10 @@ from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_js
 from contracts.errors import ServiceError
 from mesh.config import load_settings
 from mesh.outbox.message import DeliveryStatus
-from operations.calls import message_as_dict
-from operations.outbox import newest, newest_of_all, retry_dead_letters
-from operations.outbox_backlog import OutboxState, state_as_json, states_of_all
-from operations.outbox_history import history_of
+from operations.calls.requests import message_as_dict
+from operations.outbox.backlog import OutboxState, state_as_json, states_of_all
+from operations.outbox.history import history_of
+from operations.outbox.messages import newest, newest_of_all, retry_dead_letters
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 

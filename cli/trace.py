@@ -17,17 +17,17 @@ from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_tab
 from contracts.output import visible
 from mesh.config import load_settings
 from mesh.telemetry.spans import children_of
-from operations.trace_filter import TraceFilter
-from operations.traces import TraceReader, find_traces
-from operations.waterfall import CLIENT, waterfall
+from operations.traces.filter import TraceFilter
+from operations.traces.reader import TraceReader, find_traces
+from operations.traces.waterfall import CLIENT, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from mesh.telemetry.spans import StoredSpan
-    from operations.trace_summary import TraceSummary
-    from operations.waterfall import WaterfallRow
+    from operations.traces.summary import TraceSummary
+    from operations.traces.waterfall import WaterfallRow
 
 MILLISECOND = timedelta(milliseconds=1)
 # Headings, each with the fact in its column.

@@ -14,7 +14,7 @@ from cli.terminal import CommandError, JsonFlag, out, print_json, print_table
 from contracts.names import short_name
 from contracts.services import SERVICE_NAMES
 from mesh.config import load_settings
-from operations.method_names import UnknownMethod, find_by_name
+from operations.contracts.method_names import UnknownMethod, find_by_name
 from operations.metrics.reader import TrafficReader
 from operations.metrics.tally import is_failing
 from operations.metrics.texts import duration_ms_text, kinds_text, rate_text, share_text

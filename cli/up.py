@@ -26,7 +26,7 @@ from local.supervised_settings import METRICS_PORT_DISTANCE
 from local.supervisor import Mesh
 from mesh.config import load_settings
 from mesh.serving.health_probe import SERVING
-from operations.health import health_of_all
+from operations.health.report import health_of_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,7 +2,7 @@
 
 `__main__.py` starts the process. `server.py` serves the application that `app.py` composes. `guard.py` protects every
 request, and `sessions.py` holds the readers. `state.py` has everything that pages read, and `frame.py` draws what all
-pages share. Each module in `pages/` has the pages of one topic:
+pages share. Each module or package in `pages/` has the pages of one topic:
 
     @page("/outbox", "Outbox")
     async def outbox(view: View) -> None:

@@ -13,14 +13,14 @@ from mesh.config import SettingsError
 from mesh.serving.channel import Channels
 from mesh.serving.key_channels import KeyChannels
 from mesh.serving.keyring_file import accepted_keys, own_key
-from operations.health import health_of_mesh
+from operations.health.now import NowReader
+from operations.health.report import health_of_mesh
 from operations.keys import keys_of
-from operations.log_tail import LogTail
+from operations.logs.tail import LogTail
 from operations.metrics.reader import INTERVAL_S, TrafficReader
-from operations.now import NowReader
-from operations.outbox_backlog import states_of_all
+from operations.outbox.backlog import states_of_all
 from operations.snapshot import Snapshot
-from operations.traces import TraceReader
+from operations.traces.reader import TraceReader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from contracts.checks.registry import CHECKS
 from contracts.method import find_method
 from mesh.config import load_settings
-from operations.explanation import DEFAULT, explain
+from operations.contracts.explanation import DEFAULT, explain
 from solo60.mesh.v1 import policy_pb2
 
 if TYPE_CHECKING:

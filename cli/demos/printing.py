@@ -11,7 +11,7 @@ from rich.padding import Padding
 from cli.demos.wording import ZONE, day, moment
 from cli.terminal import out
 from cli.trace import trace_tree
-from operations.trace_summary import SERVER, name_label
+from operations.traces.summary import SERVER, name_label
 
 if TYPE_CHECKING:
     from datetime import date

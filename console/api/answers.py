@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from starlette.types import Send
 
     from contracts.errors import ServiceError
-    from operations.trailing_metadata import Trailing
+    from operations.calls.trailing_metadata import Trailing
 
 OK = 200
 # Metadata with these prefixes belongs to a protocol and not to a call.

@@ -12,7 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 
 from contracts.errors import InvalidRequest, MessageTooLarge, Unimplemented, Violation
-from operations.calls import InvalidRequestText, parse_request
+from operations.calls.requests import InvalidRequestText, parse_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -37,8 +37,8 @@ from contracts.method import read_method
 from contracts.services import SERVICES
 from interceptors.context import CallContext, correlation_id_in, set_current_context
 from interceptors.tracing.trace_context import extract
-from operations.calls import stub_of
-from operations.trailing_metadata import trailing_metadata_of, trailing_metadata_of_error
+from operations.calls.requests import stub_of
+from operations.calls.trailing_metadata import trailing_metadata_of, trailing_metadata_of_error
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from console.state import Console
     from contracts.method import Method
     from interceptors.chain.untyped import AnyCall
-    from operations.trailing_metadata import Trailing
+    from operations.calls.trailing_metadata import Trailing
 
 Result = TypeVar("Result")
 

@@ -1,12 +1,18 @@
-"""Pages of the console: one module per topic."""
+"""Pages of the console: one module or package per topic."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from console.pages import api, journeys, keys, logs, mail, now, outbox, outbox_message, search, traces
-from console.pages import map as call_map
+from console.pages import api, journeys, now, search
 from console.pages.contracts import catalogue, method, reasons, types
+from console.pages.keys import page as keys
+from console.pages.logs import page as logs
+from console.pages.mail import page as mail
+from console.pages.map import page as call_map
+from console.pages.outbox import message as outbox_message
+from console.pages.outbox import page as outbox
+from console.pages.traces import page as traces
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -12,14 +12,14 @@ from console import widgets
 from console.frame import page
 from mesh.failure import Failure
 from mesh.serving.health_probe import SERVING
-from operations.problems import Harm
+from operations.health.problems import Harm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from console.frame import View
-    from operations.now import Now
-    from operations.problems import Problem
+    from operations.health.now import Now
+    from operations.health.problems import Problem
 
 UPDATE_INTERVAL_S = 2.0
 # A frozen service delays the answer. The page then opens without it.

@@ -11,14 +11,14 @@ from console import widgets
 from console.frame import NAVIGATION, Elsewhere, page
 from console.pages.contracts.addresses import CATALOGUE, address_of, address_of_service
 from contracts.services import SERVICE_NAMES
-from operations.contract_catalog import search as search_contracts
+from operations.contracts.catalog import search as search_contracts
 from operations.id_search import Found, Hit, IdSearch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from console.frame import View
-    from operations.contract_catalog import Entry
+    from operations.contracts.catalog import Entry
 
 # The field takes any text, and no name or id is longer.
 MAX_QUERY_LENGTH = 200

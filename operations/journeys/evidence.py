@@ -11,7 +11,7 @@ from contracts.errors import ServiceError
 from interceptors.access_log import EVENT
 from local.log_reader import last_lines, services_with_logs
 from mesh.telemetry.spans import read_trace
-from operations.outbox import newest_of_all
+from operations.outbox.messages import newest_of_all
 from solo60.mesh.v1 import outbox_pb2 as pb
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from contracts.errors import ServiceError
 from operations.journeys.evidence import collect
 from operations.journeys.steps import steps_of
 from operations.journeys.subjects import SESSION, SUBSCRIPTION, JourneyNotFound, read_subject
-from operations.outbox import newest
+from operations.outbox.messages import newest
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 

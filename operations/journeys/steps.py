@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contracts.method import find_method
 from contracts.names import short_name
 from contracts.policy import ContractError
-from operations.trace_summary import SERVER
+from operations.traces.summary import SERVER
 from solo60.mesh.v1 import outbox_pb2 as pb
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from operations.connections import graph_of_services
+from operations.contracts.connections import graph_of_services
 from operations.metrics.addresses import metrics_urls
 from operations.metrics.page import TIMEOUT_S, UnreadablePage, read_page
 from operations.metrics.reading import NotMetrics, reading_of

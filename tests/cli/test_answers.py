@@ -12,7 +12,7 @@ from cli.terminal import print_service_error
 from contracts.errors import RateLimited, Unavailable
 from interceptors.deadline.ledger import DEADLINE_LEDGER
 from mesh.serving.health import Health
-from operations.calls import service_error_as_json
+from operations.calls.requests import service_error_as_json
 from solo60.gym.v1.gym_pb2 import ListGymsResponse
 from tests.support.answers import Answer, stub_server
 

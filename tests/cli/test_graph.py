@@ -14,7 +14,7 @@ from contracts.drawing.tree import tree_of
 from contracts.drawing.views import mesh_picture
 from contracts.names import own_name, package_of, short_name, short_package
 from contracts.services import SERVICE_NAMES, SERVICES, all_methods
-from operations.connections import graph_of_services
+from operations.contracts.connections import graph_of_services
 from tests.support.sources import ROOT
 from tests.support.terminal import solo60_in_terminal
 

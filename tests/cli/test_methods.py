@@ -8,9 +8,9 @@ import pytest
 from cli import methods
 from contracts.method import find_method
 from contracts.services import all_methods
-from operations.contract_documents import document_of_method
-from operations.descriptions import description_of
-from operations.method_names import short_method_name
+from operations.contracts.descriptions import description_of
+from operations.contracts.documents import document_of_method
+from operations.contracts.method_names import short_method_name
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from contracts.errors import PeriodPast
 from contracts.services import SERVICE_NAMES
 from local.mail_sink import RECIPIENT_HEADER, SENDER_HEADER
 from mesh.config import load_settings
-from operations import health
+from operations.health import report as health
 from tests.support.stored_traces import BOOKING, chain, write_spans
 
 if TYPE_CHECKING:

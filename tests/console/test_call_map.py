@@ -7,12 +7,12 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from console.call_map.looks import looks_of, tone_of
-from console.call_map.plan import plan_of
-from console.call_map.svg import map_svg
+from console.pages.map.looks import looks_of, tone_of
+from console.pages.map.plan import plan_of
+from console.pages.map.svg import map_svg
 from console.state import TRAFFIC_INTERVAL_S
 from mesh.config import Settings
-from operations.connections import graph_of_services
+from operations.contracts.connections import graph_of_services
 from operations.metrics.reader import INTERVAL_S, TrafficReader
 from operations.metrics.tally import Rates
 from operations.metrics.traffic import Traffic, TrafficEdge, traffic_of
@@ -21,7 +21,7 @@ from tests.operations.metrics.pages import CHARGE, GET_GYM, ServicePage
 from tests.support.http_answers import HttpAnswers
 
 if TYPE_CHECKING:
-    from console.call_map.plan import Plan
+    from console.pages.map.plan import Plan
 
 IDLE = TrafficEdge("session", GET_GYM, ("calls",), Rates(), 0, "closed", "caller", "")
 BUSY = replace(IDLE, rates=Rates(30, 1.0, 0.1, 0.0, 5.0, 10.0, {"NotFound": 3}))

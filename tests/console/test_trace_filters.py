@@ -4,9 +4,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from console.traces.elements import duration
-from console.traces.filters import BadFilter, address_of, filter_of, page_number, parameters_of
-from operations.trace_filter import TraceFilter
+from console.pages.traces.elements import duration
+from console.pages.traces.filters import BadFilter, address_of, filter_of, page_number, parameters_of
+from operations.traces.filter import TraceFilter
 
 
 def test_an_address_has_all_filters() -> None:

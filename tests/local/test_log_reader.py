@@ -8,7 +8,7 @@ import psutil
 
 from local.log_follower import LogFollower
 from local.log_reader import BLOCK_BYTES, last_lines, services_with_logs
-from operations.logs import LogFilter
+from operations.logs.filter import LogFilter
 
 if TYPE_CHECKING:
     from pathlib import Path

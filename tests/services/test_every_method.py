@@ -21,7 +21,7 @@ from contracts.services import SERVICE_NAMES, SERVICES, all_methods, short_servi
 from contracts.testing.cases import cases_of, uncovered_rules
 from contracts.violations import violations_of
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from operations.method_names import short_method_name
+from operations.contracts.method_names import short_method_name
 from solo60.common.v1.errors_pb2 import ErrorReason
 from tests.support.violations import fields_of
 

@@ -8,11 +8,11 @@ from urllib.parse import quote
 from nicegui import ui
 
 from contracts.names import package_of, short_name, short_package
-from operations.contract_catalog import Kind
+from operations.contracts.catalog import Kind
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from operations.contract_catalog import Entry
+    from operations.contracts.catalog import Entry
 
 CATALOGUE = "/internal/docs"
 

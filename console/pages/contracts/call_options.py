@@ -10,8 +10,8 @@ from nicegui import ui
 from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
 from contracts.services import SERVICE_NAMES, SERVICES, short_service_name
 from mesh.failure import Failure
-from operations.calls import parse_header
-from operations.traced_call import CallOptions
+from operations.calls.requests import parse_header
+from operations.calls.traced_call import CallOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,14 +11,14 @@ from nicegui import ui
 
 from console import widgets
 from console.pages.contracts.addresses import link_to_name
-from operations.calls import message_as_dict
+from operations.calls.requests import message_as_dict
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.errors import ServiceError
     from interceptors.deadline.ledger import Hop
-    from operations.traced_call import TracedCall
+    from operations.calls.traced_call import TracedCall
 
 # A stream shows this many answers, the newest ones.
 MAX_SHOWN = 20

@@ -14,8 +14,8 @@ from console.pages.contracts.addresses import CATALOGUE, address_of, address_of_
 from console.pages.contracts.parts import comment, trail
 from contracts.services import short_service_name
 from contracts.stored_texts import stored_texts
-from operations.contract_catalog import Entry, Kind, UnknownContract, entries, search, services
-from operations.contract_texts import first_sentence
+from operations.contracts.catalog import Entry, Kind, UnknownContract, entries, search, services
+from operations.contracts.texts import first_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

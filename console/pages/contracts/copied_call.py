@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from operations.call_snippets import Snippet, snippets_of
+from operations.calls.snippets import Snippet, snippets_of
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
     from mesh.config import Settings
-    from operations.traced_call import CallOptions
+    from operations.calls.traced_call import CallOptions
 
 
 class CopiedCall:

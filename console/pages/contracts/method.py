@@ -14,18 +14,18 @@ from console.pages.contracts.addresses import CATALOGUE, address_of_type, link_t
 from console.pages.contracts.try_it import TryIt
 from contracts.durations import duration_text
 from contracts.names import short_name
-from operations.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services
-from operations.contract_catalog import ERRORS, method_of
-from operations.contract_documents import document_of_method
-from operations.explanation import EDGES, explain
-from operations.worst_case import worst_case_of
+from operations.contracts.catalog import ERRORS, method_of
+from operations.contracts.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services
+from operations.contracts.documents import document_of_method
+from operations.contracts.explanation import EDGES, explain
+from operations.contracts.worst_case import worst_case_of
 
 if TYPE_CHECKING:
     from console.frame import View
     from contracts.method import Method
-    from operations.connections import Callee, Caller
-    from operations.contract_documents import MethodDocument
-    from operations.worst_case import WorstCase
+    from operations.contracts.connections import Callee, Caller
+    from operations.contracts.documents import MethodDocument
+    from operations.contracts.worst_case import WorstCase
 
 # Policies that other sections of the page show.
 SHOWN_ELSEWHERE = EDGES | {"errors"}

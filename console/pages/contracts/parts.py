@@ -9,13 +9,13 @@ from nicegui import ui
 
 from console import widgets
 from console.pages.contracts.addresses import CATALOGUE, address_of_reason, address_of_service, address_of_type
-from operations.contract_texts import paragraphs
+from operations.contracts.texts import paragraphs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from operations.error_reasons import Reason
-    from operations.field_rules import FieldRules
+    from operations.contracts.error_reasons import Reason
+    from operations.contracts.field_rules import FieldRules
 
 
 def trail(title: str, group: str = "") -> None:

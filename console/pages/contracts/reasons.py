@@ -10,8 +10,8 @@ from console import widgets
 from console.frame import page
 from console.pages.contracts import parts
 from console.pages.contracts.addresses import CATALOGUE, link_to_method
-from operations.contract_catalog import ERRORS
-from operations.error_reasons import methods_with, reason_named
+from operations.contracts.catalog import ERRORS
+from operations.contracts.error_reasons import methods_with, reason_named
 
 if TYPE_CHECKING:
     from console.frame import View

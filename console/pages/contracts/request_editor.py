@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from operations.json_places import line_of_path
+from operations.calls.json_places import line_of_path
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

@@ -17,17 +17,17 @@ from console.pages.contracts.copied_call import CopiedCall
 from console.pages.contracts.request_editor import RequestEditor
 from contracts.errors import ServiceError
 from mesh.failure import Failure
-from operations.calls import InvalidRequestText, parse_request
-from operations.json_places import line_of_error, line_of_path
-from operations.method_names import short_method_name
-from operations.traced_call import TracedCall
+from operations.calls.json_places import line_of_error, line_of_path
+from operations.calls.requests import InvalidRequestText, parse_request
+from operations.calls.traced_call import TracedCall
+from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from console.frame import View
-    from operations.contract_documents import MethodDocument
-    from operations.traced_call import CallOptions
+    from operations.calls.traced_call import CallOptions
+    from operations.contracts.documents import MethodDocument
 
 PROGRAM = "solo60.console"
 

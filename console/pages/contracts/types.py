@@ -12,12 +12,12 @@ from console.frame import page
 from console.pages.contracts import parts
 from console.pages.contracts.addresses import CATALOGUE, link_to_name
 from contracts.names import short_name, short_package
-from operations.contract_catalog import type_of
-from operations.contract_documents import document_of_type
+from operations.contracts.catalog import type_of
+from operations.contracts.documents import document_of_type
 
 if TYPE_CHECKING:
     from console.frame import View
-    from operations.contract_documents import TypeDocument
+    from operations.contracts.documents import TypeDocument
 
 
 @page(f"{CATALOGUE}/types/{{name}}", "Contracts")

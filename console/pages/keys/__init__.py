@@ -1,0 +1,1 @@
+"""Page of callers and their keys."""

@@ -1,0 +1,1 @@
+"""Pages of the local inbox and of failed mail."""

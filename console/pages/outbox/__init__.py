@@ -1,0 +1,1 @@
+"""Pages of outboxes and their messages."""

@@ -1,0 +1,1 @@
+"""Logs of a local mesh: filter, live tail, and the last error."""

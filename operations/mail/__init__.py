@@ -1,0 +1,1 @@
+"""Mail: the inbox of a local mesh, and failed messages."""

@@ -1,0 +1,1 @@
+"""Outboxes of the services: messages, backlog and history."""
