@@ -1,6 +1,12 @@
 """Entry point of the console: python -m console."""
 
+import sys
+
 from mesh.loading import loading
+
+# python-engineio imports the HTTP libraries of its clients if they are installed. The console has no such client, and
+# both together cost 11 MiB. An entry of None means that a module is not installed.
+sys.modules.update(dict.fromkeys(("aiohttp", "requests")))  # type: ignore[arg-type]  # None is documented, not typed
 
 with loading():
     from console.server import serve_console
