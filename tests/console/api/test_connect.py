@@ -139,7 +139,7 @@ def test_bad_json_names_its_field(address: str, key: str, body: str, field: str)
 
 
 CHECK_CONFLICTS = "/solo60.session.v1.SessionService/CheckConflicts"
-BOMB = gzip.compress(bytes(200 * MAX_REQUEST_BYTES, mtime=0))
+BOMB = gzip.compress(bytes(200 * MAX_REQUEST_BYTES), mtime=0)
 GET_QUERY = {"connect": "v1", "encoding": "json", "message": "{}"}
 
 
