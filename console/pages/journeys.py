@@ -41,7 +41,7 @@ async def journeys(view: View) -> None:
     found, failures = await recent_journeys(view.console.channels, RECENT)
     for service, error in failures.items():
         widgets.error_state(
-            f"{service} did not answer: {error.code.name}: {error.message}", f"solo60 restart {service}"
+            f"{service} did not answer: {error.code.name}.", "The page Now shows the reason. Reload this page later."
         )
     ui.label("Latest bookings and subscriptions").classes("section")
     if not found and not failures:

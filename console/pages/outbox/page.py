@@ -40,6 +40,8 @@ TONES = {pb.OUTBOX_STATUS_DELIVERED: "good", pb.OUTBOX_STATUS_DEAD: "bad"}
 @page(PATH, "Outbox")
 async def outbox(view: View) -> None:
     """Show all outboxes. The counts follow the services; the list of messages is that of the visit."""
+    view.console.outboxes.begin()
+    messages = await _read_messages(view)
     states = await view.console.outboxes.get()
     table = TextTable(HEADINGS, rows_of(states), NUMBERS)
     ui.label(NOTE).classes("note")
@@ -56,7 +58,7 @@ async def outbox(view: View) -> None:
     ui.timer(REFRESH_S, refresh)
     with ui.element("h2"):
         ui.label("Messages")
-    await _messages(view)
+    _draw_messages(view, messages)
 
 
 class _DeadLetters:
@@ -127,7 +129,20 @@ def _path_of_dead(service: str, destination: str) -> str:
     return address_of(PATH, service=service, status=DeliveryStatus.DEAD, destination=destination)
 
 
-async def _messages(view: View) -> None:
+async def _read_messages(view: View) -> MessagePage | None:
+    """Return the messages that meet the filters in the address, or None if a filter is invalid."""
+    service, status = view.query("service"), view.query("status")
+    if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
+        return None
+    wanted = pb.ListMessagesRequest(destination=view.query("destination"))
+    if status:
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{status.upper()}")
+    names = [service] if service else list(SERVICE_NAMES)
+    with untraced():
+        return await page_of_messages(view.console.channels, names, wanted, PAGE_SIZE, view.query("page"))
+
+
+def _draw_messages(view: View, found: MessagePage | None) -> None:
     service, status, destination = view.query("service"), view.query("status"), view.query("destination")
     methods = [(name, short_name(name)) for name in sorted(set(outbox_calls()), key=short_name)]
     services = [("", "all"), *((name, name) for name in SERVICE_NAMES)]
@@ -140,15 +155,9 @@ async def _messages(view: View) -> None:
             FilterField("destination", "Destination", destination, options=[("", "any"), *methods], wide=True),
         ],
     )
-    if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
+    if found is None:
         widgets.error_state("There is no such service or status.", f"Services: {', '.join(SERVICE_NAMES)}.")
         return
-    wanted = pb.ListMessagesRequest(destination=destination)
-    if status:
-        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{status.upper()}")
-    names = [service] if service else list(SERVICE_NAMES)
-    with untraced():
-        found = await page_of_messages(view.console.channels, names, wanted, PAGE_SIZE, view.query("page"))
     _list(found)
     if found.next_cursor:
         query = {"service": service, "status": status, "destination": destination, "page": found.next_cursor}

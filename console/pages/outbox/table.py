@@ -8,6 +8,7 @@ from grpc import StatusCode
 
 from console import widgets
 from console.text_table import Cell
+from contracts.errors import CircuitOpen
 from operations.outbox.backlog import OutboxState
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def _reason(error: ServiceError) -> tuple[Cell]:
 
 
 def no_answer(error: ServiceError) -> str:
-    """Return why a service did not answer. The text of gRPC about an unreachable service helps nobody."""
-    if error.code is StatusCode.UNAVAILABLE:
-        return "No answer: UNAVAILABLE. The page Now shows the reason."
+    """Return why a service did not answer. The text of gRPC about a service that is down or frozen helps nobody."""
+    if isinstance(error, CircuitOpen):
+        return "No answer: earlier calls failed. Reload the page in some seconds."
+    if error.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+        return f"No answer: {error.code.name}. The page Now shows the reason."
     return f"No answer: {error.code.name}: {error.message}"
