@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from grpc import StatusCode
+
 from contracts.errors import ServiceError
 from local.folder_lock import published_at
 from local.movable_clock import clock_of_mesh
@@ -35,7 +37,7 @@ class Now:
     """Problems in order of harm, and facts about the whole mesh.
 
     `up_since` is None if no mesh runs in DATA_DIR. `due_count` and `dead_count` count the messages in the outboxes that
-    could be read.
+    could be read; `outbox_count` is the number of these outboxes.
     """
 
     problems: tuple[Problem, ...]
@@ -43,6 +45,7 @@ class Now:
     up_since: datetime | None
     due_count: int
     dead_count: int
+    outbox_count: int
     last_error: LogLine | None
 
     @property
@@ -62,9 +65,15 @@ class Now:
         return {
             "services": f"{serving} of {len(self.statuses)} SERVING",
             "mesh up since": _moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
-            "outboxes": f"{_number(self.due_count, 'message')} due, {_number(self.dead_count, 'dead letter')}",
+            "outboxes": self._outboxes(),
             "last error in the logs": f"{_time_of(line)} {line.service}: {line.facts.get('event')}" if line else "none",
         }
+
+    def _outboxes(self) -> str:
+        count = f"{_number(self.due_count, 'message')} due, {_number(self.dead_count, 'dead letter')}"
+        if self.outbox_count == len(self.statuses):
+            return count
+        return f"{count} in {self.outbox_count} of {len(self.statuses)} outboxes; the others cannot be read"
 
     def as_json(self) -> dict[str, object]:
         """Return everything as a JSON object."""
@@ -73,7 +82,7 @@ class Now:
             "problems": [asdict(each) | {"harm": each.harm.name.lower()} for each in self.problems],
             "services": dict(self.statuses),
             "up_since": self.up_since.isoformat() if self.up_since else None,
-            "outbox": {"due": self.due_count, "dead": self.dead_count},
+            "outbox": {"due": self.due_count, "dead": self.dead_count, "read": self.outbox_count},
             "last_error": dict(self.last_error.facts) if self.last_error else None,
         }
 
@@ -123,6 +132,7 @@ class NowReader:
             up_since,
             sum(each.due_count for each in readable),
             sum(each.dead_count for each in readable),
+            len(readable),
             findings.last_error,
         )
 
@@ -188,4 +198,11 @@ def _late_messages(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterat
 def _failures_of(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterator[Problem]:
     for service, answer in outboxes.items():
         if isinstance(answer, ServiceError):
-            yield problems.unreadable(f"outbox of {service}", f"{answer.code.name}: {answer.message}")
+            yield problems.unreadable(f"outbox of {service}", _reason(answer))
+
+
+def _reason(error: ServiceError) -> str:
+    """Return why a call failed. The text of gRPC about a service that is down or frozen helps nobody."""
+    if error.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
+        return f"no answer ({error.code.name})"
+    return f"{error.code.name}: {error.message}"
