@@ -39,6 +39,7 @@ def test_a_frozen_service_hides_no_page(visitor: Visitor, console_mesh: LocalMes
         rows = page.get_by_role("row")
         expect(rows.filter(has_text="session").first).to_contain_text("No answer: DEADLINE_EXCEEDED.")
         expect(page.get_by_text("session is missing")).to_be_visible()
+        expect(page.get_by_text("There are no dead letters in the outboxes that answered.")).to_be_visible()
         expect(rows.filter(has_text="communication").first).to_contain_text("none")
         take_screens(page, "outbox-frozen")
 

@@ -67,7 +67,7 @@ class _DeadLetters:
     def __init__(self, view: View) -> None:
         self._view = view
         self._box = ui.element("div")
-        self._shown: list[tuple[str, pb.DeadLetters]] | None = None
+        self._shown: tuple[list[tuple[str, pb.DeadLetters]], bool] | None = None
 
     def show(self, states: Mapping[str, OutboxState | ServiceError]) -> None:
         """Show the groups of all services that answered."""
@@ -77,16 +77,20 @@ class _DeadLetters:
             if isinstance(state, OutboxState)
             for group in state.backlog.dead_letters
         ]
-        if found == self._shown:
+        is_complete = all(isinstance(state, OutboxState) for state in states.values())
+        if (found, is_complete) == self._shown:
             return
-        self._shown = found
+        self._shown = found, is_complete
         self._box.clear()
         with self._box:
-            self._draw(found)
+            self._draw(found, is_complete=is_complete)
 
-    def _draw(self, found: list[tuple[str, pb.DeadLetters]]) -> None:
+    def _draw(self, found: list[tuple[str, pb.DeadLetters]], *, is_complete: bool) -> None:
         if not found:
-            widgets.empty_state("There are no dead letters.", "A message that cannot be delivered is listed here.")
+            place = "" if is_complete else " in the outboxes that answered"
+            widgets.empty_state(
+                f"There are no dead letters{place}.", "A message that cannot be delivered is listed here."
+            )
             return
         TextTable(
             ("service", "to, and reason", "messages", "latest given up"),
@@ -170,7 +174,8 @@ def _list(found: MessagePage) -> None:
             widgets.badge(f"{name} is missing", "bad")
             ui.label(no_answer(error)).classes("note")
     if not found.messages:
-        widgets.empty_state("There are no messages.", "Delivered messages are deleted after a day.")
+        place = " in the outboxes that answered" if found.failures else ""
+        widgets.empty_state(f"There are no messages{place}.", "Delivered messages are deleted after a day.")
         return
     TextTable(
         ("written", "service", "to", "status", "due or settled"),
