@@ -32,19 +32,19 @@ INSERT = """
     insert into outbox (
         message_id, destination, payload, correlation_id, traceparent, aggregate_key,
         status, attempts, last_error, due_time, settle_time
-    ) values ('{id}', '{destination}', '\\x{payload}', $${all}$$, $${all}$$, $${all}$$, 'dead', 1, $${error}$$, null, now())
+    ) values ('{id}', '{destination}', '\\x{payload}', $${text}$$, '', $${text}$$, 'dead', 1, $${text}$$, null, now())
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Planted:
-    """Ids of everything with hostile texts. `mail_to` is the recipient of the mails."""
+    """Ids of everything with hostile texts. The members' addresses have the domain `domain`."""
 
-    member: str
+    domain: str
     gym_id: str
     session_id: str
     trace_id: str
-    message_id: str
+    message_ids: list[str]
     mail_to: str
 
 
@@ -53,10 +53,10 @@ def plant(mesh: LocalMesh, data_dir: Path) -> Planted:
     for folder in ("logs", "spans"):
         (data_dir / folder).mkdir()
     (data_dir / "inbox").symlink_to(mesh.settings.inbox_folder)
-    member, gym_id, session_id = _book(mesh)
+    domain, gym_id, session_id = _book(mesh)
     trace_id = _write_spans(data_dir / "spans", session_id)
     _write_logs(data_dir / "logs", trace_id, session_id)
-    return Planted(member, gym_id, session_id, trace_id, _add_dead_letters(mesh), _send_mails(mesh))
+    return Planted(domain, gym_id, session_id, trace_id, _add_dead_letters(mesh), _send_mails(mesh))
 
 
 def call(mesh: LocalMesh, method: str, request: Mapping[str, object]) -> Any:
@@ -68,7 +68,10 @@ def call(mesh: LocalMesh, method: str, request: Mapping[str, object]) -> Any:
 
 
 def _book(mesh: LocalMesh) -> tuple[str, str, str]:
-    """Create a member for each text, and a gym with all of them that one member books; return their ids."""
+    """Create a member for each text, and a gym with all of them that one member books.
+
+    Return the domain of the members' addresses, and the ids of the gym and the booking.
+    """
     domain = f"{uuid4().hex}.example"
     users = [
         call(
@@ -110,7 +113,9 @@ def _write_spans(folder: Path, session_id: str) -> str:
 
         events = [{"name": text, "time_ns": now_ns, "attributes": {text: text}} for text in TEXTS]
         attributes = {text: text for text in TEXTS} | {"list": list(TEXTS), "map": {text: text for text in TEXTS}}
-        write(all_in_one, "root", None, BOOK, attributes=attributes, events=events, correlation_id=session_id, error=ALL)
+        write(
+            all_in_one, "root", None, BOOK, attributes=attributes, events=events, correlation_id=session_id, error=ALL
+        )
         for number, text in enumerate(TEXTS):
             values = {"error": text, "caller": text, "correlation_id": text}
             write(all_in_one, f"{number}{text}", "root", text, **{**values, "service": text, "kind": text})
@@ -123,8 +128,7 @@ def _write_logs(folder: Path, trace_id: str, session_id: str) -> None:
     base = {"service": SERVICE, "timestamp": datetime.now(UTC).isoformat()}
     of_call = {"event": "call", "method": BOOK, "code": "OK", "trace_id": trace_id, "span_id": "root"}
     lines: list[dict[str, object]] = [
-        base | {name: text for name in ("event", "level", "exception", "correlation_id", "logger", text)}
-        for text in TEXTS
+        base | dict.fromkeys(("event", "level", "exception", "correlation_id", "logger", text), text) for text in TEXTS
     ]
     lines += [base | {"event": "call", "method": text, "code": text, "duration_ms": text} for text in TEXTS]
     lines += [base | {"event": "undeclared call", "method": text, "callee": text} for text in LINES]
@@ -134,24 +138,20 @@ def _write_logs(folder: Path, trace_id: str, session_id: str) -> None:
     (folder / f"{SERVICE}.jsonl").write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
 
 
-def _add_dead_letters(mesh: LocalMesh) -> str:
-    """Add a dead letter for each text as its last error, and return the id of one of them."""
+def _add_dead_letters(mesh: LocalMesh) -> list[str]:
+    """Add a dead letter for each text, in each of its columns, and return their ids."""
     variables = {text: text for text in LINES}
     recipient = Recipient(email="ada@members.example")
-    payload = SendEmailAsyncRequest(recipient=recipient, template_key=LINES[0], variables=variables)
+    request = SendEmailAsyncRequest(recipient=recipient, template_key=LINES[0], variables=variables)
+    payload = request.SerializeToString().hex()
     ids = [str(uuid4()) for _ in LINES]
     for each, text in zip(ids, LINES, strict=True):
         run_sql(
             mesh,
             "session",
-            INSERT.format(id=each, destination=SEND, payload=payload.SerializeToString().hex(), all=ALL, error=text),
+            INSERT.format(id=each, destination=SEND, payload=payload, text=text),
         )
-    return ids[0]
-
-
-def remove_dead_letters(mesh: LocalMesh) -> None:
-    """Delete the dead letters that were added."""
-    run_sql(mesh, "session", f"delete from outbox where aggregate_key = $${ALL}$$")
+    return ids
 
 
 def _send_mails(mesh: LocalMesh) -> str:
