@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IDLE_S = 8 * 3600.0
 # The session with the oldest request is deleted if there are more. Each visit without a cookie begins a session.
 MAX_SESSIONS = 1_000
+COOKIE = "solo60_console"
 
 
 @dataclass(slots=True)
@@ -35,9 +36,14 @@ class Reader:
 
 
 class Sessions:
-    """Sessions by their random id, which only the browser's cookie has. `now_s` is a monotonic clock."""
+    """Sessions by their random id, which only the browser's cookie has. `now_s` is a monotonic clock.
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+    Browsers send a cookie to every port of a host, so `port` is a part of the cookie's name: two consoles on one host
+    do not end each other's sessions.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic, port: str = "") -> None:
+        self.cookie = f"{COOKIE}_{port}" if port else COOKIE
         self._now_s = now_s
         # In the order of the last requests.
         self._readers: dict[str, tuple[Reader, float]] = {}

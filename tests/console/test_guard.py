@@ -13,8 +13,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from console.guard import COOKIE, Guard, session_cookie
-from console.sessions import IDLE_S, MAX_SESSIONS, Reader, Sessions, sign_out
+from console.guard import Guard, session_cookie
+from console.sessions import COOKIE, IDLE_S, MAX_SESSIONS, Reader, Sessions, sign_out
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -70,7 +70,7 @@ class Visit:
     def sign_in(self) -> Reader:
         """Begin a session with a key."""
         reader = Reader(SecretStr("key"), "operator", frozenset({"outbox.read"}))
-        self.client.headers["cookie"] = session_cookie(self.sessions.begin(reader)).partition(";")[0]
+        self.client.headers["cookie"] = session_cookie(self.sessions.begin(reader), COOKIE).partition(";")[0]
         return reader
 
 
@@ -91,10 +91,17 @@ def test_another_host_name_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/act", "/solo60.gym.v1.GymService/GetGym"])
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3000", "null"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://localhost:3000", "null", "http://[evil", "", "http://localhost:5500@evil"]
+)
 def test_a_request_from_another_site_is_refused(path: str, origin: str) -> None:
     """Another port of the same host is another site."""
     assert Visit().client.post(path, headers={"origin": origin}).status_code == 403
+
+
+def test_two_consoles_on_one_host_have_their_own_cookies() -> None:
+    """A browser sends a cookie to every port of a host. The session of another console stays in its own cookie."""
+    assert Sessions(port="5500").cookie != Sessions(port="6500").cookie
 
 
 def test_a_request_of_the_console_itself_is_accepted() -> None:
