@@ -7,11 +7,11 @@ WebSockets from other origins (CSRF, CSWSH), and lets the browser run only scrip
 from __future__ import annotations
 
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
@@ -154,12 +154,11 @@ class _Response:
 
 
 def session_id_in(headers: Headers, name: str) -> str:
-    """Return the session id in the cookie `name` of a request, or ""."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(name)
-    except CookieError:
-        return ""
-    return cookie.value if cookie is not None else ""
+    """Return the session id in the cookie `name` of a request, or "".
+
+    Other programs on this host may have set cookies of any form, so Python's strict parser would find nothing.
+    """
+    return cookie_parser(headers.get("cookie", "")).get(name, "")
 
 
 def session_cookie(session_id: str, name: str) -> str:

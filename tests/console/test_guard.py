@@ -180,6 +180,17 @@ def test_an_unknown_session_is_nobody(cookie: str) -> None:
     assert "operator" not in Visit().client.get("/", headers={"cookie": cookie}).text
 
 
+@pytest.mark.parametrize("other", ['x={"a": 1}', "x=a b", "[x]=1", "flag", 'x="', "x=\u00e9"])
+def test_cookies_of_other_programs_do_not_end_a_session(other: str) -> None:
+    """Programs on other ports of this host may set cookies of any form, before and after that of the console."""
+    visit = Visit()
+    visit.sign_in()
+    own = visit.client.headers["cookie"]
+
+    for cookie in (f"{other}; {own}", f"{own}; {other}"):
+        assert "operator" in visit.client.get("/", headers=[(b"cookie", cookie.encode())]).text
+
+
 def test_a_login_shows_nothing_else_before() -> None:
     """Without a key, a page leads to the login and back, and everything else is refused."""
     client = Visit(needs_login=True).client
