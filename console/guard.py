@@ -101,6 +101,8 @@ class Guard:
         host = headers.get("host", "")
         if _host_name(host) not in self._hosts:
             return "This is not a name of the console. The setting CONSOLE_HOSTS adds names.\n"
+        if _is_part_of_another_site(scope, headers):
+            return "Requests from other sites are refused.\n"
         origin = headers.get("origin")
         if origin is None:
             is_safe = scope["type"] == "http" and scope["method"] in SAFE_METHODS
@@ -164,6 +166,17 @@ def session_id_in(headers: Headers, name: str) -> str:
 def session_cookie(session_id: str, name: str) -> str:
     """Return the value of Set-Cookie for a session. Scripts cannot read the cookie, and other sites cannot send it."""
     return f"{name}={session_id}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def _is_part_of_another_site(scope: Scope, headers: Headers) -> bool:
+    """Return whether a page of another site loads this address as its image, frame or script.
+
+    Such a page could load any number of pages of the console, which take memory. A link to the console is allowed.
+    """
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    is_link = scope["type"] == "http" and scope["method"] == "GET" and headers.get("sec-fetch-dest") == "document"
+    return not is_link
 
 
 def _is_navigation(scope: Scope, headers: Headers) -> bool:

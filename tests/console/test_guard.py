@@ -99,6 +99,24 @@ def test_a_request_from_another_site_is_refused(path: str, origin: str) -> None:
     assert Visit().client.post(path, headers={"origin": origin}).status_code == 403
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("part", ["image", "iframe", "script", "empty"])
+def test_a_page_of_another_site_cannot_load_parts(site: str, part: str) -> None:
+    """A browser sends no origin with an image or a frame, but it says that another site asks."""
+    headers = {"sec-fetch-site": site, "sec-fetch-dest": part, **BROWSER}
+    refused = Visit().client.get("/", headers=headers)
+
+    assert refused.status_code == 403
+    assert "set-cookie" not in refused.headers
+
+
+def test_a_link_from_another_site_is_followed() -> None:
+    """A colleague may send the address of a page."""
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document", **BROWSER}
+
+    assert Visit().client.get("/", headers=headers).status_code == 200
+
+
 def test_two_consoles_on_one_host_have_their_own_cookies() -> None:
     """A browser sends a cookie to every port of a host. The session of another console stays in its own cookie."""
     assert Sessions(port="5500").cookie != Sessions(port="6500").cookie
@@ -241,6 +259,16 @@ def test_many_visits_use_little_memory() -> None:
 
     assert sessions.find(first) is not None
     assert sessions.find(second) is None
+
+
+def test_many_visits_sign_nobody_out() -> None:
+    """Sessions without a key make room first, even if their last requests are later."""
+    sessions = Sessions()
+    signed_in = sessions.begin(Reader(SecretStr("key"), "operator"))
+    for _ in range(2 * MAX_SESSIONS):
+        sessions.begin(Reader())
+
+    assert sessions.find(signed_in) is not None
 
 
 def test_open_pages_lose_the_key_of_an_ended_session() -> None:
