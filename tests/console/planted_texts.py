@@ -125,9 +125,9 @@ def _write_spans(folder: Path, session_id: str) -> str:
 
 def _write_logs(folder: Path, trace_id: str, session_id: str) -> None:
     """Write a line for each text, a call with each text as its request, and a line with all texts."""
-    base = {"service": SERVICE, "timestamp": datetime.now(UTC).isoformat()}
-    of_call = {"event": "call", "method": BOOK, "code": "OK", "trace_id": trace_id, "span_id": "root"}
-    lines: list[dict[str, object]] = [
+    base: dict[str, object] = {"service": SERVICE, "timestamp": datetime.now(UTC).isoformat()}
+    of_call: dict[str, object] = {"event": "call", "method": BOOK, "trace_id": trace_id, "span_id": "root"}
+    lines = [
         base | dict.fromkeys(("event", "level", "exception", "correlation_id", "logger", text), text) for text in TEXTS
     ]
     lines += [base | {"event": "call", "method": text, "code": text, "duration_ms": text} for text in TEXTS]
