@@ -12,7 +12,8 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
-from contracts.services import SERVICE_NAMES, short_service_name
+from contracts.names import short_name
+from contracts.services import SERVICE_NAMES
 from local.keys import needless_scopes
 from local.parts import CONSOLE, MAIL_SINK, POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING
@@ -171,12 +172,6 @@ def span(seconds: float) -> str:
         if seconds >= 2 * unit_s:
             return f"{seconds / unit_s:.0f} {name}"
     return f"{seconds:.0f} s"
-
-
-def short_name(full_name: str) -> str:
-    """Return the short name of "solo60.gym.v1.GymService/GetGym": "gym.GetGym"."""
-    service, _, method = full_name.partition("/")
-    return f"{short_service_name(service)}.{method}"
 
 
 _PAGES_OF_PARTS: Mapping[str, str] = {MAIL_SINK: "/mail", CONSOLE: "/logs?service=console", POSTGRES: "/logs"}

@@ -20,7 +20,6 @@ from mesh.failure import Failure
 from operations.calls.json_places import line_of_error, line_of_path
 from operations.calls.requests import InvalidRequestText, parse_request
 from operations.calls.traced_call import TracedCall
-from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -101,7 +100,7 @@ class TryIt:
         read = self._read()
         if read is None:
             return
-        name = short_method_name(self._method)
+        name = self._method.short_name
         question = f"The call may change data of this mesh. It uses the key of {self._view.reader.caller}."
         if self._document.is_read_only or await widgets.confirmed(f"Call {name}?", question, "Call"):
             await self._make(*read)

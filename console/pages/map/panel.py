@@ -82,15 +82,15 @@ def _edge(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
     method = find_by_name(name)
     found = live.traffic.edge(caller, method.full_name)
     if found is None:
-        raise UnknownPart(f'"{caller}" neither calls {short_name(method.full_name)} now, nor declares that it does.')
-    _head(f"{caller} → {short_name(method.full_name)}", keep)
+        raise UnknownPart(f'"{caller}" neither calls {method.short_name} now, nor declares that it does.')
+    _head(f"{caller} → {method.short_name}", keep)
     tone = "bad" if "undeclared" in found.kinds else ""
     widgets.badge(kinds_text(found.kinds), tone)
     live_facts(live, partial(_rates_of_edge, caller, method), _state_of_edge(caller, method))
     with ui.element("div").classes("links"):
         if caller in SERVICE_NAMES:
             ui.link(caller, map_address(**keep, service=caller))
-        ui.link(short_name(method.full_name), map_address(**keep, method=short_name(method.full_name)))
+        ui.link(method.short_name, map_address(**keep, method=method.short_name))
         _links(method)
     _policy(view, method)
 
@@ -119,7 +119,7 @@ def _state_of_edge(caller: str, method: Method) -> dict[str, Callable[[Traffic],
 def _method(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
     method = find_by_name(view.query("method"))
     graph = graph_of_services(view.console.settings.deadline_factor)
-    _head(short_name(method.full_name), keep)
+    _head(method.short_name, keep)
     widgets.mono(method.full_name)
     live_facts(live, partial(_rates_of_method, method))
     with ui.element("div").classes("links"):
@@ -196,20 +196,20 @@ def _service(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
         _headings("method", "calls", "errors", "p99")
         with ui.element("tbody"):
             for method in methods_of(SERVICES[name]):
-                address = map_address(**keep, method=short_name(method.full_name))
+                address = map_address(**keep, method=method.short_name)
                 live_row(live, method.name, address, partial(_rates_of_method, method))
 
 
 def _links(method: Method) -> None:
     ui.link("Contract", docs_address(method.full_name))
-    ui.link("Traces", f"/traces?method={short_name(method.full_name)}")
+    ui.link("Traces", f"/traces?method={method.short_name}")
 
 
 def _policy(view: View, method: Method) -> None:
     _heading("Policy")
     facts = {fact.name: fact for fact in explain(method, view.console.settings)}
     widgets.fact_list({_words(name): _value(facts[name]) for name in SUMMARY if name in facts})
-    widgets.command(f"solo60 explain {short_name(method.full_name)}")
+    widgets.command(f"solo60 explain {method.short_name}")
 
 
 def _words(name: str) -> str:
