@@ -17,6 +17,7 @@ from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_tab
 from contracts.output import visible
 from mesh.config import load_settings
 from mesh.telemetry.spans import children_of
+from operations.texts import moment
 from operations.traces.filter import TraceFilter
 from operations.traces.reader import TraceReader, find_traces
 from operations.traces.waterfall import CLIENT, waterfall
@@ -110,7 +111,7 @@ def facts_of(trace: TraceSummary) -> dict[str, object]:
     """Return what a list of traces shows about one trace. The duration is in milliseconds."""
     return {
         "trace_id": trace.trace_id,
-        "start_time": f"{trace.start:%Y-%m-%d %H:%M:%S} UTC",
+        "start_time": moment(trace.start),
         "service": trace.service,
         "name": trace.name,
         "duration_ms": round(trace.duration_ms, 1),

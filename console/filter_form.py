@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from nicegui import ui
 
@@ -34,9 +33,3 @@ class FilterForm(ui.element, component=COMPONENT):
         super().__init__()
         self.props["action"] = path
         self.props["fields"] = [asdict(field) for field in fields]
-
-
-def address_of(path: str, **filters: str) -> str:
-    """Return the address of a page with the filters that have a value."""
-    filled = {name: value for name, value in filters.items() if value}
-    return f"{path}?{urlencode(filled)}" if filled else path

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
@@ -16,7 +15,7 @@ from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annota
 from starlette.responses import RedirectResponse, Response
 
 from console import widgets
-from console.guard import LOGIN
+from console.guard import LOGIN, login_address
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 
@@ -81,8 +80,8 @@ class View:
         return self.request.url.path + (f"?{query}" if query else "")
 
 
-class Elsewhere(Exception):
-    """Raised by a page to lead the browser to another path of the console. `path` quotes any text from outside."""
+class Redirect(Exception):
+    """Raised by a page to send the browser to another path of the console. `path` quotes any text from outside."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -121,8 +120,8 @@ def _add(console: Console, found: _Page, draw: Draw) -> None:
         try:
             with frame(view, found.title):
                 await _draw(view, draw)
-        except Elsewhere as elsewhere:
-            return RedirectResponse(elsewhere.path, 303)
+        except Redirect as redirect:
+            return RedirectResponse(redirect.path, 303)
         return None
 
     ui.page(found.path, title=f"{found.title} · Solo60")(show)
@@ -133,7 +132,7 @@ async def _draw(view: View, draw: Draw) -> None:
     try:
         async with asyncio.timeout(DRAW_TIMEOUT_S):
             await draw(view, **view.request.path_params)
-    except Elsewhere:
+    except Redirect:
         raise
     except TimeoutError:
         _log.warning("a page took too long", path=view.request.url.path, limit_s=DRAW_TIMEOUT_S)
@@ -207,7 +206,7 @@ def _theme_button(theme: ui.dark_mode) -> None:
 
 def _sign_in(view: View) -> None:
     if not view.reader.is_signed_in:
-        ui.link("Sign in", f"/login?next={quote(view.address, safe='')}").classes("tool sign-in")
+        ui.link("Sign in", login_address(view.address)).classes("tool sign-in")
         return
     with ui.element("form").props('method=post action="/session/end"').classes("tool"):
         ui.button(f"{view.reader.caller}: sign out").props("type=submit flat dense no-caps")

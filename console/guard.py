@@ -9,13 +9,14 @@ from __future__ import annotations
 import secrets
 from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
 from console.sessions import Reader, sign_out
+from operations.addresses import page_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -153,6 +154,11 @@ class _Response:
         await self._send({"type": "http.response.body", "body": page})
 
 
+def login_address(target: str) -> str:
+    """Return the address of the login page, which leads to `target` after the sign-in."""
+    return page_address("login", next=target)
+
+
 def session_id_in(headers: Headers) -> str:
     """Return the session id in the cookie of a request, or ""."""
     try:
@@ -176,7 +182,7 @@ def _to_login(scope: Scope, headers: Headers) -> ASGIApp:
     if not _is_navigation(scope, headers):
         return PlainTextResponse("Sign in at /login first.\n", 401)
     query = scope["query_string"].decode("latin-1")
-    return RedirectResponse(f"{LOGIN}?next={quote(scope['path'] + (f'?{query}' if query else ''), safe='')}", 303)
+    return RedirectResponse(login_address(scope["path"] + (f"?{query}" if query else "")), 303)
 
 
 def _host_name(host: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from console.widgets import moment
+from operations.texts import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 from starlette.responses import RedirectResponse
@@ -13,8 +12,10 @@ from starlette.routing import Route
 
 from console import widgets
 from console.frame import page
+from operations.addresses import page_address
 from operations.journeys.journey import Journey, read_journey, recent_journeys
 from operations.journeys.steps import CALL, OK
+from operations.texts import error_text, moment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -41,7 +42,7 @@ async def journeys(view: View) -> None:
     found, failures = await recent_journeys(view.console.channels, RECENT)
     for service, error in failures.items():
         widgets.error_state(
-            f"{service} did not answer: {error.code.name}: {error.message}", f"solo60 restart {service}"
+            f"{service} did not answer: {error_text(error)}", "The page Now shows the reason, as does: solo60 health"
         )
     ui.label("Latest bookings and subscriptions").classes("section")
     if not found and not failures:
@@ -49,7 +50,7 @@ async def journeys(view: View) -> None:
     if found:
         widgets.table(
             ("last mail", "kind", "id"),
-            [(widgets.moment(each.time), each.kind, partial(_link, each.subject_id)) for each in found],
+            [(moment(each.time), each.kind, partial(_link, each.subject_id)) for each in found],
         )
 
 
@@ -73,10 +74,10 @@ async def journey(view: View, subject_id: str) -> None:
             "No step is stored any more.", "Logs, traces and delivered messages are deleted after a while."
         )
     ui.label("State").classes("section")
-    widgets.fact_list({name: _text(value) for name, value in subject.facts.items()})
+    widgets.fact_list({name: _text(value) for name, value in subject.facts.items()}.items())
     for payment in subject.payments:
         ui.label("Payment").classes("section")
-        widgets.fact_list({name: _text(value) for name, value in payment.items()})
+        widgets.fact_list({name: _text(value) for name, value in payment.items()}.items())
 
 
 def _find_route(_console: Console) -> Route:
@@ -85,7 +86,7 @@ def _find_route(_console: Console) -> Route:
 
 async def _find(request: Request) -> Response:
     """Lead to the journey with the id in the query."""
-    return RedirectResponse(f"/journeys/{quote(request.query_params.get('id', '').strip(), safe='')}", 303)
+    return RedirectResponse(page_address("journeys", request.query_params.get("id", "").strip()), 303)
 
 
 ROUTES = (_find_route,)
@@ -99,7 +100,7 @@ def _waits(found: Journey) -> None:
 
 def _row(step: Step) -> tuple[object, ...]:
     return (
-        partial(widgets.nowrap, widgets.moment(step.time, milliseconds=True)),
+        partial(widgets.nowrap, moment(step.time, milliseconds=True)),
         partial(_step, step),
         partial(widgets.nowrap, f"{step.caller}, {step.kind}"),
         partial(_outcome, step),
@@ -111,9 +112,9 @@ def _row(step: Step) -> tuple[object, ...]:
 
 def _step(step: Step) -> None:
     if step.message_id:
-        ui.link(step.method, f"/outbox/{step.caller}/{step.message_id}")
+        ui.link(step.method, page_address("outbox", step.caller, step.message_id))
     elif step.trace_id:
-        ui.link(step.method, f"/traces/{quote(step.trace_id, safe='')}")
+        ui.link(step.method, page_address("traces", step.trace_id))
     else:
         ui.label(step.method)
 
@@ -123,7 +124,7 @@ def _outcome(step: Step) -> None:
     if step.error:
         ui.label(step.error).classes("note")
     if step.due_time is not None:
-        ui.label(f"due {widgets.moment(step.due_time)}").classes("note")
+        ui.label(f"due {moment(step.due_time)}").classes("note")
 
 
 def _input(step: Step) -> None:
@@ -136,7 +137,7 @@ def _input(step: Step) -> None:
 
 
 def _link(subject_id: str) -> None:
-    ui.link(subject_id, f"/journeys/{quote(subject_id, safe='')}").classes("mono")
+    ui.link(subject_id, page_address("journeys", subject_id)).classes("mono")
 
 
 def _text(value: object) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
 
 from console import widgets
+from console.guard import login_address
 from console.pages.contracts.call_options import OptionsForm
 from console.pages.contracts.call_outcome import Outcome
 from console.pages.contracts.copied_call import CopiedCall
@@ -67,7 +67,7 @@ class TryIt:
                 return
             self._button.disable()
             ui.label(widgets.missing_scope(self._view, missing)).classes("note")
-            ui.link("Sign in", f"/login?next={quote(self._view.address, safe='')}")
+            ui.link("Sign in", login_address(self._view.address))
 
     def _missing_scope(self) -> str:
         return ", ".join(sorted(self._method.policy.scopes - self._view.reader.scopes))

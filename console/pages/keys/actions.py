@@ -9,12 +9,12 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
 
 from console import widgets
+from console.guard import login_address
 from console.pages.keys.form import KeyForm
 from mesh.failure import Failure
 from operations.keys import (
@@ -70,7 +70,7 @@ class KeyActions:
             with ui.element("div").classes("row-line note key-hint"):
                 ui.label(refusal)
                 if not self._view.reader.is_signed_in:
-                    ui.link("Sign in", f"/login?next={quote(self._view.address, safe='')}")
+                    ui.link("Sign in", login_address(self._view.address))
 
     def _button(self, name: str, act: Callable[[], Awaitable[None]]) -> ui.button:
         button = ui.button(name, on_click=act).props("outline dense no-caps")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
 from contracts.names import short_name
+from operations.addresses import page_address
 from operations.logs.filter import headline, is_call, other_facts, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def row_of(line: LogLine) -> dict[str, object]:
     """Return one line as the list shows it. All values are text without control characters."""
     facts = line.facts
     level = str(facts.get("level", ""))
-    name = quote(line.correlation_id, safe="")
     row: dict[str, object] = {
         "time": shown(line.timestamp[:23].replace("T", " ")),
         "service": shown(line.service),
@@ -64,8 +63,8 @@ def row_of(line: LogLine) -> dict[str, object]:
         "exception": "\n".join(map(printable, str(facts.get("exception", ""))[:MAX_VALUE].splitlines())),
         "facts": [(shown(name), shown(value)) for name, value in shown_facts(line).items()],
         "correlation": shown(line.correlation_id),
-        "logs": f"/logs?correlation={name}" if name else "",
-        "traces": f"/traces?id={name}" if name else "",
+        "logs": page_address("logs", correlation=line.correlation_id) if line.correlation_id else "",
+        "traces": page_address("traces", id=line.correlation_id) if line.correlation_id else "",
     }
     if is_call(line):
         method = str(facts["method"])

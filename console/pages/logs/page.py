@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
@@ -12,6 +11,7 @@ from console import widgets
 from console.filter_form import FilterField, FilterForm
 from console.frame import page
 from console.pages.logs.lines import LogLines
+from operations.addresses import page_address
 from operations.logs.filter import CODES, FAILED, LEVELS, InvalidFilter, LogFilter, names_of_logs
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ async def logs(view: View) -> None:
         with ui.element("p").classes("row-line"):
             ui.label("Correlation id").classes("soft")
             widgets.mono(wanted.correlation_id)
-            ui.link("Traces of this call", f"/traces?id={quote(wanted.correlation_id, safe='')}")
+            ui.link("Traces of this call", page_address("traces", id=wanted.correlation_id))
     _Tail(view.console.logs, names, wanted)
 
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
-from console.pages.map.addresses import docs_address, edge_key, map_address
+from console.pages.contracts.addresses import address_of_method
+from console.pages.map.addresses import edge_key, map_address
 from console.pages.map.live import live_facts, live_row
 from contracts.drawing.tree import tree_of
 from contracts.edges import EdgeKind
@@ -16,6 +17,7 @@ from contracts.method import methods_of
 from contracts.names import short_name
 from contracts.services import SERVICE_NAMES, SERVICES
 from mesh.failure import Failure
+from operations.addresses import page_address
 from operations.contracts.connections import HTTP_ENDPOINT, callers_of, graph_of_services
 from operations.contracts.explanation import explain
 from operations.contracts.method_names import find_by_name
@@ -72,8 +74,7 @@ def draw_panel(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
 
 def _head(title: str, keep: Mapping[str, str]) -> None:
     with ui.element("div").classes("panel-head"):
-        with ui.element("h2"):
-            ui.label(title)
+        widgets.heading(title)
         ui.link("Close", map_address(**keep))
 
 
@@ -201,14 +202,14 @@ def _service(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
 
 
 def _links(method: Method) -> None:
-    ui.link("Contract", docs_address(method.full_name))
-    ui.link("Traces", f"/traces?method={method.short_name}")
+    ui.link("Contract", address_of_method(method.full_name))
+    ui.link("Traces", page_address("traces", method=method.short_name))
 
 
 def _policy(view: View, method: Method) -> None:
     _heading("Policy")
     facts = {fact.name: fact for fact in explain(method, view.console.settings)}
-    widgets.fact_list({_words(name): _value(facts[name]) for name in SUMMARY if name in facts})
+    widgets.fact_list({_words(name): _value(facts[name]) for name in SUMMARY if name in facts}.items())
     widgets.command(f"solo60 explain {method.short_name}")
 
 
@@ -221,8 +222,7 @@ def _value(fact: Fact) -> str:
 
 
 def _heading(text: str) -> None:
-    with ui.element("h3"):
-        ui.label(text)
+    widgets.heading(text, level=3)
 
 
 def _headings(*names: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from nicegui import ui
 
@@ -14,6 +13,7 @@ from console.pages.traces.elements import clock_time, duration, text
 from contracts.names import short_name
 from interceptors.access_log import EVENT
 from local.log_window import time_of
+from operations.addresses import page_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -46,7 +46,7 @@ def draw_facts(row: WaterfallRow, start_ns: int) -> None:
     if row.served:
         facts["inside"] = f"{duration(row.served.duration_ms)} in {row.served.service}"
     caller = row.served.caller if row.served else span.caller
-    widgets.fact_list(facts | ({"caller": caller} if caller else {}))
+    widgets.fact_list((facts | {"caller": caller}).items())
 
 
 def draw_attributes(row: WaterfallRow, start_ns: int) -> None:
@@ -56,7 +56,7 @@ def draw_attributes(row: WaterfallRow, start_ns: int) -> None:
     for span in spans:
         if span.attributes:
             text("h3", f"Attributes of the {span.kind.lower()} span, {span.service}")
-            widgets.fact_list({name: _shown(value) for name, value in sorted(span.attributes.items())})
+            widgets.fact_list({name: _shown(value) for name, value in sorted(span.attributes.items())}.items())
 
 
 def _draw_events(spans: Iterable[StoredSpan], start_ns: int) -> None:
@@ -66,7 +66,7 @@ def _draw_events(spans: Iterable[StoredSpan], start_ns: int) -> None:
     text("h3", "Events")
     for event, span in events:
         text("p", f"{event.name}, {duration((event.time_ns - start_ns) / 1e6)} into the trace, {span.service}")
-        widgets.fact_list({name: _shown(value) for name, value in event.attributes.items()})
+        widgets.fact_list({name: _shown(value) for name, value in event.attributes.items()}.items())
 
 
 def draw_logs(logs: SpanLogs, service: str, correlation_id: str) -> None:
@@ -80,7 +80,7 @@ def draw_logs(logs: SpanLogs, service: str, correlation_id: str) -> None:
             text("summary", f"{len(logs.others)} lines of the same time that belong to no call")
             _draw_lines(logs.others)
     if correlation_id:
-        ui.link("Log lines of all services for this request", f"/logs?{urlencode({'correlation': correlation_id})}")
+        ui.link("Log lines of all services for this request", page_address("logs", correlation=correlation_id))
 
 
 def _draw_lines(lines: Sequence[LogLine]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 from nicegui import ui
 
 from console.pages.traces.elements import text
 from contracts.names import short_name
 from mesh.failure import Failure
+from operations.addresses import page_address
 from operations.traces.filter import TraceFilter
 
 if TYPE_CHECKING:
@@ -59,8 +59,7 @@ def filter_of(parameters: Mapping[str, str]) -> TraceFilter:
 
 def address_of(parameters: Mapping[str, str], page: int = 1) -> str:
     """Return the address of a list of traces."""
-    query = urlencode(dict(parameters) | ({"page": str(page)} if page > 1 else {}))
-    return f"{PATH}?{query}" if query else PATH
+    return page_address("traces", **parameters, page=str(page) if page > 1 else "")
 
 
 def page_number(value: str) -> int:

@@ -10,6 +10,7 @@ from console import widgets
 from console.pages.traces.elements import text
 from console.pages.traces.filters import address_of
 from console.pages.traces.listing import PAGE_SIZE, draw_list
+from operations.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,7 +78,7 @@ class LatestTraces:
         newer = sum(trace.start_ns > self._newest_ns for trace in latest)
         self._news.clear()
         if newer:
-            count = f"{newer} newer {'trace' if newer == 1 else 'traces'}"
+            count = counted(newer, "newer trace")
             with self._news:
                 shown = count if newer < PAGE_SIZE else f"{count} or more"
                 ui.link(f"Show {shown}", address_of(self._parameters)).classes("news")
