@@ -43,11 +43,11 @@ NAVIGATION = (
 # Themes by the value of the browser's cookie, as NiceGUI names them. None follows the operating system.
 THEMES = {"dark": True, "light": False}
 THEME_COOKIE = "solo60_theme"
-# Open pages end this long after their reader signed out.
+# Interval of the check whether the reader of an open page is still signed in.
 LOGIN_CHECK_S = 5.0
 THEME_S = 365 * 24 * 3600
 STATIC = Path(__file__).parent / "static"
-# Browsers load the files again after a change.
+# Part of the addresses of static files, so that browsers load changed files again.
 VERSION = str(max(int(path.stat().st_mtime) for path in STATIC.iterdir()))
 HEAD = (
     f'<link rel="stylesheet" href="/static/console.css?{VERSION}">'
@@ -128,7 +128,7 @@ def _add(console: Console, found: _Page, draw: Draw) -> None:
 
 
 async def _draw(view: View, draw: Draw) -> None:
-    """Draw the content of a page. A failure is shown in its place, and one that is a fault of the console is logged."""
+    """Draw the content of a page, or the failure in its place. Log a failure that is a fault of the console."""
     try:
         async with asyncio.timeout(DRAW_TIMEOUT_S):
             await draw(view, **view.request.path_params)
@@ -137,7 +137,7 @@ async def _draw(view: View, draw: Draw) -> None:
     except TimeoutError:
         _log.warning("a page took too long", path=view.request.url.path, limit_s=DRAW_TIMEOUT_S)
         widgets.error_state(
-            "The services take too long to answer.", "Reload the page, or look which one: Now, solo60 health"
+            "The services take too long to answer.", "Reload the page. `solo60 health` names the slow service."
         )
     except ServiceError as error:
         widgets.service_error(error)

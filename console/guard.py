@@ -51,7 +51,7 @@ HEADERS = {
 class Guard:
     """ASGI application that passes only harmless requests to `app`, with `scope["state"]["reader"]`.
 
-    `hosts` are the names under which browsers may reach the console. `is_valid` tells whether a key is still valid; a
+    `hosts` are the names under which browsers may reach the console. `is_valid` returns whether a key is still valid; a
     reader whose key was revoked is signed out. With `needs_login`, a reader without a key gets only the login page.
     """
 
@@ -99,7 +99,7 @@ class Guard:
         await answer(scope, receive, _Response(send, new_session).send if scope["type"] == "http" else send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> str:
-        """Return why a request is refused, or ""."""
+        """Return the reason to reject a request, or ""."""
         host = headers.get("host", "")
         if _host_name(host) not in self._hosts:
             return "This is not a name of the console. The setting CONSOLE_HOSTS adds names.\n"

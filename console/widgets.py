@@ -24,7 +24,7 @@ _log = structlog.stdlib.get_logger("solo60.console")
 
 
 def empty_state(text: str, hint: str = "") -> None:
-    """Show that there is nothing to show, and what to do to change that."""
+    """Show that a list is empty, and how to fill it."""
     _state("empty", text, hint)
 
 
@@ -41,7 +41,7 @@ def _state(kind: str, text: str, hint: str) -> None:
 
 
 def service_error(error: ServiceError) -> None:
-    """Show all details of a service's error. Its violations are at their fields."""
+    """Show all details of a service's error, with each violation beside its field."""
     with ui.element("section").classes("state failed").props("role=alert"):
         names = dict.fromkeys(name for name in (error.code.name, error.reason_name()) if name)
         ui.label(f"{' '.join(names)}: {error.message}").classes("title")
@@ -209,7 +209,7 @@ async def run_action(view: View, name: str, target: str, act: Callable[[], Await
 
 
 def missing_scope(view: View, scope: str) -> str:
-    """Return what the reader lacks for an action."""
+    """Return a sentence about the key or scope that the reader lacks."""
     if not view.reader.is_signed_in:
         return f"Sign in with a key that has the scope {scope}."
     return f"The key of {view.reader.caller} lacks the scope {scope}."

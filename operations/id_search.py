@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.serving.channel import Channels
 
-    Look: TypeAlias = Callable[[], Awaitable[Sequence["Hit"]]]
+    Search: TypeAlias = Callable[[], Awaitable[Sequence["Hit"]]]
 
-# A reader waits for the result. Services that take longer are named.
+# A reader waits for the result. Slower services are reported as failures.
 TIMEOUT_S = 2.0
 _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -47,7 +47,7 @@ _CORRELATION_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Found thing. `page` is its path in the console. `is_exact` is True if the query is its whole name or id."""
+    """One match. `page` is its path in the console. `is_exact` is True if the query is its whole name or id."""
 
     kind: str
     title: str
@@ -73,20 +73,20 @@ class IdSearch:
 
     async def find(self, query: str) -> Found:
         """Return everything with the id `query`, and the callers with `query` in their name, within `TIMEOUT_S`."""
-        looks: dict[str, Look] = {"keyring": partial(self._callers, query)}
+        searches: dict[str, Search] = {"keyring": partial(self._callers, query)}
         uuid = _uuid_in(query)
         if uuid:
-            looks |= self._looks_for_uuid(uuid)
+            searches |= self._searches_for_uuid(uuid)
         if _CORRELATION_ID.fullmatch(query) and any(map(str.isdigit, query)):
             # Reading the logs and spans takes longest, and only ids have digits.
-            looks |= {
+            searches |= {
                 "traces": partial(asyncio.to_thread, _traces, self._settings.local_span_dir, query),
                 "logs": partial(asyncio.to_thread, _log_lines, self._settings.log_folder, query),
             }
         with untraced():
-            return await _look_at_all(looks)
+            return await _run_all(searches)
 
-    def _looks_for_uuid(self, uuid: str) -> Mapping[str, Look]:
+    def _searches_for_uuid(self, uuid: str) -> Mapping[str, Search]:
         outboxes = {f"outbox of {name}": partial(self._outbox_message, name, uuid) for name in SERVICE_NAMES}
         return {
             "session": partial(self._session, uuid),
@@ -135,8 +135,8 @@ class IdSearch:
         ]
 
 
-async def _look_at_all(looks: Mapping[str, Look]) -> Found:
-    tasks = {source: asyncio.ensure_future(look()) for source, look in looks.items()}
+async def _run_all(searches: Mapping[str, Search]) -> Found:
+    tasks = {source: asyncio.ensure_future(search()) for source, search in searches.items()}
     await asyncio.wait(tasks.values(), timeout=TIMEOUT_S)
     hits: list[Hit] = []
     failures = []

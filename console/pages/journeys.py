@@ -32,19 +32,19 @@ TONES = {OK: "good", "delivered": "good", "pending": "warn", "dead": "bad"}
 
 @page("/journeys", "Journeys")
 async def journeys(view: View) -> None:
-    """Show the latest journeys, and a field for any other."""
+    """Show the latest journeys, and a field for the id of any other one."""
     with ui.element("form").props('method=get action="/journeys/find"').classes("row-line"):
         ui.element("input").props(
             'name=id required size=38 autocomplete=off spellcheck=false aria-label="Id of a session or subscription" '
             'placeholder="Id of a session or subscription"'
-        ).classes("id-field")
+        ).classes("field")
         ui.button("Show").props("type=submit outline dense no-caps")
     found, failures = await recent_journeys(view.console.channels, RECENT)
     for service, error in failures.items():
         widgets.error_state(
             f"{service} did not answer: {error_text(error)}", "The page Now shows the reason, as does: solo60 health"
         )
-    ui.label("Latest bookings and subscriptions").classes("section")
+    widgets.heading("Latest bookings and subscriptions")
     if not found and not failures:
         widgets.empty_state("There are no recent journeys.", "Book a session: solo60 demo booking")
     if found:
@@ -66,17 +66,15 @@ async def journey(view: View, subject_id: str) -> None:
     for failure in found.failures:
         widgets.error_state(failure, "The steps below lack this source.")
     _waits(found)
-    ui.label("Steps").classes("section")
+    widgets.heading("Steps")
     if found.steps:
         widgets.table(HEADINGS, map(_row, found.steps))
     else:
-        widgets.empty_state(
-            "No step is stored any more.", "Logs, traces and delivered messages are deleted after a while."
-        )
-    ui.label("State").classes("section")
+        widgets.empty_state("No step is stored.", "Logs, traces and delivered messages are deleted after some time.")
+    widgets.heading("State")
     widgets.fact_list({name: _text(value) for name, value in subject.facts.items()}.items())
     for payment in subject.payments:
-        ui.label("Payment").classes("section")
+        widgets.heading("Payment")
         widgets.fact_list({name: _text(value) for name, value in payment.items()}.items())
 
 
@@ -85,7 +83,7 @@ def _find_route(_console: Console) -> Route:
 
 
 async def _find(request: Request) -> Response:
-    """Lead to the journey with the id in the query."""
+    """Redirect to the journey with the id in the query."""
     return RedirectResponse(page_address("journeys", request.query_params.get("id", "").strip()), 303)
 
 
@@ -94,7 +92,7 @@ ROUTES = (_find_route,)
 
 def _waits(found: Journey) -> None:
     with ui.element("section").classes("card waits" if found.waits else "card"):
-        for sentence in found.waits or ["It waits for nothing."]:
+        for sentence in found.waits or ["Nothing is pending."]:
             ui.label(sentence)
 
 

@@ -38,7 +38,7 @@ WORDS = {
 @page("/", "Now")
 async def now(view: View) -> None:
     """Show all problems, the facts, and the state of each service, and update them in place."""
-    shown = _Shown()
+    shown = _Content()
 
     async def update() -> None:
         try:
@@ -49,11 +49,11 @@ async def now(view: View) -> None:
     try:
         await asyncio.wait_for(update(), FIRST_READ_S)
     except TimeoutError:
-        shown.fail("A service takes long to answer. Its state follows.")
+        shown.fail("A service is slow to answer. The state follows.")
     ui.timer(UPDATE_INTERVAL_S, update)
 
 
-class _Shown:
+class _Content:
     """Elements of one open page. An update changes only what has changed, so that nothing flickers."""
 
     def __init__(self) -> None:

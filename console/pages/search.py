@@ -37,10 +37,10 @@ EXAMPLES = {
 
 @page("/search", "Search")
 async def search(view: View) -> None:
-    """List everything that matches. Lead straight to a thing if the query is its name or id, and of nothing else."""
+    """List everything that matches, or redirect to the only exact match."""
     query = " ".join(view.query("q").split())[:MAX_QUERY_LENGTH]
     if not query:
-        _invite("Type a name, an id or words into the field above. The key / leads there.")
+        _invite("Type a name, an id or words into the field above. The key / moves the focus there.")
         return
     by_id = await IdSearch(view.console.settings, view.console.channels).find(query)
     contracts = search_contracts(query)

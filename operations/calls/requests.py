@@ -1,4 +1,4 @@
-"""Calls of any method with JSON, for people and programs outside the mesh."""
+"""Parts of calls with JSON: requests, headers, answers and errors, and the stub of any method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Descriptions of methods, types and errors as JSON values: comments, fields with rules, an example, and meanings."""
+"""JSON form of the documents about methods, types and errors."""
 
 from __future__ import annotations
 

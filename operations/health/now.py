@@ -1,4 +1,4 @@
-"""State of the mesh now: all problems in order of harm, and a few facts for the case that there are none."""
+"""State of the mesh now: all problems in order of harm, and a few facts about the whole mesh."""
 
 from __future__ import annotations
 

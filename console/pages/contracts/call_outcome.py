@@ -78,7 +78,7 @@ class Outcome:
             if call.is_sampled:
                 ui.link("Trace", page_address("traces", call.trace_id))
             else:
-                ui.label("The sampling left this trace out.").classes("note")
+                ui.label("This trace was not sampled.").classes("note")
         with self._body:
             if error is not None:
                 widgets.service_error(error)

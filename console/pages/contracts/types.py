@@ -43,7 +43,7 @@ async def contract_type(view: View, name: str) -> None:  # noqa: ARG001 - the si
         parts.fields(document.fields)
         for rule in document.rules:
             ui.label(f"Rule: {rule}").classes("note")
-    _links("Used by", document.used_by, "No method and no message uses it.")
+    _links("Used by", document.used_by)
 
 
 def _event(document: TypeDocument) -> None:
@@ -57,11 +57,12 @@ def _event(document: TypeDocument) -> None:
     _links("Subscribers", document.subscribers, "No method subscribes to it.")
 
 
-def _links(heading: str, names: tuple[str, ...], nothing: str) -> None:
-    if names or heading == "Subscribers":
+def _links(heading: str, names: tuple[str, ...], nothing: str = "") -> None:
+    """Show the names under a heading, or `nothing`; without both, show no heading."""
+    if names or nothing:
         widgets.heading(heading, level=3)
     if not names:
-        if heading == "Subscribers":
+        if nothing:
             ui.label(nothing).classes("note")
         return
     with ui.element("ul").classes("links"):

@@ -64,7 +64,7 @@ class KeyActions:
             self._button("Revoke", partial(self._revoke, key.record, is_last=len(valid) == 1))
 
     def hint(self) -> None:
-        """Show why the reader cannot act, if so."""
+        """Show the reason if the reader cannot act."""
         refusal = self._refusal()
         if refusal:
             with ui.element("div").classes("row-line note key-hint"):

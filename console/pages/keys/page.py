@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
-from console.filter_form import FilterField, FilterForm
+from console.filter_form import FilterField, FilterForm, choice
 from console.frame import page
 from console.pages.keys.actions import KeyActions
 from mesh.failure import Failure
@@ -44,10 +44,10 @@ async def keys(view: View) -> None:
 
 
 def _fields(view: View, found: Sequence[KeyInfo]) -> list[FilterField]:
-    callers = sorted({key.record.caller for key in found} | {view.query("caller")} - {""})
+    callers = sorted({key.record.caller for key in found})
     states = [("", VALID), *((state, state) for state in STATES if state != VALID), (ALL, ALL)]
     return [
-        FilterField("caller", "Caller", view.query("caller"), options=[("", ALL), *((each, each) for each in callers)]),
+        choice("caller", "Caller", view.query("caller"), callers),
         FilterField("state", "State", view.query("state"), options=states),
     ]
 

@@ -12,7 +12,8 @@ from console.filter_form import FilterField, FilterForm
 from console.frame import page
 from console.pages.logs.lines import LogLines
 from operations.addresses import page_address
-from operations.logs.filter import CODES, FAILED, LEVELS, InvalidFilter, LogFilter, names_of_logs
+from operations.invalid_filter import InvalidFilter
+from operations.logs.filter import CODES, FAILED, LEVELS, LogFilter, names_of_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -71,7 +72,7 @@ def _chosen(names: list[str], service: str) -> list[str]:
 
 def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
     def field(name: str, label: str, placeholder: str) -> FilterField:
-        return FilterField(name, label, view.query(name), placeholder, wide=name == "correlation")
+        return FilterField(name, label, view.query(name), placeholder, size="wide" if name == "correlation" else "")
 
     def choice(name: str, label: str, *options: tuple[str, str]) -> FilterField:
         return FilterField(name, label, view.query(name), options=[("", "all"), *options])

@@ -105,7 +105,7 @@ async def _inbox(view: View) -> None:
             "`solo60 up` stores all mail of a mesh in its inbox if SMTP_URL is an address on loopback, as by default.",
         )
         return
-    FilterForm(PATH, [FilterField("to", "Recipient", to, placeholder="a part of the address", wide=True)])
+    FilterForm(PATH, [FilterField("to", "Recipient", to, placeholder="a part of the address", size="wide")])
     found = await asyncio.to_thread(page_of_inbox, folder, PAGE_SIZE, to, view.query("before"))
     if not found.mails:
         hint = (

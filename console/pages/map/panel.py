@@ -54,7 +54,7 @@ ARROWS = {EdgeKind.CALL: "→", EdgeKind.LATER: "⇢", EdgeKind.EVENT: "⇢"}
 
 
 class UnknownPart(Failure):
-    """The address of the map names a part that does not exist; the message says which and what to do."""
+    """The address of the map names a part that does not exist; the message names the part and the remedy."""
 
 
 def draw_panel(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
@@ -112,7 +112,7 @@ def _state_of_edge(caller: str, method: Method) -> dict[str, Callable[[Traffic],
     return {
         "in flight": of(lambda edge: f"{edge.in_flight:g}"),
         "breaker": of(lambda edge: edge.breaker or "none"),
-        "measured by": of(lambda edge: f"the {edge.measured_by}" if edge.measured_by else "nobody"),
+        "measured by": of(lambda edge: f"the {edge.measured_by}" if edge.measured_by else "no service"),
         "problem": of(lambda edge: edge.problem or "none"),
     }
 

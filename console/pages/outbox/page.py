@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
-from console.filter_form import FilterField, FilterForm
+from console.filter_form import FilterField, FilterForm, choice
 from console.frame import page
 from console.pages.outbox.table import HEADINGS, NOTE, NUMBERS, no_answer, rows_of
 from console.text_table import Cell, TextTable, time_of
@@ -129,14 +129,12 @@ def _path_of_dead(service: str, destination: str) -> str:
 async def _messages(view: View) -> None:
     service, status, destination = view.query("service"), view.query("status"), view.query("destination")
     methods = [(name, short_name(name)) for name in sorted(set(outbox_calls()), key=short_name)]
-    services = [("", "all"), *((name, name) for name in SERVICE_NAMES)]
-    statuses = [("", "any"), *((each, each) for each in DeliveryStatus)]
     FilterForm(
         PATH,
         [
-            FilterField("service", "Service", service, options=services),
-            FilterField("status", "Status", status, options=statuses),
-            FilterField("destination", "Destination", destination, options=[("", "any"), *methods], wide=True),
+            choice("service", "Service", service, SERVICE_NAMES),
+            choice("status", "Status", status, map(str, DeliveryStatus), "any"),
+            FilterField("destination", "Destination", destination, options=[("", "any"), *methods], size="wide"),
         ],
     )
     if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):

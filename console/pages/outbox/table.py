@@ -46,7 +46,7 @@ def _cells(state: OutboxState | ServiceError) -> tuple[Cell | str, ...]:
 
 
 def no_answer(error: ServiceError) -> str:
-    """Return why a service did not answer. The text of gRPC about an unreachable service helps nobody."""
+    """Return why a service did not answer, without gRPC's own text about unreachable services, which has no details."""
     if error.code is StatusCode.UNAVAILABLE:
         return "No answer: UNAVAILABLE. The page Now shows the reason."
     return f"No answer: {error_text(error)}"

@@ -46,7 +46,7 @@ class OneTrace:
         self._waterfall: Waterfall | None = None
         self._panel: ui.element | None = None
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the spans, and show them if there are new ones."""
         traces = await asyncio.to_thread(find_traces, self._console.settings.local_span_dir, self._id)
         number_of_spans = sum(map(len, traces))
