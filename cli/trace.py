@@ -16,11 +16,11 @@ from cli.durations import parse_duration
 from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
 from contracts.output import visible
 from mesh.config import load_settings
-from mesh.telemetry.spans import children_of
+from mesh.telemetry.spans import CLIENT, children_of
 from operations.texts import moment
 from operations.traces.filter import TraceFilter
 from operations.traces.reader import TraceReader, find_traces
-from operations.traces.waterfall import CLIENT, waterfall
+from operations.traces.waterfall import waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

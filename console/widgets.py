@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
     from console.frame import View
 
+# Tones of the levels of log lines that need attention.
+LEVEL_TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
+
 _log = structlog.stdlib.get_logger("solo60.console")
 
 

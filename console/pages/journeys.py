@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from console import widgets
 from console.frame import page
+from local.log_reader import value_text
 from operations.addresses import page_address
 from operations.journeys.journey import Journey, read_journey, recent_journeys
 from operations.journeys.steps import CALL, OK
@@ -72,10 +73,10 @@ async def journey(view: View, subject_id: str) -> None:
     else:
         widgets.empty_state("No step is stored.", "Logs, traces and delivered messages are deleted after some time.")
     widgets.heading("State")
-    widgets.fact_list({name: _text(value) for name, value in subject.facts.items()}.items())
+    widgets.fact_list({name: value_text(value) for name, value in subject.facts.items()}.items())
     for payment in subject.payments:
         widgets.heading("Payment")
-        widgets.fact_list({name: _text(value) for name, value in payment.items()}.items())
+        widgets.fact_list({name: value_text(value) for name, value in payment.items()}.items())
 
 
 def _find_route(_console: Console) -> Route:
@@ -136,7 +137,3 @@ def _input(step: Step) -> None:
 
 def _link(subject_id: str) -> None:
     ui.link(subject_id, page_address("journeys", subject_id)).classes("mono")
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
+from console.widgets import LEVEL_TONES
 from contracts.names import short_name
 from operations.addresses import page_address
 from operations.logs.filter import headline, is_call, other_facts, printable
@@ -22,7 +23,6 @@ COMPONENT = Path(__file__).parents[2] / "static" / "log_lines.js"
 # Longest texts that are sent to a browser, in characters: of one value, and of one line in the list.
 MAX_VALUE = 10_000
 MAX_SUMMARY = 600
-TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
 # Ids that only an open row shows in full.
 LONG_IDS = frozenset({"correlation_id", "span_id", "trace_id"})
 
@@ -57,7 +57,7 @@ def row_of(line: LogLine) -> dict[str, object]:
         "time": shown(line.timestamp[:23].replace("T", " ")),
         "service": shown(line.service),
         "level": shown(level),
-        "tone": TONES.get(level, ""),
+        "tone": LEVEL_TONES.get(level, ""),
         "event": shown(headline(line), MAX_SUMMARY),
         "summary": shown(_summary_of(other_facts(line)), MAX_SUMMARY),
         "exception": "\n".join(map(printable, str(facts.get("exception", ""))[:MAX_VALUE].splitlines())),
