@@ -48,7 +48,7 @@ HEADINGS = {
 
 
 def _draw_row(trace: TraceSummary, slowest_ms: float) -> None:
-    text("td", moment(trace.start, milliseconds=True), "time")
+    text("td", moment(trace.start, milliseconds=True), "start")
     with ui.element("td").classes("wide"):
         ui.link(trace.name, page_address("traces", trace.trace_id))
         text("div", ", ".join(trace.services), "soft small")
