@@ -47,16 +47,16 @@ TRAFFIC_INTERVAL_S = INTERVAL_S - 0.1
 
 
 class Console:
-    """Everything that pages read. `channels` use the console's own key; `channels_of` use a reader's key.
+    """Everything that pages read.
 
-    `channels_of_key` is for callers of the API. A call of the console itself takes at most LONGEST_READ_S.
-
-    A snapshot such as `health` is read once for all readers, and only while somebody looks.
+    `channels` use the console's own key, `channels_of` the key of a reader, and `channels_of_key` the key of a
+    caller of the API. A snapshot such as `health` is read once for all readers, and only while a page needs it. A
+    call with the console's own key takes at most LONGEST_READ_S.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sessions = Sessions()
+        self.sessions = Sessions(port=settings.console_listen_address.rpartition(":")[2])
         breakers = Breakers(limits=BREAKER_LIMITS)
         self.channels = Channels(settings, own_key(settings), breakers, longest_call_s=LONGEST_READ_S)
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
@@ -121,7 +121,7 @@ async def open_console(settings: Settings) -> AsyncIterator[Console]:
     Raises SettingsError if the console lacks a key or a keyring.
     """
     console = Console(settings)
-    # The first page of traces need not wait until all stored spans are read.
+    # Reading all stored spans takes a second, so it begins before the first page of traces is opened.
     console.new_spans.begin()
     try:
         yield console

@@ -1,4 +1,4 @@
-"""State of the mesh now: all problems in order of harm, and a few facts for the case that there are none."""
+"""State of the mesh now: all problems in order of harm, and a few facts about the whole mesh."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import asyncio
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
-
-from grpc import StatusCode
 
 from contracts.errors import ServiceError
 from local.folder_lock import published_at
@@ -19,6 +17,7 @@ from operations.health import problems
 from operations.health.diagnosis import MeshState
 from operations.logs.watch import LogFindings, LogWatch
 from operations.outbox.backlog import OutboxState, states_of_all
+from operations.texts import counted, failure_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -64,16 +63,16 @@ class Now:
         line = self.last_error
         return {
             "services": f"{serving} of {len(self.statuses)} SERVING",
-            "mesh up since": _moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
+            "mesh up since": moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
             "outboxes": self._outboxes(),
             "last error in the logs": f"{_time_of(line)} {line.service}: {line.facts.get('event')}" if line else "none",
         }
 
     def _outboxes(self) -> str:
-        count = f"{_number(self.due_count, 'message')} due, {_number(self.dead_count, 'dead letter')}"
+        counts = f"{counted(self.due_count, 'message')} due, {counted(self.dead_count, 'dead letter')}"
         if self.outbox_count == len(self.statuses):
-            return count
-        return f"{count} in {self.outbox_count} of {len(self.statuses)} outboxes; the others cannot be read"
+            return counts
+        return f"{counts} in {self.outbox_count} of {len(self.statuses)} outboxes; the others cannot be read"
 
     def as_json(self) -> dict[str, object]:
         """Return everything as a JSON object."""
@@ -166,17 +165,9 @@ class NowReader:
         return tuple(problems.problems_of_clock(clock_of_mesh(self._settings).offset))
 
 
-def _moment(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _time_of(line: LogLine) -> str:
     """Return the time of a line. A line of a library may have any text in its place."""
     return f"{line.timestamp[:19].replace('T', ' ')} UTC"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _is_serving(report: Report, name: str) -> bool:
@@ -198,11 +189,4 @@ def _late_messages(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterat
 def _failures_of(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterator[Problem]:
     for service, answer in outboxes.items():
         if isinstance(answer, ServiceError):
-            yield problems.unreadable(f"outbox of {service}", _reason(answer))
-
-
-def _reason(error: ServiceError) -> str:
-    """Return why a call failed. The text of gRPC about a service that is down or frozen helps nobody."""
-    if error.code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED):
-        return f"no answer ({error.code.name})"
-    return f"{error.code.name}: {error.message}"
+            yield problems.unreadable(f"outbox of {service}", failure_text(answer))
