@@ -12,14 +12,13 @@ import typer
 from cli.durations import parse_duration
 from cli.operator import operator_settings
 from cli.terminal import CommandError, JsonFlag, err, out, print_facts, print_json
-from contracts.method import find_method
+from contracts.names import short_name
 from contracts.services import SERVICE_NAMES
 from local.advance import Advance, OpenWork, Step
 from local.movable_clock import only_mover_of, require_movable_clock
 from mesh.config import load_settings
 from mesh.serving.channel import Channels
 from mesh.serving.keyring_file import own_key
-from operations.contracts.method_names import short_method_name
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def _moment(time: datetime) -> str:
 
 
 def _work_of(step: Step) -> str:
-    counts = (f"{count} {short_method_name(find_method(f'/{name}'))}" for name, count in step.delivered.items())
+    counts = (f"{count} {short_name(name)}" for name, count in step.delivered.items())
     return ", ".join([*counts, *step.timers])
 
 

@@ -10,6 +10,7 @@ from rich.panel import Panel
 from cli.terminal import JsonFlag, err, out, print_json
 from mesh.config import load_settings
 from operations.mail.inbox import UnreadableMail, find_mail, page_of_inbox, parse_mail
+from operations.texts import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,7 @@ def inbox(
         return
     for mail in mails:
         head = mail.head
-        facts = f"To: {head.recipient}\nFrom: {mail.sender}\nReceived: {head.received:%Y-%m-%d %H:%M:%S} UTC\n\n"
+        facts = f"To: {head.recipient}\nFrom: {mail.sender}\nReceived: {moment(head.received)}\n\n"
         body = mail.html if html else mail.text or mail.html
         panel = Panel(facts + body.strip(), title=head.subject, title_align="left", width=100)
         out.print(panel, markup=False, soft_wrap=False)

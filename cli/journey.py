@@ -22,7 +22,7 @@ def journey(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Show one booking or subscription: its state, its steps across all services, and what it waits for."""
+    """Show one booking or subscription: its state, its steps across all services, and its pending work."""
     found = asyncio.run(_read(subject_id.strip()))
     if as_json:
         print_json(found.as_json())
@@ -39,7 +39,7 @@ async def _read(subject_id: str) -> Journey:
 def _print(found: Journey) -> None:
     subject = found.subject
     out.print(f"[bold]{subject.kind} {subject.subject_id}[/]  {subject.status}")
-    for sentence in found.waits or ["It waits for nothing."]:
+    for sentence in found.waits or ["Nothing is pending."]:
         out.print(sentence, markup=False)
     table = Table("time (UTC)", "step", "by", "outcome", "ms", "undone by", box=None, pad_edge=False)
     for step in found.steps:

@@ -16,7 +16,8 @@ from local.log_follower import LogFollower
 from local.log_reader import last_lines, services_with_logs
 from mesh.config import load_settings
 from mesh.telemetry.log_lines import json_line
-from operations.logs.filter import InvalidFilter, LogFilter, headline, names_of_logs, other_facts, printable
+from operations.invalid_filter import InvalidFilter
+from operations.logs.filter import LogFilter, headline, names_of_logs, other_facts, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

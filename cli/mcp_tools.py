@@ -23,7 +23,7 @@ from mesh.outbox.message import DeliveryStatus
 from operations.calls.requests import message_as_dict, parse_request, service_error_as_json
 from operations.calls.traced_call import CallOptions, TracedCall
 from operations.contracts.descriptions import description_of, summary_of
-from operations.contracts.method_names import find_by_name, short_method_name
+from operations.contracts.method_names import find_by_name
 from operations.contracts.method_report import report_of
 from operations.health.report import health_of_all
 from operations.logs.filter import LogFilter
@@ -114,9 +114,7 @@ class MeshTools:
         """
         found = find_by_name(method)
         if not (self._allow_actions or found.is_read_only):
-            raise ToolError(
-                f"{short_method_name(found)} may change data. `solo60 mcp --allow-actions` allows such calls."
-            )
+            raise ToolError(f"{found.short_name} may change data. `solo60 mcp --allow-actions` allows such calls.")
         traced = TracedCall(found, parse_request(found, json.dumps(request or {})), CallOptions(timeout_s=timeout_s))
         messages: list[Json] = []
         try:

@@ -14,6 +14,7 @@ from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, print_facts, print_json, print_table
 from operations.calls.requests import message_as_dict
 from operations.mail.messages import retry_failed
+from operations.texts import counted
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
@@ -78,7 +79,7 @@ def retry(
         count, skipped = _call_service(retry_failed)
         if skipped:
             err.print(f"Messages skipped because they may have been sent: {skipped}.")
-    err.print(f"{count} message{'' if count == 1 else 's'} queued.")
+    err.print(f"{counted(count, 'message')} queued.")
 
 
 def _call_service(request: Callable[[CommunicationServiceAsyncStub], Awaitable[Answer]]) -> Answer:

@@ -15,7 +15,7 @@ from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.services import all_methods, short_service_name
 from operations.contracts.descriptions import description_of, description_of_other, summary_of
 from operations.contracts.documents import document_of_method
-from operations.contracts.method_names import UnknownMethod, find_by_name, short_method_name
+from operations.contracts.method_names import UnknownMethod, find_by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +42,7 @@ def methods(
     table = Table("method", "shape", "scopes", "", box=None, pad_edge=False)
     for method in found:
         note = "contract only, not implemented" if method.policy.contract_only else ""
-        table.add_row(short_method_name(method), _shape(method), ", ".join(sorted(method.policy.scopes)), note)
+        table.add_row(method.short_name, _shape(method), ", ".join(sorted(method.policy.scopes)), note)
     print_table(table)
 
 
@@ -91,7 +91,7 @@ def _print(document: MethodDocument) -> None:
         out.print(f"  {error.reason} ({error.code}): {error.meaning}", markup=False)
     out.print("\n[bold]Example[/]")
     example = shlex.quote(json.dumps(document.example))
-    out.print(f"solo60 call {short_method_name(method)} {example}", markup=False)
+    out.print(f"solo60 call {method.short_name} {example}", markup=False)
 
 
 def _print_other(described: dict[str, object]) -> None:

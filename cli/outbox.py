@@ -23,6 +23,7 @@ from operations.calls.requests import message_as_dict
 from operations.outbox.backlog import OutboxState, state_as_json, states_of_all
 from operations.outbox.history import history_of
 from operations.outbox.messages import newest, newest_of_all, retry_dead_letters
+from operations.texts import counted, error_text, moment
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -91,7 +92,7 @@ def show(service: ServiceName, message_id: MessageId, *, as_json: JsonFlag = Fal
         entries = [{**asdict(each), "time": each.time.isoformat()} for each in history]
         print_facts({**facts, "history": entries}, as_json=True)
     else:
-        lines = [f"\n  {each.time:%Y-%m-%d %H:%M:%S} UTC  {each.event}  {each.detail}".rstrip() for each in history]
+        lines = [f"\n  {moment(each.time)}  {each.event}  {each.detail}".rstrip() for each in history]
         print_facts({**facts, "history": "".join(lines)}, as_json=False)
 
 
@@ -111,7 +112,7 @@ def retry(
         return 1
 
     count = _call_service(service, retry_dead_letters if all_dead else retry_one)
-    err.print(f"{count} message{'' if count == 1 else 's'} of {service} due now.")
+    err.print(f"{counted(count, 'message')} of {service} due now.")
 
 
 @outbox.command()
@@ -163,7 +164,7 @@ def _report_failures(answers: Mapping[str, object]) -> None:
     """Name the services that did not answer, and exit with 1 if there are any."""
     failures = {name: answer for name, answer in answers.items() if isinstance(answer, ServiceError)}
     for name, error in failures.items():
-        err.print(f"{name} did not answer: {error.code.name}: {error.message}", markup=False, style="red")
+        err.print(f"{name} did not answer: {error_text(error)}", markup=False, style="red")
     if failures:
         print_advice(next(iter(failures.values())))
         raise typer.Exit(1)
@@ -182,7 +183,7 @@ def _summary_table(states: Mapping[str, OutboxState]) -> Table:
             "" if age_s is None else f"{age_s:.1f} s",
             str(state.dead_count),
             ", ".join(state.schedule.due_timers),
-            "" if next_time is None else f"{next_time:%Y-%m-%d %H:%M:%S} UTC: {state.next_work}",
+            "" if next_time is None else f"{moment(next_time)}: {state.next_work}",
         )
     return table
 

@@ -16,10 +16,11 @@ from cli.durations import parse_duration
 from cli.terminal import CommandError, JsonFlag, err, out, print_json, print_table
 from contracts.output import visible
 from mesh.config import load_settings
-from mesh.telemetry.spans import children_of
+from mesh.telemetry.spans import CLIENT, children_of
+from operations.texts import moment
 from operations.traces.filter import TraceFilter
 from operations.traces.reader import TraceReader, find_traces
-from operations.traces.waterfall import CLIENT, waterfall
+from operations.traces.waterfall import waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -110,7 +111,7 @@ def facts_of(trace: TraceSummary) -> dict[str, object]:
     """Return what a list of traces shows about one trace. The duration is in milliseconds."""
     return {
         "trace_id": trace.trace_id,
-        "start_time": f"{trace.start:%Y-%m-%d %H:%M:%S} UTC",
+        "start_time": moment(trace.start),
         "service": trace.service,
         "name": trace.name,
         "duration_ms": round(trace.duration_ms, 1),

@@ -130,8 +130,8 @@ class _Run:
                 out.print(CLOCK_STEP, markup=False)
             if CONSOLE in self._mesh.parts():
                 out.print(CONSOLE_STEP % self._settings.console_listen_address, markup=False)
-            elif self._mesh.no_console_because:
-                err.print(self._mesh.no_console_because, style="yellow", markup=False)
+            elif self._mesh.console_problem:
+                err.print(self._mesh.console_problem, style="yellow", markup=False)
             out.print(NEXT_STEPS % (self._settings.log_folder, METRICS_PORT_DISTANCE), markup=False)
             await self._monitor.run()
         except asyncio.CancelledError:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
@@ -16,7 +15,7 @@ from starlette.requests import Request  # noqa: TC002 - FastAPI reads the annota
 from starlette.responses import RedirectResponse, Response
 
 from console import widgets
-from console.guard import LOGIN
+from console.guard import LOGIN, login_address
 from contracts.errors import ServiceError
 from mesh.failure import Failure
 
@@ -44,11 +43,11 @@ NAVIGATION = (
 # Themes by the value of the browser's cookie, as NiceGUI names them. None follows the operating system.
 THEMES = {"dark": True, "light": False}
 THEME_COOKIE = "solo60_theme"
-# Open pages end this long after their reader signed out.
+# Interval of the check whether the reader of an open page is still signed in.
 LOGIN_CHECK_S = 5.0
 THEME_S = 365 * 24 * 3600
 STATIC = Path(__file__).parent / "static"
-# Browsers load the files again after a change.
+# Part of the addresses of static files, so that browsers load changed files again.
 VERSION = str(max(int(path.stat().st_mtime) for path in STATIC.iterdir()))
 HEAD = (
     f'<link rel="stylesheet" href="/static/console.css?{VERSION}">'
@@ -81,8 +80,8 @@ class View:
         return self.request.url.path + (f"?{query}" if query else "")
 
 
-class Elsewhere(Exception):
-    """Raised by a page to lead the browser to another path of the console. `path` quotes any text from outside."""
+class Redirect(Exception):
+    """Raised by a page to send the browser to another path of the console. `path` quotes any text from outside."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -121,24 +120,24 @@ def _add(console: Console, found: _Page, draw: Draw) -> None:
         try:
             with frame(view, found.title):
                 await _draw(view, draw)
-        except Elsewhere as elsewhere:
-            return RedirectResponse(elsewhere.path, 303)
+        except Redirect as redirect:
+            return RedirectResponse(redirect.path, 303)
         return None
 
     ui.page(found.path, title=f"{found.title} · Solo60")(show)
 
 
 async def _draw(view: View, draw: Draw) -> None:
-    """Draw the content of a page. A failure is shown in its place, and one that is a fault of the console is logged."""
+    """Draw the content of a page, or the failure in its place. Log a failure that is a fault of the console."""
     try:
         async with asyncio.timeout(DRAW_TIMEOUT_S):
             await draw(view, **view.request.path_params)
-    except Elsewhere:
+    except Redirect:
         raise
     except TimeoutError:
         _log.warning("a page took too long", path=view.request.url.path, limit_s=DRAW_TIMEOUT_S)
         widgets.error_state(
-            "The services take too long to answer.", "Reload the page, or look which one: Now, solo60 health"
+            "The services take too long to answer.", "Reload the page. `solo60 health` names the slow service."
         )
     except ServiceError as error:
         widgets.service_error(error)
@@ -207,7 +206,7 @@ def _theme_button(theme: ui.dark_mode) -> None:
 
 def _sign_in(view: View) -> None:
     if not view.reader.is_signed_in:
-        ui.link("Sign in", f"/login?next={quote(view.address, safe='')}").classes("tool sign-in")
+        ui.link("Sign in", login_address(view.address)).classes("tool sign-in")
         return
     with ui.element("form").props('method=post action="/session/end"').classes("tool"):
         ui.button(f"{view.reader.caller}: sign out").props("type=submit flat dense no-caps")

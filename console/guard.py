@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import cookie_parser
@@ -16,6 +15,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
 from console.sessions import Reader, sign_out
+from operations.addresses import page_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -49,7 +49,7 @@ HEADERS = {
 class Guard:
     """ASGI application that passes only harmless requests to `app`, with `scope["state"]["reader"]`.
 
-    `hosts` are the names under which browsers may reach the console. `is_valid` tells whether a key is still valid; a
+    `hosts` are the names under which browsers may reach the console. `is_valid` returns whether a key is still valid; a
     reader whose key was revoked is signed out. With `needs_login`, a reader without a key gets only the login page.
     """
 
@@ -97,7 +97,7 @@ class Guard:
         await answer(scope, receive, _Response(send, new_cookie).send if scope["type"] == "http" else send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> str:
-        """Return why a request is refused, or ""."""
+        """Return the reason to reject a request, or ""."""
         host = headers.get("host", "")
         if _host_name(host) not in self._hosts:
             return "This is not a name of the console. The setting CONSOLE_HOSTS adds names.\n"
@@ -155,6 +155,11 @@ class _Response:
         await self._send({"type": "http.response.body", "body": page})
 
 
+def login_address(target: str) -> str:
+    """Return the address of the login page, which leads to `target` after the sign-in."""
+    return page_address("login", next=target)
+
+
 def session_id_in(headers: Headers, name: str) -> str:
     """Return the session id in the cookie `name` of a request, or "".
 
@@ -188,7 +193,7 @@ def _to_login(scope: Scope, headers: Headers) -> ASGIApp:
     if not _is_navigation(scope, headers):
         return PlainTextResponse("Sign in at /login first.\n", 401)
     query = scope["query_string"].decode("latin-1")
-    return RedirectResponse(f"{LOGIN}?next={quote(scope['path'] + (f'?{query}' if query else ''), safe='')}", 303)
+    return RedirectResponse(login_address(scope["path"] + (f"?{query}" if query else "")), 303)
 
 
 def _host_name(host: str) -> str:

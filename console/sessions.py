@@ -84,5 +84,5 @@ def sign_in(reader: Reader, key: str, record: KeyRecord) -> None:
 
 
 def sign_out(reader: Reader) -> None:
-    """Take a reader's key away."""
+    """Remove a reader's key."""
     reader.key, reader.caller, reader.scopes = SecretStr(""), "", frozenset()

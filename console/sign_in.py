@@ -39,9 +39,9 @@ async def login(view: View) -> None:
         ui.label("Sign in with an API key").classes("title")
         ui.label(
             "Reading needs no key on this machine. Actions such as a retry or a call use yours, with its scopes. "
-            "The console holds the key in memory only, until you sign out."
+            "The console stores the key only in memory, until you sign out."
             if not view.console.settings.console_login
-            else "This console shows itself only to holders of a valid API key. It holds the key in memory only."
+            else "Only readers with a valid API key can use this console. It stores the key only in memory."
         ).classes("note")
         key_file = view.console.operator_key_file()
         if key_file:
@@ -53,7 +53,7 @@ async def login(view: View) -> None:
 
 
 async def begin_session(console: Console, request: Request) -> Response:
-    """Begin a session with the key in the form, and lead to the page that `next` names."""
+    """Begin a session with the key in the form, and redirect to the page in `next`."""
     if int(request.headers.get("content-length", MAX_FORM_BYTES + 1)) > MAX_FORM_BYTES:
         return PlainTextResponse("The form is too large.\n", 413)
     target = local_path(request.query_params.get("next", ""))
@@ -76,7 +76,7 @@ async def begin_session(console: Console, request: Request) -> Response:
 
 
 async def end_session(console: Console, request: Request) -> Response:
-    """End the reader's session, and lead to the first page."""
+    """End the reader's session, and redirect to the first page."""
     console.sessions.end(session_id_in(request.headers, console.sessions.cookie))
     response = RedirectResponse("/", 303)
     response.delete_cookie(console.sessions.cookie)

@@ -40,11 +40,10 @@ TRAFFIC_INTERVAL_S = INTERVAL_S - 0.1
 
 
 class Console:
-    """Everything that pages read. `channels` use the console's own key; `channels_of` use a reader's key.
+    """Everything that pages read.
 
-    `channels_of_key` is for callers of the API.
-
-    A snapshot such as `health` is read once for all readers, and only while somebody looks.
+    `channels` use the console's own key, `channels_of` the key of a reader, and `channels_of_key` the key of a
+    caller of the API. A snapshot such as `health` is read once for all readers, and only while a page needs it.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -113,7 +112,7 @@ async def open_console(settings: Settings) -> AsyncIterator[Console]:
     Raises SettingsError if the console lacks a key or a keyring.
     """
     console = Console(settings)
-    # The first page of traces need not wait until all stored spans are read.
+    # Reading all stored spans takes a second, so it begins before the first page of traces is opened.
     console.new_spans.begin()
     try:
         yield console

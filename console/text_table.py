@@ -1,4 +1,4 @@
-"""Table for long lists, which the browser draws by itself: an element per cell would take 4 KB of memory each."""
+"""Table for long lists, which the browser draws by itself: an element per cell would cost 4 KiB each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from console.widgets import moment
+from operations.texts import moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -21,8 +21,8 @@ COMPONENT = Path(__file__).parent / "static" / "text_table.js"
 class Cell:
     """Text in a table, shown as text. `path` makes it a link within the console, and each note has its own line.
 
-    `tone` is that of `widgets.badge`, also for a text that is no badge. The cell takes the place of `columns` columns.
-    Raises ValueError if `path` leads elsewhere.
+    `tone` is that of `widgets.badge`, also for a text that is no badge. The cell spans `columns` columns. Raises
+    ValueError if `path` is not a path of the console.
     """
 
     text: str

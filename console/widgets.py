@@ -5,7 +5,6 @@ Text is shown as text. No function accepts HTML.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,17 +12,22 @@ from nicegui import ui
 
 from contracts.errors import ServiceError
 from mesh.failure import Failure
+from operations.texts import error_text, moment
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable
+    from datetime import datetime
 
     from console.frame import View
+
+# Tones of the levels of log lines that need attention.
+LEVEL_TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
 
 _log = structlog.stdlib.get_logger("solo60.console")
 
 
 def empty_state(text: str, hint: str = "") -> None:
-    """Show that there is nothing to show, and what to do to change that."""
+    """Show that a list is empty, and how to fill it."""
     _state("empty", text, hint)
 
 
@@ -40,7 +44,7 @@ def _state(kind: str, text: str, hint: str) -> None:
 
 
 def service_error(error: ServiceError) -> None:
-    """Show all details of a service's error. Its violations are at their fields."""
+    """Show all details of a service's error, with each violation beside its field."""
     with ui.element("section").classes("state failed").props("role=alert"):
         names = dict.fromkeys(name for name in (error.code.name, error.reason_name()) if name)
         ui.label(f"{' '.join(names)}: {error.message}").classes("title")
@@ -51,22 +55,35 @@ def service_error(error: ServiceError) -> None:
         facts = {**error.metadata, "method": error.callee, "correlation id": error.correlation_id}
         if error.retry_after_s is not None:
             facts["retry after"] = f"{error.retry_after_s:.3f} s"
-        fact_list({name: value for name, value in facts.items() if value})
+        fact_list(facts.items())
 
 
-def fact_list(facts: Mapping[str, object]) -> None:
-    """Show names and values, one pair per line."""
-    fact_list_of(facts.items())
+def heading(text: str, *, level: int = 2) -> None:
+    """Show a heading."""
+    with ui.element(f"h{level}"):
+        ui.label(text)
 
 
-def fact_list_of(facts: Iterable[tuple[str, object]]) -> None:
-    """Show names and values, one pair per line. A name may occur several times."""
+def fact_list(facts: Iterable[tuple[str, Callable[[], object] | object]]) -> None:
+    """Show names and values, one pair per line. A value is its text, or a function that draws it.
+
+    A name may occur several times. Pairs with the value "" or None are omitted.
+    """
     with ui.element("dl").classes("facts"):
         for name, value in facts:
+            if value in ("", None):
+                continue
             with ui.element("dt"):
                 ui.label(name)
             with ui.element("dd"):
-                ui.label(str(value))
+                _draw(value)
+
+
+def _draw(value: Callable[[], object] | object) -> None:
+    if callable(value):
+        value()
+    else:
+        ui.label(str(value))
 
 
 def table(
@@ -95,10 +112,7 @@ def table(
 
 def _cell(cell: Callable[[], object] | object, *, is_number: bool) -> None:
     with ui.element("td").classes("number" if is_number else ""):
-        if callable(cell):
-            cell()
-        else:
-            ui.label(str(cell))
+        _draw(cell)
 
 
 def badge(text: str, tone: str = "") -> ui.label:
@@ -123,15 +137,6 @@ def command(text: str) -> None:
         ui.button(icon="content_copy", on_click=lambda: ui.clipboard.write(text)).props(
             'flat dense round size=sm aria-label="Copy"'
         )
-
-
-def moment(time: datetime | None, *, milliseconds: bool = False) -> str:
-    """Return a time with its zone: "2026-11-29 08:15:00 UTC"; "" for None."""
-    if time is None:
-        return ""
-    time = time.astimezone(UTC)
-    fraction = f".{time.microsecond // 1000:03}" if milliseconds else ""
-    return f"{time:%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 
 def time_cell(time: datetime | None, *, milliseconds: bool = False) -> None:
@@ -197,7 +202,7 @@ async def run_action(view: View, name: str, target: str, act: Callable[[], Await
         result = await act()
     except ServiceError as error:
         _log.warning("action failed", **facts, code=error.code.name)
-        ui.notify(f"{error.code.name}: {error.message}", type="negative", timeout=10_000)
+        ui.notify(error_text(error), type="negative", timeout=10_000)
     except Failure as error:
         _log.warning("action failed", **facts)
         ui.notify(str(error), type="negative", timeout=10_000)
@@ -207,7 +212,7 @@ async def run_action(view: View, name: str, target: str, act: Callable[[], Await
 
 
 def missing_scope(view: View, scope: str) -> str:
-    """Return what the reader lacks for an action."""
+    """Return a sentence about the key or scope that the reader lacks."""
     if not view.reader.is_signed_in:
         return f"Sign in with a key that has the scope {scope}."
     return f"The key of {view.reader.caller} lacks the scope {scope}."

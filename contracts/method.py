@@ -11,6 +11,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.descriptor_pb2 import MethodOptions
 from google.protobuf.message_factory import GetMessageClass
 
+from contracts.names import short_name
 from contracts.policy import ContractError, Policy, declares_policy, read_policy
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Method:
     def full_name(self) -> str:
         """Name in contracts: "solo60.gym.v1.GymService/GetGym"."""
         return self.path[1:]
+
+    @property
+    def short_name(self) -> str:
+        """Name for people: "gym.GetGym". Short names are unique."""
+        return short_name(self.full_name)
 
     @property
     def is_read_only(self) -> bool:

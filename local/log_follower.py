@@ -18,13 +18,13 @@ READ_BYTES = 256 * 1024
 
 
 class LogFollower:
-    """Follower of one service's log: reads lines added from now on.
+    """Follower of one service's log: reads the lines in the last `history_bytes` of the file, then all added lines.
 
     Each read returns at most the latest `max_lines` new lines, if that is given, and adds the number of earlier ones to
-    `skipped`. With `from_start`, the lines that are already in the file are new, too.
+    `skipped`.
     """
 
-    def __init__(self, folder: Path, service: str, *, max_lines: int | None = None, from_start: bool = False) -> None:
+    def __init__(self, folder: Path, service: str, *, max_lines: int | None = None, history_bytes: int = 0) -> None:
         self._path = folder / f"{service}{SUFFIX}"
         self._service = service
         self._max_lines = max_lines
@@ -34,7 +34,7 @@ class LogFollower:
         self.skipped = 0
         if self._path.exists():
             self._file = self._path.open("rb")
-            self._file.seek(0 if from_start else _end_of_whole_lines(self._file))
+            self._file.seek(_start_of_history(self._file, history_bytes))
 
     @property
     def position(self) -> LogPosition:
@@ -50,6 +50,13 @@ class LogFollower:
 
     def new_lines(self) -> Iterator[LogLine]:
         """Yield each complete line that was added since the last call."""
+        for raw in self.new_raw_lines():
+            line = LogLine.parse(text_of(raw), self._service, self._previous)
+            self._previous = line.timestamp
+            yield line
+
+    def new_raw_lines(self) -> Iterator[bytes]:
+        """Yield the same lines as `new_lines`, unparsed and without their ends."""
         yield from self._read_new_lines()
         if self._is_rotated():
             # Lines written between the read and the rename are still in the old file.
@@ -60,7 +67,7 @@ class LogFollower:
             self._file, self._partial_line = file, b""
             yield from self._read_new_lines()
 
-    def _read_new_lines(self) -> Iterator[LogLine]:
+    def _read_new_lines(self) -> Iterator[bytes]:
         if self._file is None:
             return
         raws: deque[bytes] = deque(maxlen=self._max_lines)
@@ -70,10 +77,7 @@ class LogFollower:
             raws += whole
             number += len(whole)
         self.skipped += number - len(raws)
-        for raw in raws:
-            line = LogLine.parse(text_of(raw), self._service, self._previous)
-            self._previous = line.timestamp
-            yield line
+        yield from raws
 
     def _is_rotated(self) -> bool:
         """Return whether the path now leads to another file than the open one, or to a truncated file."""
@@ -83,6 +87,17 @@ class LogFollower:
             return True
         now, opened = self._path.stat(), os.fstat(self._file.fileno())
         return (now.st_dev, now.st_ino) != (opened.st_dev, opened.st_ino) or now.st_size < self._file.tell()
+
+
+def _start_of_history(file: BinaryIO, history_bytes: int) -> int:
+    """Return the offset of the first line that begins in the last `history_bytes` of a file."""
+    if not history_bytes:
+        return _end_of_whole_lines(file)
+    start = max(0, file.seek(0, os.SEEK_END) - history_bytes)
+    file.seek(start)
+    if start:
+        file.readline()
+    return file.tell()
 
 
 def _end_of_whole_lines(file: BinaryIO) -> int:

@@ -122,7 +122,7 @@ def environment_of_console(settings: Settings) -> dict[str, str]:
     return child_environment(**given, **own)
 
 
-def why_no_console(settings: Settings) -> str:
+def console_problem_of(settings: Settings) -> str:
     """Return why the console of a local mesh cannot run, as a sentence, or ""."""
     if find_spec("nicegui") is None:
         return "The console needs more packages: pip install 'solo60-mesh[console]'."

@@ -36,13 +36,13 @@ from local.readiness import wait_until_answering, wait_until_serving
 from local.service_databases import check_databases, database_url_of, migrate_service, reject_unusable_services
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
+    console_problem_of,
     environment_of_console,
     environment_of_service,
     hold_ports,
     mail_sink_port,
     reject_settings_of_one_process,
     settings_of_service,
-    why_no_console,
 )
 from mesh.serving.health_probe import SERVING
 
@@ -66,7 +66,7 @@ class Mesh:
     The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
     PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own mail sink on that port. All parts end when this
     process ends for any reason. `report` receives each part ("gym", "postgresql", "mail_sink") and its new state.
-    With `with_console`, the mesh runs the console too; `no_console_because` is the reason if it cannot.
+    With `with_console`, the mesh runs the console too; `console_problem` is the reason if it cannot, or "".
     `listen_addresses` are for services that listen on another address than their callers use, because they are behind
     an external proxy.
     """
@@ -80,7 +80,7 @@ class Mesh:
         with_console: bool = False,
     ) -> None:
         self.settings = settings
-        self.no_console_because = ""
+        self.console_problem = ""
         self._with_console = with_console
         self.exit_codes: dict[str, int] = {}
         # Last reported state of each part.
@@ -231,8 +231,8 @@ class Mesh:
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name))
         if self._with_console:
-            self.no_console_because = why_no_console(settings)
-            if not self.no_console_because:
+            self.console_problem = console_problem_of(settings)
+            if not self.console_problem:
                 await self._start_console()
         await self._serve_commands(lock)
 

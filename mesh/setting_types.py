@@ -236,9 +236,7 @@ def _metrics_urls(value: str) -> str:
     """Accept "service=URL" entries separated by commas; treat "gym=host:9464" as "gym=http://host:9464/metrics"."""
     entries = []
     for entry in _parts(value):
-        match = re.fullmatch(
-            r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?", entry
-        )
+        match = METRICS_URL.fullmatch(entry)
         if match is None or not _is_port(match[4] or "80"):
             raise ValueError(f'must be "service=http://host:port/metrics" entries, separated by commas; {PORTS}')
         if match[1] not in SERVICE_NAMES:

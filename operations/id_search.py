@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import quote
 from uuid import UUID
 
 from grpc import StatusCode
@@ -18,6 +17,8 @@ from mesh.failure import Failure
 from mesh.serving.keyring_file import KeyringFile
 from mesh.telemetry.spans import read_trace, traces_of
 from mesh.telemetry.untraced import untraced
+from operations.addresses import page_address
+from operations.texts import counted, error_text
 from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.mesh.v1 import outbox_pb2
@@ -36,9 +37,9 @@ if TYPE_CHECKING:
     from mesh.config import Settings
     from mesh.serving.channel import Channels
 
-    Look: TypeAlias = Callable[[], Awaitable[Sequence["Hit"]]]
+    Search: TypeAlias = Callable[[], Awaitable[Sequence["Hit"]]]
 
-# A reader waits for the result. Services that take longer are named.
+# A reader waits for the result. Slower services are reported as failures.
 TIMEOUT_S = 2.0
 _TRACE_ID = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 _CORRELATION_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
@@ -46,7 +47,7 @@ _CORRELATION_ID = re.compile(r"[A-Za-z0-9_-]{8,64}")
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """Found thing. `page` is its path in the console. `is_exact` is True if the query is its whole name or id."""
+    """One match. `page` is its path in the console. `is_exact` is True if the query is its whole name or id."""
 
     kind: str
     title: str
@@ -72,20 +73,20 @@ class IdSearch:
 
     async def find(self, query: str) -> Found:
         """Return everything with the id `query`, and the callers with `query` in their name, within `TIMEOUT_S`."""
-        looks: dict[str, Look] = {"keyring": partial(self._callers, query)}
+        searches: dict[str, Search] = {"keyring": partial(self._callers, query)}
         uuid = _uuid_in(query)
         if uuid:
-            looks |= self._looks_for_uuid(uuid)
+            searches |= self._searches_for_uuid(uuid)
         if _CORRELATION_ID.fullmatch(query) and any(map(str.isdigit, query)):
             # Reading the logs and spans takes longest, and only ids have digits.
-            looks |= {
+            searches |= {
                 "traces": partial(asyncio.to_thread, _traces, self._settings.local_span_dir, query),
                 "logs": partial(asyncio.to_thread, _log_lines, self._settings.log_folder, query),
             }
         with untraced():
-            return await _look_at_all(looks)
+            return await _run_all(searches)
 
-    def _looks_for_uuid(self, uuid: str) -> Mapping[str, Look]:
+    def _searches_for_uuid(self, uuid: str) -> Mapping[str, Search]:
         outboxes = {f"outbox of {name}": partial(self._outbox_message, name, uuid) for name in SERVICE_NAMES}
         return {
             "session": partial(self._session, uuid),
@@ -115,26 +116,27 @@ class IdSearch:
         stub = self._channels.stub(CommunicationServiceStub)
         found = (await stub.GetMessage(communication_pb2.GetMessageRequest(message_id=uuid))).message
         status = communication_pb2.MessageStatus.Name(found.status).removeprefix("MESSAGE_STATUS_")
-        return [Hit("mail", uuid, f"/mail/messages/{uuid}", f"{found.template_key}, {status}", is_exact=True)]
+        page = page_address("mail", "messages", uuid)
+        return [Hit("mail", uuid, page, f"{found.template_key}, {status}", is_exact=True)]
 
     async def _outbox_message(self, service: str, uuid: str) -> Sequence[Hit]:
         stub = self._channels.stub(OutboxServiceStub, at=service)
         found = (await stub.GetMessage(outbox_pb2.GetMessageRequest(message_id=uuid))).message
         status = outbox_pb2.OutboxStatus.Name(found.status).removeprefix("OUTBOX_STATUS_")
         detail = f"outbox of {service}, {status}, to {found.destination}"
-        return [Hit("outbox message", uuid, f"/outbox/{service}/{uuid}", detail, is_exact=True)]
+        return [Hit("outbox message", uuid, page_address("outbox", service, uuid), detail, is_exact=True)]
 
     async def _callers(self, query: str) -> Sequence[Hit]:
         callers = {record.caller for record in KeyringFile(self._settings.keyring_path).records()}
         return [
-            Hit("caller", each, f"/keys?caller={quote(each, safe='')}", is_exact=each.lower() == query.lower())
+            Hit("caller", each, page_address("keys", caller=each), is_exact=each.lower() == query.lower())
             for each in sorted(callers)
             if query.lower() in each.lower()
         ]
 
 
-async def _look_at_all(looks: Mapping[str, Look]) -> Found:
-    tasks = {source: asyncio.ensure_future(look()) for source, look in looks.items()}
+async def _run_all(searches: Mapping[str, Search]) -> Found:
+    tasks = {source: asyncio.ensure_future(search()) for source, search in searches.items()}
     await asyncio.wait(tasks.values(), timeout=TIMEOUT_S)
     hits: list[Hit] = []
     failures = []
@@ -147,7 +149,7 @@ async def _look_at_all(looks: Mapping[str, Look]) -> Found:
                 failures.append(f"{source}: no answer within {TIMEOUT_S:.0f} s.")
         except ServiceError as error:
             if error.code is not StatusCode.NOT_FOUND:
-                failures.append(f"{source}: {error.code.name}: {error.message}")
+                failures.append(f"{source}: {error_text(error)}")
         except (Failure, OSError) as error:
             failures.append(f"{source}: {error}")
     return Found(tuple(hits), tuple(failures))
@@ -162,19 +164,19 @@ def _uuid_in(query: str) -> str:
 
 
 def _journey(kind: str, uuid: str, status: str) -> Hit:
-    return Hit(kind, uuid, f"/journeys/{uuid}", status.partition("_STATUS_")[2], is_exact=True)
+    return Hit(kind, uuid, page_address("journeys", uuid), status.partition("_STATUS_")[2], is_exact=True)
 
 
 def _traces(folder: Path, query: str) -> Sequence[Hit]:
     """Return the trace with the id `query`, or the traces with this correlation id as one hit."""
     if _TRACE_ID.fullmatch(query) and (spans := read_trace(folder, query.lower())):
-        detail = f"{len(spans)} {'span' if len(spans) == 1 else 'spans'}"
-        return [Hit("trace", query.lower(), f"/traces/{query.lower()}", detail, is_exact=True)]
+        detail = counted(len(spans), "span")
+        return [Hit("trace", query.lower(), page_address("traces", query.lower()), detail, is_exact=True)]
     number = len(traces_of(folder, query))
     if not number:
         return []
-    detail = f"{number} {'trace' if number == 1 else 'traces'} with this correlation id"
-    return [Hit("traces", query, f"/traces/{query}", detail, is_exact=True)]
+    detail = f"{counted(number, 'trace')} with this correlation id"
+    return [Hit("traces", query, page_address("traces", query), detail, is_exact=True)]
 
 
 def _log_lines(folder: Path, correlation_id: str) -> Sequence[Hit]:
@@ -183,6 +185,6 @@ def _log_lines(folder: Path, correlation_id: str) -> Sequence[Hit]:
     for path in sorted(folder.glob("*.jsonl")):
         with path.open("rb") as file:
             if any(wanted in line for line in file):
-                page = f"/logs?correlation={quote(correlation_id, safe='')}"
+                page = page_address("logs", correlation=correlation_id)
                 return [Hit("log lines", correlation_id, page, "Lines with this correlation id", is_exact=True)]
     return []

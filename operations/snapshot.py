@@ -18,8 +18,8 @@ Value = TypeVar("Value")
 class Snapshot(Generic[Value]):
     """Latest value of `read`, at most `interval_s` old. Concurrent callers of `get` share one read.
 
-    With this, a source is asked once per interval, however many readers there are, and not at all without readers. The
-    calls of `read` are not traced.
+    So the source is read at most once per interval for any number of readers, and never without readers. The calls of
+    `read` are not traced.
     """
 
     def __init__(self, read: Callable[[], Awaitable[Value]], interval_s: float) -> None:

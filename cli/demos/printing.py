@@ -11,7 +11,8 @@ from rich.padding import Padding
 from cli.demos.wording import ZONE, day, moment
 from cli.terminal import out
 from cli.trace import trace_tree
-from operations.traces.summary import SERVER, name_label
+from mesh.telemetry.spans import SERVER
+from operations.traces.summary import name_label
 
 if TYPE_CHECKING:
     from datetime import date

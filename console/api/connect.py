@@ -68,7 +68,7 @@ class ConnectApi:
     """ASGI application with the path "/package.Service/Method" for each method in `methods`, by path.
 
     The body of an error has its code, message and details: violations, reason and time until a retry. A client that
-    closes the connection cancels its call. A session of the console plays no role.
+    closes the connection cancels its call. A session of the console does not count.
     """
 
     def __init__(self, console: Console) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import PlainTextResponse, Response
 
 import solo60
+from console.api.codecs import json_bytes
 from console.api.requests import key_in
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class ServedDocument:
     def content(self) -> bytes:
         """The document as JSON."""
         document = served_document(json.loads(_file().read_bytes()), self._paths)
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return json_bytes(document)
 
     @cached_property
     def etag(self) -> str:

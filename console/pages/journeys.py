@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 from starlette.responses import RedirectResponse
@@ -13,8 +12,11 @@ from starlette.routing import Route
 
 from console import widgets
 from console.frame import page
+from local.log_reader import value_text
+from operations.addresses import page_address
 from operations.journeys.journey import Journey, read_journey, recent_journeys
 from operations.journeys.steps import CALL, OK
+from operations.texts import error_text, moment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,25 +33,25 @@ TONES = {OK: "good", "delivered": "good", "pending": "warn", "dead": "bad"}
 
 @page("/journeys", "Journeys")
 async def journeys(view: View) -> None:
-    """Show the latest journeys, and a field for any other."""
+    """Show the latest journeys, and a field for the id of any other one."""
     with ui.element("form").props('method=get action="/journeys/find"').classes("row-line"):
         ui.element("input").props(
             'name=id required size=38 autocomplete=off spellcheck=false aria-label="Id of a session or subscription" '
             'placeholder="Id of a session or subscription"'
-        ).classes("id-field")
+        ).classes("field")
         ui.button("Show").props("type=submit outline dense no-caps")
     found, failures = await recent_journeys(view.console.channels, RECENT)
     for service, error in failures.items():
         widgets.error_state(
-            f"{service} did not answer: {error.code.name}: {error.message}", f"solo60 restart {service}"
+            f"{service} did not answer: {error_text(error)}", "The page Now shows the reason, as does: solo60 health"
         )
-    ui.label("Latest bookings and subscriptions").classes("section")
+    widgets.heading("Latest bookings and subscriptions")
     if not found and not failures:
         widgets.empty_state("There are no recent journeys.", "Book a session: solo60 demo booking")
     if found:
         widgets.table(
             ("last mail", "kind", "id"),
-            [(widgets.moment(each.time), each.kind, partial(_link, each.subject_id)) for each in found],
+            [(moment(each.time), each.kind, partial(_link, each.subject_id)) for each in found],
         )
 
 
@@ -65,18 +67,16 @@ async def journey(view: View, subject_id: str) -> None:
     for failure in found.failures:
         widgets.error_state(failure, "The steps below lack this source.")
     _waits(found)
-    ui.label("Steps").classes("section")
+    widgets.heading("Steps")
     if found.steps:
         widgets.table(HEADINGS, map(_row, found.steps))
     else:
-        widgets.empty_state(
-            "No step is stored any more.", "Logs, traces and delivered messages are deleted after a while."
-        )
-    ui.label("State").classes("section")
-    widgets.fact_list({name: _text(value) for name, value in subject.facts.items()})
+        widgets.empty_state("No step is stored.", "Logs, traces and delivered messages are deleted after some time.")
+    widgets.heading("State")
+    widgets.fact_list({name: value_text(value) for name, value in subject.facts.items()}.items())
     for payment in subject.payments:
-        ui.label("Payment").classes("section")
-        widgets.fact_list({name: _text(value) for name, value in payment.items()})
+        widgets.heading("Payment")
+        widgets.fact_list({name: value_text(value) for name, value in payment.items()}.items())
 
 
 def _find_route(_console: Console) -> Route:
@@ -84,8 +84,8 @@ def _find_route(_console: Console) -> Route:
 
 
 async def _find(request: Request) -> Response:
-    """Lead to the journey with the id in the query."""
-    return RedirectResponse(f"/journeys/{quote(request.query_params.get('id', '').strip(), safe='')}", 303)
+    """Redirect to the journey with the id in the query."""
+    return RedirectResponse(page_address("journeys", request.query_params.get("id", "").strip()), 303)
 
 
 ROUTES = (_find_route,)
@@ -93,13 +93,13 @@ ROUTES = (_find_route,)
 
 def _waits(found: Journey) -> None:
     with ui.element("section").classes("card waits" if found.waits else "card"):
-        for sentence in found.waits or ["It waits for nothing."]:
+        for sentence in found.waits or ["Nothing is pending."]:
             ui.label(sentence)
 
 
 def _row(step: Step) -> tuple[object, ...]:
     return (
-        partial(widgets.nowrap, widgets.moment(step.time, milliseconds=True)),
+        partial(widgets.nowrap, moment(step.time, milliseconds=True)),
         partial(_step, step),
         partial(widgets.nowrap, f"{step.caller}, {step.kind}"),
         partial(_outcome, step),
@@ -111,9 +111,9 @@ def _row(step: Step) -> tuple[object, ...]:
 
 def _step(step: Step) -> None:
     if step.message_id:
-        ui.link(step.method, f"/outbox/{step.caller}/{step.message_id}")
+        ui.link(step.method, page_address("outbox", step.caller, step.message_id))
     elif step.trace_id:
-        ui.link(step.method, f"/traces/{quote(step.trace_id, safe='')}")
+        ui.link(step.method, page_address("traces", step.trace_id))
     else:
         ui.label(step.method)
 
@@ -123,7 +123,7 @@ def _outcome(step: Step) -> None:
     if step.error:
         ui.label(step.error).classes("note")
     if step.due_time is not None:
-        ui.label(f"due {widgets.moment(step.due_time)}").classes("note")
+        ui.label(f"due {moment(step.due_time)}").classes("note")
 
 
 def _input(step: Step) -> None:
@@ -136,8 +136,4 @@ def _input(step: Step) -> None:
 
 
 def _link(subject_id: str) -> None:
-    ui.link(subject_id, f"/journeys/{quote(subject_id, safe='')}").classes("mono")
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else str(value)
+    ui.link(subject_id, page_address("journeys", subject_id)).classes("mono")

@@ -12,7 +12,9 @@ from console import widgets
 from console.frame import page
 from mesh.failure import Failure
 from mesh.serving.health_probe import SERVING
+from operations.addresses import page_address
 from operations.health.problems import Harm
+from operations.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +38,7 @@ WORDS = {
 @page("/", "Now")
 async def now(view: View) -> None:
     """Show all problems, the facts, and the state of each service, and update them in place."""
-    shown = _Shown()
+    shown = _Content()
 
     async def update() -> None:
         try:
@@ -47,11 +49,11 @@ async def now(view: View) -> None:
     try:
         await asyncio.wait_for(update(), FIRST_READ_S)
     except TimeoutError:
-        shown.fail("A service takes long to answer. Its state follows.")
+        shown.fail("A service is slow to answer. The state follows.")
     ui.timer(UPDATE_INTERVAL_S, update)
 
 
-class _Shown:
+class _Content:
     """Elements of one open page. An update changes only what has changed, so that nothing flickers."""
 
     def __init__(self) -> None:
@@ -60,8 +62,7 @@ class _Shown:
         self._list = ui.element("ul").classes("problems").props('aria-label="Problems"')
         self._rows: dict[tuple[object, ...], _Row] = {}
         self._facts = _Facts()
-        with ui.element("h2"):
-            ui.label("Services")
+        widgets.heading("Services")
         self._services = ui.element("ul").classes("services").props('aria-label="Services"')
         self._badges: dict[str, ui.label] = {}
 
@@ -75,7 +76,7 @@ class _Shown:
         if found.is_calm:
             self._say(found.calm_sentence, "calm")
         else:
-            self._say(f"{wrong} {'problem' if wrong == 1 else 'problems'}, the most harmful first.", "wrong")
+            self._say(f"{counted(wrong, 'problem')}, the most harmful first.", "wrong")
         self._update_problems(found.problems)
         self._facts.update(found.facts())
         for name, status in found.statuses.items():
@@ -101,7 +102,7 @@ class _Shown:
     def _update_service(self, name: str, status: str) -> None:
         if name not in self._badges:
             with self._services, ui.element("li"):
-                ui.link(name, f"/logs?service={name}")
+                ui.link(name, page_address("logs", service=name))
                 self._badges[name] = widgets.badge(status)
         badge = self._badges[name]
         badge.text = status

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
 from console import widgets
-from console.frame import NAVIGATION, Elsewhere, page
-from console.pages.contracts.addresses import CATALOGUE, address_of, address_of_service
+from console.frame import NAVIGATION, Redirect, page
+from console.pages.contracts.addresses import address_of, address_of_service
 from contracts.services import SERVICE_NAMES
+from operations.addresses import page_address
 from operations.contracts.catalog import search as search_contracts
 from operations.id_search import Found, Hit, IdSearch
 
@@ -37,17 +37,17 @@ EXAMPLES = {
 
 @page("/search", "Search")
 async def search(view: View) -> None:
-    """List everything that matches. Lead straight to a thing if the query is its name or id, and of nothing else."""
+    """List everything that matches, or redirect to the only exact match."""
     query = " ".join(view.query("q").split())[:MAX_QUERY_LENGTH]
     if not query:
-        _invite("Type a name, an id or words into the field above. The key / leads there.")
+        _invite("Type a name, an id or words into the field above. The key / moves the focus there.")
         return
     by_id = await IdSearch(view.console.settings, view.console.channels).find(query)
     contracts = search_contracts(query)
     hits = [*_pages(query), *by_id.hits, *_services(query), *(_contract(each, query) for each in contracts)]
     exact = [each for each in hits if each.is_exact]
     if len(exact) == 1 and not by_id.failures:
-        raise Elsewhere(exact[0].page)
+        raise Redirect(exact[0].page)
     _draw(query, sorted(hits, key=lambda each: not each.is_exact), len(contracts), by_id)
 
 
@@ -61,7 +61,7 @@ def _draw(query: str, hits: list[Hit], contracts: int, by_id: Found) -> None:
     ui.label(f"{len(hits)} found").classes("note").props("role=status")
     widgets.table(("kind", "name", "meaning or state"), [(each.kind, _link_to(each), each.detail) for each in shown])
     if len(shown) < len(hits):
-        target = f"{CATALOGUE}?{urlencode({'q': query})}"
+        target = page_address("internal", "docs", q=query)
         ui.link(f"All {contracts} contracts that match", target).classes("more")
 
 
@@ -72,12 +72,11 @@ def _link_to(hit: Hit) -> object:
 def _invite(text: str) -> None:
     """Show that there is no result, with examples of what can be found."""
     widgets.empty_state(text, SEARCHED)
-    with ui.element("h2"):
-        ui.label("Examples")
+    widgets.heading("Examples")
     with ui.element("dl").classes("facts"):
         for example, meaning in EXAMPLES.items():
             with ui.element("dt"):
-                ui.link(example, f"/search?q={quote(example, safe='')}").classes("mono")
+                ui.link(example, page_address("search", q=example)).classes("mono")
             with ui.element("dd"):
                 ui.label(meaning)
 

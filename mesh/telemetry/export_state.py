@@ -68,7 +68,7 @@ class ExportState:
 
 
 @contextmanager
-def shown(state: ExportState) -> Iterator[None]:
+def reported(state: ExportState) -> Iterator[None]:
     """Include `state` in `export_troubles` while the context is open."""
     _open.append(state)
     try:

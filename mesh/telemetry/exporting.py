@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client import REGISTRY
 
-from mesh.telemetry.export_state import shown
+from mesh.telemetry.export_state import reported
 from mesh.telemetry.setup import EXIT_TIMEOUT_S, resource_of, set_up_tracing
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _start_log_export(settings: Settings, service: str, lines: LogLineHandler, s
 
     export, state = start_log_export(settings, collector, resource_of(service))
     lines.export = export.add
-    stack.enter_context(shown(state))
+    stack.enter_context(reported(state))
     return export
 
 
@@ -66,5 +66,5 @@ def _start_metric_export(settings: Settings, service: str, stack: ExitStack) -> 
     from mesh.telemetry.otlp.exports import start_metric_export  # noqa: PLC0415 - most local processes do not need it
 
     export, state = start_metric_export(settings, collector, resource_of(service), REGISTRY)
-    stack.enter_context(shown(state))
+    stack.enter_context(reported(state))
     return export

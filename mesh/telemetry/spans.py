@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Self
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 BLOCK_BYTES = 1024 * 1024
+# Kinds of spans: of a call at its caller, and of the same call at its server.
+CLIENT, SERVER = "CLIENT", "SERVER"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,16 @@ class StoredSpan:
     caller: str = ""
     attributes: dict[str, Any] = field(default_factory=dict, hash=False)
     events: tuple[StoredEvent, ...] = ()
+
+    @property
+    def start(self) -> datetime:
+        """Start of the span, in UTC."""
+        return time_of_ns(self.start_ns)
+
+    @property
+    def end(self) -> datetime:
+        """End of the span, in UTC."""
+        return time_of_ns(self.end_ns)
 
     @property
     def duration_ms(self) -> float:
@@ -108,6 +122,11 @@ def _events(values: object) -> Iterator[StoredEvent]:
     for each in values if isinstance(values, list) else ():
         if isinstance(each, dict) and isinstance(each.get("name"), str) and isinstance(each.get("time_ns"), int):
             yield StoredEvent(each["name"], each["time_ns"], _dict_or_empty(each.get("attributes")))
+
+
+def time_of_ns(time_ns: int) -> datetime:
+    """Return a time in nanoseconds since the epoch, rounded down to microseconds as times in logs are."""
+    return _EPOCH + timedelta(microseconds=time_ns // 1_000)
 
 
 def make_span_folder(folder: Path) -> None:

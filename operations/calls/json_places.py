@@ -38,7 +38,7 @@ def line_of_path(text: str, path: str) -> int | None:
 
 
 def line_of_error(text: str) -> int | None:
-    """Return the line, from 1, at which `text` stops to be JSON, or None if it is JSON."""
+    """Return the line, from 1, at which `text` stops being JSON, or None if it is JSON."""
     try:
         json.loads(text)
     except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Calls of any method with JSON, for people and programs outside the mesh."""
+"""Parts of calls with JSON: requests, headers, answers and errors, and the stub of any method."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, cast
 from google.protobuf import descriptor_pool, json_format
 
 from mesh.failure import Failure
-from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -64,7 +63,7 @@ def parse_request(method: Method, text: str) -> Message:
     except json_format.ParseError as error:
         reason = str(error).partition("\n")[0]
         raise InvalidRequestText(
-            f"The request is not a {name}: {reason} `solo60 describe {short_method_name(method)}` shows its fields.",
+            f"The request is not a {name}: {reason} `solo60 describe {method.short_name}` shows its fields.",
             _faulty_field(cast("Descriptor", method.request_type.DESCRIPTOR), reason),
             reason,
         ) from None

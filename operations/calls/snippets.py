@@ -15,7 +15,6 @@ from contracts.metadata import API_KEY, IDEMPOTENCY_KEY
 from contracts.services import short_service_name
 from local.keys import OPERATOR
 from mesh.service_urls import url_field
-from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -54,7 +53,7 @@ def key_word(settings: Settings) -> str:
 
 
 def _solo60(method: Method, request: Message, options: CallOptions, settings: Settings) -> str:
-    command = solo60_call(short_method_name(method), _json_word(request), options.metadata, options.timeout_s)
+    command = solo60_call(method.short_name, _json_word(request), options.metadata, options.timeout_s)
     return f"{_environment(settings, method)}{command}"
 
 

@@ -1,4 +1,4 @@
-"""One call of any method under a trace of its own, with everything that a person wants to know about it."""
+"""One call of any method under a trace of its own, with its duration, the time of each service and its ids."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class CallOptions:
 class TracedCall:
     """One call, and facts about it.
 
-    `trace_id` is known as soon as the call starts, and `is_sampled` tells whether the trace is stored. `ledger` has the
+    `trace_id` is known as soon as the call starts, and `is_sampled` is True if the trace is stored. `ledger` has the
     time that each service spent, the call itself first. It is empty after a cancellation, and without an answer.
     """
 

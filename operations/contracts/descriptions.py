@@ -1,4 +1,4 @@
-"""Descriptions of methods, types and errors as JSON values: comments, fields with rules, an example, and meanings."""
+"""JSON form of the documents about methods, types and errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from operations.contracts.catalog import Kind, find_entry, type_of
 from operations.contracts.documents import document_of_method, document_of_type
 from operations.contracts.error_reasons import methods_with, reason_named
-from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -21,7 +20,7 @@ def summary_of(method: Method) -> dict[str, object]:
     """Return the names, the shape and the scopes of a method."""
     return {
         "method": method.full_name,
-        "name": short_method_name(method),
+        "name": method.short_name,
         "request_streaming": method.request_streaming,
         "response_streaming": method.response_streaming,
         "scopes": sorted(method.policy.scopes),

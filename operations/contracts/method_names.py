@@ -6,7 +6,7 @@ from collections import defaultdict
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from contracts.services import all_methods, short_service_name
+from contracts.services import all_methods
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
@@ -34,18 +34,13 @@ def find_by_name(name: str) -> Method:
     if len(found) == 1:
         return found[0]
     if found:
-        raise UnknownMethod(f'"{name}" is ambiguous. Use {" or ".join(map(short_method_name, found))}.')
+        raise UnknownMethod(f'"{name}" is ambiguous. Use {" or ".join(each.short_name for each in found)}.')
     near = [by_name[each][0] for each in get_close_matches(wanted, by_name, n=10, cutoff=0.5)]
-    names = list(dict.fromkeys(map(short_method_name, near)))[:3]
+    names = list(dict.fromkeys(each.short_name for each in near))[:3]
     hint = f"Did you mean {' or '.join(names)}?" if names else NO_NAME_IS_NEAR
     raise UnknownMethod(f'There is no method "{name}". {hint}')
 
 
-def short_method_name(method: Method) -> str:
-    """Return the short name of a method, such as "gym.GetGym". Short names are unique."""
-    return f"{short_service_name(method.service)}.{method.name}"
-
-
 def _names_of(method: Method) -> tuple[str, ...]:
     parts = [*method.service.split("."), method.name]
-    return short_method_name(method), *(".".join(parts[first:]) for first in range(len(parts)))
+    return method.short_name, *(".".join(parts[first:]) for first in range(len(parts)))

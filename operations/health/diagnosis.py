@@ -12,6 +12,7 @@ from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
 from local.parts import POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING, UNREACHABLE
+from operations.texts import as_sentence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,14 +88,10 @@ def _diagnose_unreachable(name: str, mesh: MeshState, settings: Settings) -> Fin
 
 def _diagnose_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:
     """Return the troubles as a finding. Most concern the database, so add the mesh's own report on PostgreSQL."""
-    reason = " ".join(_sentence(each) for each in troubles)
+    reason = " ".join(as_sentence(each) for each in troubles)
     if POSTGRES not in mesh.states:
         return Finding(f"{reason} Its database is the one at DATABASE_URL.", DOCTOR)
     return Finding(f"{reason} {mesh.postgres}".strip(), f"solo60 restart {POSTGRES}")
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 
 def group_findings(findings: Mapping[str, Finding]) -> list[str]:

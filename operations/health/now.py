@@ -1,4 +1,4 @@
-"""State of the mesh now: all problems in order of harm, and a few facts for the case that there are none."""
+"""State of the mesh now: all problems in order of harm, and a few facts about the whole mesh."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from operations.health import problems
 from operations.health.diagnosis import MeshState
 from operations.logs.watch import LogFindings, LogWatch
 from operations.outbox.backlog import OutboxState, states_of_all
+from operations.texts import counted, error_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -61,8 +62,8 @@ class Now:
         line = self.last_error
         return {
             "services": f"{serving} of {len(self.statuses)} SERVING",
-            "mesh up since": _moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
-            "outboxes": f"{_number(self.due_count, 'message')} due, {_number(self.dead_count, 'dead letter')}",
+            "mesh up since": moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
+            "outboxes": f"{counted(self.due_count, 'message')} due, {counted(self.dead_count, 'dead letter')}",
             "last error in the logs": f"{_time_of(line)} {line.service}: {line.facts.get('event')}" if line else "none",
         }
 
@@ -156,17 +157,9 @@ class NowReader:
         return tuple(problems.problems_of_clock(clock_of_mesh(self._settings).offset))
 
 
-def _moment(time: datetime) -> str:
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
 def _time_of(line: LogLine) -> str:
     """Return the time of a line. A line of a library may have any text in its place."""
     return f"{line.timestamp[:19].replace('T', ' ')} UTC"
-
-
-def _number(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _is_serving(report: Report, name: str) -> bool:
@@ -188,4 +181,4 @@ def _late_messages(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterat
 def _failures_of(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterator[Problem]:
     for service, answer in outboxes.items():
         if isinstance(answer, ServiceError):
-            yield problems.unreadable(f"outbox of {service}", f"{answer.code.name}: {answer.message}")
+            yield problems.unreadable(f"outbox of {service}", error_text(answer))

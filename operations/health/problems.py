@@ -10,13 +10,15 @@ import shlex
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
 
-from contracts.services import SERVICE_NAMES, short_service_name
+from contracts.names import short_name
+from contracts.services import SERVICE_NAMES
 from local.keys import needless_scopes
 from local.parts import CONSOLE, MAIL_SINK, POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING
+from operations.addresses import page_address
 from operations.keys import EXPIRES_SOON
+from operations.texts import as_sentence, rough_duration
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -91,7 +93,7 @@ def problems_of_services(report: Report) -> Iterator[Problem]:
         yield from _open_breakers(name, cast("dict[str, str]", entry.get("breakers", {})))
         for method in cast("list[str]", entry.get("dead_letters", [])):
             sentence = f"Messages to {short_name(method)} were given up and wait for a decision."
-            page = f"/outbox?service={name}&status=dead"
+            page = page_address("outbox", service=name, status="dead")
             yield Problem(Harm.STUCK, name, sentence, page, f"solo60 outbox list {name} --dead")
 
 
@@ -99,13 +101,13 @@ def problems_of_parts(mesh: MeshState, data_dir: Path, reported: Iterable[Proble
     """Yield the faults of the disk and of parts that are no services, except those that `reported` already contains."""
     if mesh.runs and mesh.disk:
         yield Problem(
-            Harm.OUTAGE, "disk", _sentence(mesh.disk), command=f"df -h {shlex.quote(str(data_dir.absolute()))}"
+            Harm.OUTAGE, "disk", as_sentence(mesh.disk), command=f"df -h {shlex.quote(str(data_dir.absolute()))}"
         )
     for part, state in mesh.states.items():
         if part in SERVICE_NAMES or state == SERVING or any(state in each.sentence for each in reported):
             continue
         harm = Harm.OUTAGE if part == POSTGRES else Harm.STUCK
-        sentence = f"{part} is starting." if state == STARTING else _sentence(state)
+        sentence = f"{part} is starting." if state == STARTING else as_sentence(state)
         yield Problem(harm, part, sentence, _PAGES_OF_PARTS.get(part, ""), f"solo60 restart {part}")
 
 
@@ -137,10 +139,11 @@ def problems_of_outboxes(late: Iterable[LateMessages]) -> Iterator[Problem]:
     for each in sorted(late, key=lambda each: -each.late_s):
         if each.late_s > LATE_S:
             sentence = (
-                f"A message to {short_name(each.destination)} was due {span(each.late_s)} ago and is not delivered. "
+                f"A message to {short_name(each.destination)} was due {rough_duration(each.late_s)} ago "
+                "and is not delivered. "
                 f"{each.due} {'is' if each.due == 1 else 'are'} due."
             )
-            page = f"/outbox?service={each.service}&status=pending"
+            page = page_address("outbox", service=each.service, status="pending")
             command = f"solo60 outbox list {each.service} --status pending"
             yield Problem(Harm.STUCK, each.service, sentence, page, command)
 
@@ -156,30 +159,20 @@ def problems_of_logs(undeclared: Iterable[UndeclaredCall]) -> Iterator[Problem]:
 def problems_of_clock(offset: timedelta) -> Iterator[Problem]:
     """Yield that the clock of the mesh is ahead, if it is."""
     if offset:
-        sentence = f"The clock of the mesh is {span(offset.total_seconds())} ahead of the system's clock."
+        sentence = f"The clock of the mesh is {rough_duration(offset.total_seconds())} ahead of the system's clock."
         yield Problem(Harm.NOTE, "clock", sentence, command="solo60 clock show")
 
 
 def unreadable(source: str, reason: str) -> Problem:
     """Return the problem that a source of problems cannot be read."""
-    return Problem(Harm.UNKNOWN, source, f"The {source} cannot be read: {_sentence(reason)}", command="solo60 doctor")
+    return Problem(Harm.UNKNOWN, source, f"The {source} cannot be read: {as_sentence(reason)}", command="solo60 doctor")
 
 
-def span(seconds: float) -> str:
-    """Return a duration in its largest unit: "75 s", "12 min", "5 h", "3 days"."""
-    for unit_s, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
-        if seconds >= 2 * unit_s:
-            return f"{seconds / unit_s:.0f} {name}"
-    return f"{seconds:.0f} s"
-
-
-def short_name(full_name: str) -> str:
-    """Return the short name of "solo60.gym.v1.GymService/GetGym": "gym.GetGym"."""
-    service, _, method = full_name.partition("/")
-    return f"{short_service_name(service)}.{method}"
-
-
-_PAGES_OF_PARTS: Mapping[str, str] = {MAIL_SINK: "/mail", CONSOLE: "/logs?service=console", POSTGRES: "/logs"}
+_PAGES_OF_PARTS: Mapping[str, str] = {
+    MAIL_SINK: page_address("mail"),
+    CONSOLE: page_address("logs", service=CONSOLE),
+    POSTGRES: page_address("logs"),
+}
 
 
 def _trouble(trouble: str, names: list[str]) -> Problem:
@@ -187,7 +180,7 @@ def _trouble(trouble: str, names: list[str]) -> Problem:
     is_of_mail = found is not None and found["command"].startswith("solo60 messages")
     page = "/mail" if is_of_mail else _log_page(names)
     command = found["command"] if found else f"solo60 logs {names[0]}"
-    return Problem(Harm.STUCK, ", ".join(names), _sentence(_REMEDY.sub("", trouble)), page, command)
+    return Problem(Harm.STUCK, ", ".join(names), as_sentence(_REMEDY.sub("", trouble)), page, command)
 
 
 def _open_breakers(name: str, breakers: Mapping[str, str]) -> Iterator[Problem]:
@@ -211,19 +204,17 @@ def _lasts_longer(record: KeyRecord, other: KeyRecord | None) -> bool:
 def _expiry(record: KeyRecord, not_after: datetime, now: datetime) -> Problem:
     time, caller, page = f"{not_after:%Y-%m-%d %H:%M} UTC", shlex.quote(record.caller), _key_page(record)
     if now < not_after:
-        sentence = f"Its last key {record.key_id} expires in {span((not_after - now).total_seconds())}, at {time}."
+        sentence = (
+            f"Its last key {record.key_id} expires in {rough_duration((not_after - now).total_seconds())}, at {time}."
+        )
         return Problem(Harm.RISK, record.caller, sentence, page, f"solo60 keys rotate {caller}")
     sentence = f"Its last key {record.key_id} expired at {time}, so its calls are rejected."
     return Problem(Harm.STUCK, record.caller, sentence, page, f"solo60 keys issue {caller}")
 
 
 def _key_page(record: KeyRecord) -> str:
-    return f"/keys?caller={quote(record.caller, safe='')}"
+    return page_address("keys", caller=record.caller)
 
 
 def _log_page(names: list[str]) -> str:
-    return f"/logs?service={names[0]}" if len(names) == 1 else "/logs"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+    return page_address("logs", service=names[0] if len(names) == 1 else "")

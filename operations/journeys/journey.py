@@ -12,6 +12,7 @@ from operations.journeys.evidence import collect
 from operations.journeys.steps import steps_of
 from operations.journeys.subjects import SESSION, SUBSCRIPTION, JourneyNotFound, read_subject
 from operations.outbox.messages import newest
+from operations.texts import moment
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -106,7 +107,7 @@ def _wait_of(step: Step) -> str:
         return f"Stopped: {step.method} was given up after {step.attempts} failed attempts: {step.error}"
     if step.outcome != "pending":
         return ""
-    due = f" It is due at {step.due_time:%Y-%m-%d %H:%M:%S} UTC." if step.due_time else ""
+    due = f" It is due at {moment(step.due_time)}." if step.due_time else ""
     error = f" The last attempt failed: {step.error}" if step.error else ""
     return f"Waits for {step.method}.{due}{error}"
 

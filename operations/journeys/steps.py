@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from contracts.method import find_method
 from contracts.names import short_name
 from contracts.policy import ContractError
-from operations.traces.summary import SERVER
+from mesh.telemetry.spans import SERVER
 from solo60.mesh.v1 import outbox_pb2 as pb
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _steps_of_trace(spans: Sequence[StoredSpan], evidence: Evidence) -> Iterator
             line = evidence.lines.get(span.span_id)
             client = by_id.get(span.parent_id or "")
             yield Step(
-                time=datetime.fromtimestamp(span.start_ns / 1e9, UTC),
+                time=span.start,
                 kind=CALL,
                 caller=span.caller or (client.service if client else ""),
                 method=short_name(span.name.lstrip("/")),

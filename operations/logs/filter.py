@@ -14,7 +14,7 @@ from contracts.services import SERVICE_NAMES
 from interceptors.access_log import EVENT
 from local.log_reader import services_with_logs, value_text
 from local.parts import CONSOLE
-from mesh.failure import Failure
+from operations.invalid_filter import InvalidFilter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,14 +29,6 @@ CODES = tuple(code.name for code in StatusCode)
 EXCLUDED_FACTS = frozenset(
     {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
 )
-
-
-class InvalidFilter(Failure):
-    """Value of a filter that can match no line. `field` is the name of the filter in `LogFilter`."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
 
 
 @dataclass(frozen=True)

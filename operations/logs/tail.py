@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -143,10 +144,12 @@ class LogTail:
 
     def _open_new_logs(self) -> None:
         # All lines of a log that appears later are new.
-        is_later = bool(self._followers)
+        history_bytes = sys.maxsize if self._followers else 0
         for name in names_of_logs(self._folder):
             if name not in self._followers:
-                self._followers[name] = LogFollower(self._folder, name, max_lines=PARSED_LINES, from_start=is_later)
+                self._followers[name] = LogFollower(
+                    self._folder, name, max_lines=PARSED_LINES, history_bytes=history_bytes
+                )
 
     def _close_logs_without_views(self) -> None:
         if not self._views:

@@ -18,11 +18,8 @@ START_TIME = "process_start_time_seconds"
 BREAKER = "grpc_client_breaker_state"
 _STATES = {number: state for state, number in STATE_NUMBERS.items()}
 # All other lines of a page are skipped, because parsing a line takes several microseconds.
-_READ = tuple(
-    f"{prefix}{name}"
-    for prefix in ("", "# TYPE ")
-    for name in (START_TIME, BREAKER, *(f"grpc_{side}_{what}" for side in (CLIENT, SERVER) for what in ("ha", "in_")))
-)
+_CALLS = tuple(f"grpc_{side}_{what}" for side in (CLIENT, SERVER) for what in ("handled", "handling", "in_flight"))
+_READ = tuple(f"{prefix}{name}" for prefix in ("", "# TYPE ") for name in (START_TIME, BREAKER, *_CALLS))
 
 
 class NotMetrics(Failure):

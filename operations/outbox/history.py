@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from local.log_reader import last_lines
 from local.parts import CONSOLE
-from mesh.telemetry.spans import read_trace
+from mesh.telemetry.spans import CLIENT, read_trace
 from operations.logs.filter import LogFilter
 from solo60.mesh.v1 import outbox_pb2 as pb
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 # Numbers of log lines that are searched: those of the request that wrote the message, and those of the console.
 MAX_REQUEST_LINES = 1_000
 MAX_CONSOLE_LINES = 1_000
-CLIENT = "CLIENT"
 SETTLED = {pb.OUTBOX_STATUS_DELIVERED: "delivered", pb.OUTBOX_STATUS_DEAD: "given up"}
 
 
@@ -79,8 +78,7 @@ def _calls(settings: Settings, service: str, message: pb.OutboxMessage) -> Itera
         return
     for span in read_trace(settings.local_span_dir, message.trace_id):
         if (span.service, span.kind, span.name) == (service, CLIENT, message.destination):
-            time = datetime.fromtimestamp(span.start_ns / 1e9, UTC)
-            yield HistoryEntry(time, "called", f"{span.error or 'OK'}, {span.duration_ms:.1f} ms", "trace")
+            yield HistoryEntry(span.start, "called", f"{span.error or 'OK'}, {span.duration_ms:.1f} ms", "trace")
 
 
 def _time_of(timestamp: str) -> datetime:

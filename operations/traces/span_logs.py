@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,6 @@ AFTER_END = timedelta(milliseconds=200)
 MAX_LINES = 200
 # A stream may last for hours.
 MAX_SCANNED_LINES = 20_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,7 @@ class SpanLogs:
 
 def logs_of_span(folder: Path, span: StoredSpan, correlation_id: str) -> SpanLogs:
     """Return the log lines beside a span. `correlation_id` is that of the trace, for a span without its own."""
-    start, end = _time(span.start_ns), _time(span.end_ns)
+    start, end = span.start, span.end
     correlation_id = span.correlation_id or correlation_id
     found = SpanLogs([], [])
     if span.service not in services_with_logs(folder):  # the name is part of a path
@@ -56,8 +55,3 @@ def logs_of_span(folder: Path, span: StoredSpan, correlation_id: str) -> SpanLog
 def _is_of_other_method(line: LogLine, span: StoredSpan) -> bool:
     """Return whether a line of the access log is about a parallel call of the same request."""
     return line.facts.get("event") == EVENT and line.facts.get("method") != span.name.lstrip("/")
-
-
-def _time(ns: int) -> datetime:
-    """Return a time in microseconds, rounded down, as times in logs are."""
-    return _EPOCH + timedelta(microseconds=ns // 1000)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from mesh.telemetry.spans import SERVER, time_of_ns
+
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mesh.telemetry.spans import StoredSpan
     from operations.traces.name_pool import NamePool
 
-SERVER = "SERVER"
 TRACE_ID_LENGTH = 32
 # `interceptors.context` accepts no longer ones.
 MAX_CORRELATION_ID_LENGTH = 64
@@ -69,7 +71,7 @@ class TraceSummary:
     @property
     def start(self) -> datetime:
         """Start of the first span, in UTC."""
-        return datetime.fromtimestamp(self.start_ns / 1e9, UTC)
+        return time_of_ns(self.start_ns)
 
     @property
     def duration_ms(self) -> float:

@@ -6,14 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from operations.traces.summary import SERVER, name_label
+from mesh.telemetry.spans import CLIENT, SERVER
+from operations.traces.summary import name_label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from mesh.telemetry.spans import StoredSpan
-
-CLIENT = "CLIENT"
 
 
 @dataclass(frozen=True, slots=True)

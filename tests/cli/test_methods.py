@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,10 +11,10 @@ from contracts.method import find_method
 from contracts.services import all_methods
 from operations.contracts.descriptions import description_of
 from operations.contracts.documents import document_of_method
-from operations.contracts.method_names import short_method_name
 from tests.support.terminal import solo60_in_terminal
 
 if TYPE_CHECKING:
+    from contracts.method import Method
     from tests.cli.conftest import Solo60
 
 
@@ -127,10 +128,10 @@ def test_contracts_are_found_by_words_of_their_comments(solo60: Solo60) -> None:
 
 
 @pytest.mark.requirement("C4")
-@pytest.mark.parametrize("method", all_methods().values(), ids=short_method_name)
-def test_every_method_can_be_described(solo60: Solo60, method: object) -> None:
+@pytest.mark.parametrize("method", all_methods().values(), ids=attrgetter("short_name"))
+def test_every_method_can_be_described(solo60: Solo60, method: Method) -> None:
     """Every method can be described, and `call` accepts the example request in its description."""
-    name = short_method_name(method)  # type: ignore[arg-type]  # a method
+    name = method.short_name
     read = json.loads(solo60("describe", name, "--json").out)
 
     called = solo60("call", name, json.dumps(read["request"]["example"]))
@@ -146,6 +147,6 @@ def test_names_are_whole_in_any_terminal(columns: int) -> None:
     _, listed = solo60_in_terminal("methods", columns=columns)
     _, described = solo60_in_terminal("describe", "session.BookSession", columns=columns)
 
-    assert all(short_method_name(method) in listed for method in all_methods().values())
+    assert all(method.short_name in listed for method in all_methods().values())
     assert "payment_method.card.card_token" in described
     assert "…" not in listed + described

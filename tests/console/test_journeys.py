@@ -33,7 +33,7 @@ def test_a_cancelled_booking_shows_its_steps_and_the_refund(visitor: Visitor, se
     charge = page.get_by_role("row").filter(has_text="payment.ChargeSession")
 
     expect(charge).to_contain_text("payment.RefundSession")
-    expect(page.get_by_text("It waits for nothing.")).to_be_visible()
+    expect(page.get_by_text("Nothing is pending.")).to_be_visible()
     charge.get_by_text("request").click()
     expect(charge).to_contain_text(session_id)
     take_screens(page, "journey")

@@ -49,7 +49,7 @@ def test_a_key_is_issued_shown_once_used_and_revoked(console_mesh: LocalMesh, op
     dialog.get_by_role("button", name="Issue").click()
     expect(dialog.get_by_text('Choose the scopes of "billing".')).to_be_visible()
     dialog.get_by_label("Scopes of the key").click()
-    page.get_by_role("option", name="what session needs").click()
+    page.get_by_role("option", name="the scopes of session").click()
     dialog.get_by_role("button", name="Issue").click()
 
     key = page.get_by_label("New key").inner_text()

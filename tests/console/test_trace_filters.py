@@ -5,7 +5,8 @@ from datetime import UTC, datetime
 import pytest
 
 from console.pages.traces.elements import duration
-from console.pages.traces.filters import BadFilter, address_of, filter_of, page_number, parameters_of
+from console.pages.traces.filters import address_of, filter_of, page_number, parameters_of
+from operations.invalid_filter import InvalidFilter
 from operations.traces.filter import TraceFilter
 
 
@@ -52,7 +53,7 @@ def test_an_address_has_all_filters() -> None:
 )
 def test_an_invalid_parameter_is_named(parameter: str, value: str) -> None:
     """The error for an invalid parameter names it."""
-    with pytest.raises(BadFilter, match=f"^{parameter}: "):
+    with pytest.raises(InvalidFilter, match=f"^{parameter}: "):
         filter_of({parameter: value})
 
 
@@ -60,7 +61,7 @@ def test_an_invalid_parameter_is_named(parameter: str, value: str) -> None:
 def test_an_invalid_page_is_named(value: str) -> None:
     """The error for an invalid page names the parameter."""
     assert page_number("12") == 12
-    with pytest.raises(BadFilter, match=r"^page: "):
+    with pytest.raises(InvalidFilter, match=r"^page: "):
         page_number(value)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from importlib import import_module
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -21,7 +22,6 @@ from contracts.services import SERVICE_NAMES, SERVICES, all_methods, short_servi
 from contracts.testing.cases import cases_of, uncovered_rules
 from contracts.violations import violations_of
 from interceptors.idempotency import IDEMPOTENCY_KEY
-from operations.contracts.method_names import short_method_name
 from solo60.common.v1.errors_pb2 import ErrorReason
 from tests.support.violations import fields_of
 
@@ -60,7 +60,7 @@ def methods_of_records() -> list[Method]:
         method
         for method in all_methods().values()
         if any(ErrorReason.Name(reason).endswith("_NOT_FOUND") for reason in method.policy.errors)
-        if not violations_of(request_with_unknown_ids(method)) and short_method_name(method) not in FOR_ANY_ID
+        if not violations_of(request_with_unknown_ids(method)) and method.short_name not in FOR_ANY_ID
     ]
 
 
@@ -71,7 +71,7 @@ def request_with_unknown_ids(method: Method) -> Message:
         for field in method.request_type.DESCRIPTOR.fields
         if field.GetOptions().Extensions[validate_pb2.field].string.uuid
     }
-    return method.request_type(**{**ids, **MORE_FIELDS.get(short_method_name(method), {})})
+    return method.request_type(**{**ids, **MORE_FIELDS.get(method.short_name, {})})
 
 
 def methods_without_effects() -> list[Method]:
@@ -84,7 +84,7 @@ def methods_without_effects() -> list[Method]:
     ]
 
 
-METHODS = pytest.mark.parametrize("method", all_methods().values(), ids=short_method_name)
+METHODS = pytest.mark.parametrize("method", all_methods().values(), ids=attrgetter("short_name"))
 # A service accepts only tokens that it issued.
 PAGE_TOKEN = "page_token"  # noqa: S105 - the name of a field
 # Caller without an API key.
@@ -110,7 +110,7 @@ async def test_a_method_is_open_to_its_callers_only(mesh: MeshForTests, method: 
 
 
 @pytest.mark.parametrize(
-    "method", {each.service: each for each in all_methods().values()}.values(), ids=short_method_name
+    "method", {each.service: each for each in all_methods().values()}.values(), ids=attrgetter("short_name")
 )
 async def test_a_method_needs_a_key(mesh: MeshForTests, method: Method) -> None:
     """A call without a key is UNAUTHENTICATED."""
@@ -133,7 +133,7 @@ async def test_each_rule_rejects_a_bad_request(mesh: MeshForTests, method: Metho
     assert await content_of(mesh) == before
 
 
-@pytest.mark.parametrize("method", methods_without_effects(), ids=short_method_name)
+@pytest.mark.parametrize("method", methods_without_effects(), ids=attrgetter("short_name"))
 async def test_a_request_at_a_boundary_is_valid(mesh: MeshForTests, method: Method) -> None:
     """A request with the last accepted value of a rule gets an answer, or an error that does not name its field."""
     for case in cases_of(method.request_type):
@@ -141,7 +141,7 @@ async def test_a_request_at_a_boundary_is_valid(mesh: MeshForTests, method: Meth
             assert case.field not in await rejected_fields(mesh, method, case.request), case
 
 
-@pytest.mark.parametrize("method", methods_of_records(), ids=short_method_name)
+@pytest.mark.parametrize("method", methods_of_records(), ids=attrgetter("short_name"))
 async def test_an_unknown_record_is_not_found(mesh: MeshForTests, method: Method) -> None:
     """A request that names unknown records fails with an error that the method lists."""
     with pytest.raises(ServiceError) as rejection:

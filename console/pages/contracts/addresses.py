@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
-from contracts.names import package_of, short_name, short_package
+from contracts.names import own_name, package_of, short_name, short_package
+from operations.addresses import page_address
 from operations.contracts.catalog import Kind
 
 if TYPE_CHECKING:
     from contracts.method import Method
     from operations.contracts.catalog import Entry
 
-CATALOGUE = "/internal/docs"
+CATALOGUE = page_address("internal", "docs")
 
 
 def address_of_service(name: str) -> str:
     """Return the address of the page about a service, by its short name."""
-    return f"{CATALOGUE}/{quote(name, safe='')}"
+    return page_address("internal", "docs", name)
 
 
 def address_of_method(full_name: str) -> str:
     """Return the address of the page about a method ("package.Service/Method")."""
-    name = full_name.rpartition("/")[2]
-    return f"{address_of_service(short_package(package_of(full_name)))}/{quote(name, safe='')}"
+    return page_address("internal", "docs", short_package(package_of(full_name)), own_name(full_name))
 
 
 def address_of_type(full_name: str) -> str:
     """Return the address of the page about a message or an enum."""
-    return f"{CATALOGUE}/types/{quote(full_name, safe='')}"
+    return page_address("internal", "docs", "types", full_name)
 
 
 def address_of_reason(reason: str) -> str:
     """Return the address of the page about an error reason."""
-    return f"{CATALOGUE}/errors/{quote(reason, safe='')}"
+    return page_address("internal", "docs", "errors", reason)
 
 
 def address_of(entry: Entry) -> str:

@@ -11,7 +11,9 @@ from nicegui import ui
 
 from console import widgets
 from console.pages.contracts.addresses import link_to_name
+from operations.addresses import page_address
 from operations.calls.requests import message_as_dict
+from operations.texts import moment
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -52,9 +54,7 @@ class Outcome:
         self._number += 1
         with self._body, ui.element("section").classes("answer"):
             if self._is_stream:
-                ui.label(f"Message {self._number} · {widgets.moment(datetime.now(UTC), milliseconds=True)}").classes(
-                    "note"
-                )
+                ui.label(f"Message {self._number} · {moment(datetime.now(UTC), milliseconds=True)}").classes("note")
             _json(response)
         if self._is_stream:
             self._state.text = f"Receiving: {self._number} so far"
@@ -76,14 +76,14 @@ class Outcome:
                     f"{self._number} messages" + (f", the last {MAX_SHOWN} shown" if self._number > MAX_SHOWN else "")
                 )
             if call.is_sampled:
-                ui.link("Trace", f"/traces/{call.trace_id}")
+                ui.link("Trace", page_address("traces", call.trace_id))
             else:
-                ui.label("The sampling left this trace out.").classes("note")
+                ui.label("This trace was not sampled.").classes("note")
         with self._body:
             if error is not None:
                 widgets.service_error(error)
             elif call.correlation_id:
-                widgets.fact_list({"correlation id": call.correlation_id})
+                widgets.fact_list({"correlation id": call.correlation_id}.items())
             if call.ledger:
                 _ledger(call.ledger)
 
@@ -102,8 +102,7 @@ def _json(response: Message) -> None:
 
 
 def _ledger(hops: list[Hop]) -> None:
-    with ui.element("h3"):
-        ui.label("Time by service")
+    widgets.heading("Time by service", level=3)
     rows = [(partial(_hop, hop), f"{hop.spent_ms:,} ms", f"{hop.allowed_ms:,} ms") for hop in hops]
     widgets.table(("method", "spent", "allowed"), rows).classes("ledger")
 

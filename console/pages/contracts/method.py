@@ -55,7 +55,7 @@ async def contract_method(view: View, service: str, method: str) -> None:
 def _title(document: MethodDocument) -> None:
     method = document.method
     with ui.element("div").classes("row-line"):
-        parts.heading(method.full_name)
+        widgets.heading(method.full_name)
         widgets.badge("reads only", "good") if document.is_read_only else widgets.badge("may change data", "warn")
         if method.response_streaming:
             widgets.badge("streams its answer")
@@ -123,12 +123,12 @@ def _calls(view: View, method: Method) -> None:
     graph = graph_of_services(view.console.settings.deadline_factor)
     callers, callees = callers_of(method, graph), callees_of(method, graph)
     _section("Calls")
-    parts.heading("Callers", 3)
+    widgets.heading("Callers", level=3)
     if callers:
         widgets.table(("caller", "declared by"), [(partial(_caller, each), each.kind) for each in callers])
     else:
         ui.label("No contract declares a caller.").classes("note")
-    parts.heading("Callees", 3)
+    widgets.heading("Callees", level=3)
     if callees:
         widgets.table(("callee", "declared by", "deadline"), list(map(_callee, callees)))
     else:

@@ -28,12 +28,6 @@ def trail(title: str, group: str = "") -> None:
             ui.link(group, address_of_service(group))
 
 
-def heading(text: str, level: int = 2) -> None:
-    """Show a heading."""
-    with ui.element(f"h{level}"):
-        ui.label(text)
-
-
 def comment(text: str) -> None:
     """Show a comment of the contracts."""
     for each in paragraphs(text):

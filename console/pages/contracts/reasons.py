@@ -23,10 +23,10 @@ async def error_reason(view: View, name: str) -> None:  # noqa: ARG001 - the sig
     reason = reason_named(name)
     parts.trail(name, ERRORS)
     with ui.element("div").classes("row-line"):
-        parts.heading(name)
+        widgets.heading(name)
         widgets.badge(reason.code, "bad")
     parts.comment(reason.meaning)
-    parts.heading("Returned by", 3)
+    widgets.heading("Returned by", level=3)
     if reason.of_every_method:
         ui.label("Any method may return this error of the mesh. No method declares it.")
         return

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
 
 from console import widgets
+from console.guard import login_address
 from console.pages.contracts.call_options import OptionsForm
 from console.pages.contracts.call_outcome import Outcome
 from console.pages.contracts.copied_call import CopiedCall
@@ -20,7 +20,6 @@ from mesh.failure import Failure
 from operations.calls.json_places import line_of_error, line_of_path
 from operations.calls.requests import InvalidRequestText, parse_request
 from operations.calls.traced_call import TracedCall
-from operations.contracts.method_names import short_method_name
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -68,7 +67,7 @@ class TryIt:
                 return
             self._button.disable()
             ui.label(widgets.missing_scope(self._view, missing)).classes("note")
-            ui.link("Sign in", f"/login?next={quote(self._view.address, safe='')}")
+            ui.link("Sign in", login_address(self._view.address))
 
     def _missing_scope(self) -> str:
         return ", ".join(sorted(self._method.policy.scopes - self._view.reader.scopes))
@@ -101,7 +100,7 @@ class TryIt:
         read = self._read()
         if read is None:
             return
-        name = short_method_name(self._method)
+        name = self._method.short_name
         question = f"The call may change data of this mesh. It uses the key of {self._view.reader.caller}."
         if self._document.is_read_only or await widgets.confirmed(f"Call {name}?", question, "Call"):
             await self._make(*read)

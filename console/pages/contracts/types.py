@@ -27,23 +27,23 @@ async def contract_type(view: View, name: str) -> None:  # noqa: ARG001 - the si
     document = document_of_type(described)
     parts.trail(short_name(name), short_package(described.file.package))
     with ui.element("div").classes("row-line"):
-        parts.heading(name)
+        widgets.heading(name)
         widgets.badge(document.kind)
     parts.comment(document.comment)
     if document.kind == "event":
         _event(document)
     if document.kind == "enum":
-        parts.heading("Values", 3)
+        widgets.heading("Values", level=3)
         rows = [
             (partial(widgets.mono, each.name), each.number, partial(ui.label, each.comment)) for each in document.values
         ]
         widgets.table(("value", "number", "meaning"), rows)
     else:
-        parts.heading("Fields", 3)
+        widgets.heading("Fields", level=3)
         parts.fields(document.fields)
         for rule in document.rules:
             ui.label(f"Rule: {rule}").classes("note")
-    _links("Used by", document.used_by, "No method and no message uses it.")
+    _links("Used by", document.used_by)
 
 
 def _event(document: TypeDocument) -> None:
@@ -53,15 +53,16 @@ def _event(document: TypeDocument) -> None:
         "delivery": "at least once to each subscriber",
         "order": order if document.aggregate_key else "none",
     }
-    widgets.fact_list(facts)
+    widgets.fact_list(facts.items())
     _links("Subscribers", document.subscribers, "No method subscribes to it.")
 
 
-def _links(heading: str, names: tuple[str, ...], nothing: str) -> None:
-    if names or heading == "Subscribers":
-        parts.heading(heading, 3)
+def _links(heading: str, names: tuple[str, ...], nothing: str = "") -> None:
+    """Show the names under a heading, or `nothing`; without both, show no heading."""
+    if names or nothing:
+        widgets.heading(heading, level=3)
     if not names:
-        if heading == "Subscribers":
+        if nothing:
             ui.label(nothing).classes("note")
         return
     with ui.element("ul").classes("links"):

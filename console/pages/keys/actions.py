@@ -9,12 +9,12 @@ import asyncio
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, cast
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
 
 from console import widgets
+from console.guard import login_address
 from console.pages.keys.form import KeyForm
 from mesh.failure import Failure
 from operations.keys import (
@@ -64,13 +64,13 @@ class KeyActions:
             self._button("Revoke", partial(self._revoke, key.record, is_last=len(valid) == 1))
 
     def hint(self) -> None:
-        """Show why the reader cannot act, if so."""
+        """Show the reason if the reader cannot act."""
         refusal = self._refusal()
         if refusal:
             with ui.element("div").classes("row-line note key-hint"):
                 ui.label(refusal)
                 if not self._view.reader.is_signed_in:
-                    ui.link("Sign in", f"/login?next={quote(self._view.address, safe='')}")
+                    ui.link("Sign in", login_address(self._view.address))
 
     def _button(self, name: str, act: Callable[[], Awaitable[None]]) -> ui.button:
         button = ui.button(name, on_click=act).props("outline dense no-caps")

@@ -32,7 +32,7 @@ class KeyForm:
             self._preset = ui.select(
                 {
                     "": "the scopes below",
-                    **{name: f"what {name} needs" for name in SERVICE_NAMES},
+                    **{name: f"the scopes of {name}" for name in SERVICE_NAMES},
                     OPERATOR: "every scope",
                 },
                 value="",
@@ -46,7 +46,7 @@ class KeyForm:
                 ui.button("Issue", on_click=self._submit).props("unelevated no-caps")
 
     async def answer(self) -> WantedKey | None:
-        """Return the reader's wish, or None if the reader cancels."""
+        """Return the chosen caller and scopes, or None if the reader cancels."""
         wanted = await self._dialog
         self._dialog.delete()
         return wanted if isinstance(wanted, WantedKey) else None

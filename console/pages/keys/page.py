@@ -5,17 +5,17 @@ from __future__ import annotations
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
 from console import widgets
-from console.filter_form import FilterField, FilterForm
+from console.filter_form import FilterField, FilterForm, choice
 from console.frame import page
 from console.pages.keys.actions import KeyActions
-from console.widgets import moment
 from mesh.failure import Failure
+from operations.addresses import page_address
 from operations.keys import STATES, VALID
+from operations.texts import counted, moment
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +44,10 @@ async def keys(view: View) -> None:
 
 
 def _fields(view: View, found: Sequence[KeyInfo]) -> list[FilterField]:
-    callers = sorted({key.record.caller for key in found} | {view.query("caller")} - {""})
+    callers = sorted({key.record.caller for key in found})
     states = [("", VALID), *((state, state) for state in STATES if state != VALID), (ALL, ALL)]
     return [
-        FilterField("caller", "Caller", view.query("caller"), options=[("", ALL), *((each, each) for each in callers)]),
+        choice("caller", "Caller", view.query("caller"), callers),
         FilterField("state", "State", view.query("state"), options=states),
     ]
 
@@ -108,14 +108,14 @@ class _Table:
         return min(max(1, int(asked)), last) if asked.isdecimal() and asked.isascii() else 1
 
     def _pages(self, number: int, rows: int) -> None:
-        filters = "".join(f"&{name}={quote(self._view.query(name), safe='')}" for name in ("caller", "state"))
+        filters = {name: self._view.query(name) for name in ("caller", "state")}
         first = (number - 1) * ROWS_PER_PAGE
         with ui.element("p").classes("row-line"):
             ui.label(f"{first + 1} to {min(first + ROWS_PER_PAGE, rows)} of {rows:,} keys").classes("soft")
             if number > 1:
-                ui.link("Previous", f"/keys?page={number - 1}{filters}")
+                ui.link("Previous", page_address("keys", **filters, page=str(number - 1)))
             if number * ROWS_PER_PAGE < rows:
-                ui.link("Next", f"/keys?page={number + 1}{filters}")
+                ui.link("Next", page_address("keys", **filters, page=str(number + 1)))
 
     def _row(self, key: KeyInfo) -> tuple[object, ...]:
         record = key.record
@@ -153,7 +153,7 @@ def _scopes(key: KeyInfo) -> None:
     scopes = sorted(key.record.scopes)
     with ui.element("details").classes("scopes"):
         with ui.element("summary"):
-            ui.label(f"{len(scopes)} scope{'' if len(scopes) == 1 else 's'}").style("display: inline")
+            ui.label(counted(len(scopes), "scope")).style("display: inline")
         for scope in scopes:
             if scope in key.needless_scopes:
                 ui.label(f"{scope} (needless)").classes("scope needless")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
+from console.widgets import LEVEL_TONES
 from contracts.names import short_name
+from operations.addresses import page_address
 from operations.logs.filter import headline, is_call, other_facts, printable
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ COMPONENT = Path(__file__).parents[2] / "static" / "log_lines.js"
 # Longest texts that are sent to a browser, in characters: of one value, and of one line in the list.
 MAX_VALUE = 10_000
 MAX_SUMMARY = 600
-TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
 # Ids that only an open row shows in full.
 LONG_IDS = frozenset({"correlation_id", "span_id", "trace_id"})
 
@@ -53,19 +53,18 @@ def row_of(line: LogLine) -> dict[str, object]:
     """Return one line as the list shows it. All values are text without control characters."""
     facts = line.facts
     level = str(facts.get("level", ""))
-    name = quote(line.correlation_id, safe="")
     row: dict[str, object] = {
         "time": shown(line.timestamp[:23].replace("T", " ")),
         "service": shown(line.service),
         "level": shown(level),
-        "tone": TONES.get(level, ""),
+        "tone": LEVEL_TONES.get(level, ""),
         "event": shown(headline(line), MAX_SUMMARY),
         "summary": shown(_summary_of(other_facts(line)), MAX_SUMMARY),
         "exception": "\n".join(map(printable, str(facts.get("exception", ""))[:MAX_VALUE].splitlines())),
         "facts": [(shown(name), shown(value)) for name, value in shown_facts(line).items()],
         "correlation": shown(line.correlation_id),
-        "logs": f"/logs?correlation={name}" if name else "",
-        "traces": f"/traces?id={name}" if name else "",
+        "logs": page_address("logs", correlation=line.correlation_id) if line.correlation_id else "",
+        "traces": page_address("traces", id=line.correlation_id) if line.correlation_id else "",
     }
     if is_call(line):
         method = str(facts["method"])

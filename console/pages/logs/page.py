@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
@@ -12,7 +11,9 @@ from console import widgets
 from console.filter_form import FilterField, FilterForm
 from console.frame import page
 from console.pages.logs.lines import LogLines
-from operations.logs.filter import CODES, FAILED, LEVELS, InvalidFilter, LogFilter, names_of_logs
+from operations.addresses import page_address
+from operations.invalid_filter import InvalidFilter
+from operations.logs.filter import CODES, FAILED, LEVELS, LogFilter, names_of_logs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,7 @@ async def logs(view: View) -> None:
         with ui.element("p").classes("row-line"):
             ui.label("Correlation id").classes("soft")
             widgets.mono(wanted.correlation_id)
-            ui.link("Traces of this call", f"/traces?id={quote(wanted.correlation_id, safe='')}")
+            ui.link("Traces of this call", page_address("traces", id=wanted.correlation_id))
     _Tail(view.console.logs, names, wanted)
 
 
@@ -71,7 +72,7 @@ def _chosen(names: list[str], service: str) -> list[str]:
 
 def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
     def field(name: str, label: str, placeholder: str) -> FilterField:
-        return FilterField(name, label, view.query(name), placeholder, wide=name == "correlation")
+        return FilterField(name, label, view.query(name), placeholder, size="wide" if name == "correlation" else "")
 
     def choice(name: str, label: str, *options: tuple[str, str]) -> FilterField:
         return FilterField(name, label, view.query(name), options=[("", "all"), *options])

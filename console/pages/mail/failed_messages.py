@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
 from console import widgets
-from console.filter_form import address_of
 from contracts.errors import ServiceError
+from operations.addresses import page_address
 from operations.mail.messages import RETRYABLE, retry_failed
+from operations.texts import counted
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
@@ -88,7 +88,7 @@ class FailedMessages:
         with ui.element("div").classes("actions"):
             self._retry_all_button()
             if found.next_page_token:
-                ui.link("Older messages", address_of("/mail", failed=found.next_page_token)).classes("older")
+                ui.link("Older messages", page_address("mail", failed=found.next_page_token)).classes("older")
 
     def _retry_button(self, message: pb.Message) -> None:
         if message.status in RETRYABLE:
@@ -98,7 +98,7 @@ class FailedMessages:
         async def act() -> str:
             count, skipped = await retry_failed(stub_of_reader(self._view))
             self._begin_to_follow()
-            return f"{count} message{'' if count == 1 else 's'} queued, {skipped} skipped."
+            return f"{counted(count, 'message')} queued, {skipped} skipped."
 
         widgets.action_button(
             self._view, "Retry all failed messages", scope=OPERATE, question=RETRY_ALL, target="communication", act=act
@@ -135,7 +135,7 @@ def status_badge(status: pb.MessageStatus.ValueType) -> None:
 
 def message_path(message_id: str) -> str:
     """Return the path of the page of a message."""
-    return f"/mail/messages/{quote(message_id, safe='')}"
+    return page_address("mail", "messages", message_id)
 
 
 def stub_of_reader(view: View) -> CommunicationServiceAsyncStub:

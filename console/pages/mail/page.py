@@ -5,20 +5,21 @@ from __future__ import annotations
 import asyncio
 from datetime import UTC
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from console import widgets
-from console.filter_form import FilterField, FilterForm, address_of
+from console.filter_form import FilterField, FilterForm
 from console.frame import page
 from console.pages.mail.failed_messages import FailedMessages, retry_button, status_badge
 from console.text_table import Cell, TextTable, time_of
 from mesh.telemetry.untraced import untraced
+from operations.addresses import page_address
 from operations.mail.inbox import MailNotFound, UnreadableMail, count_mails, find_mail, page_of_inbox, parse_mail
 from operations.mail.messages import RETRYABLE
+from operations.texts import counted, moment
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
@@ -46,11 +47,9 @@ NO_LINKS = '<base target="_blank">'
 @page(PATH, "Mail")
 async def mail(view: View) -> None:
     """Show the inbox of a local mesh and the messages that failed."""
-    with ui.element("h2"):
-        ui.label("Failed messages")
+    widgets.heading("Failed messages")
     await FailedMessages(view).draw()
-    with ui.element("h2"):
-        ui.label("Inbox")
+    widgets.heading("Inbox")
     await _inbox(view)
 
 
@@ -63,18 +62,16 @@ async def one_mail(view: View, mail_id: str) -> None:
             "subject": found.head.subject,
             "to": found.head.recipient,
             "from": found.sender,
-            "received": widgets.moment(found.head.received),
-        }
+            "received": moment(found.head.received),
+        }.items()
     )
     if found.html:
         _draw_html(found)
-    with ui.element("h2"):
-        ui.label("Text" if found.text or not found.html else "Source of the HTML, because the mail has no text")
+    widgets.heading("Text" if found.text or not found.html else "Source of the HTML, because the mail has no text")
     ui.label(found.text or found.html).classes("mono text-block")
-    with ui.element("h2"):
-        ui.label("Headers")
+    widgets.heading("Headers")
     with ui.element("div").classes("mono headers"):
-        widgets.fact_list_of(found.headers)
+        widgets.fact_list(found.headers)
 
 
 @page(PATH + "/messages/{message_id}", "Message")
@@ -89,13 +86,13 @@ async def message(view: View, message_id: str) -> None:
         "template": found.template_key,
         "attempts": found.attempts,
         "last error": found.last_error,
-        "stored": widgets.moment(found.create_time.ToDatetime(UTC)),
-        "sent": widgets.moment(found.send_time.ToDatetime(UTC)) if found.HasField("send_time") else "",
-        "expires": widgets.moment(found.expire_time.ToDatetime(UTC)) if found.HasField("expire_time") else "never",
+        "stored": moment(found.create_time.ToDatetime(UTC)),
+        "sent": moment(found.send_time.ToDatetime(UTC)) if found.HasField("send_time") else "",
+        "expires": moment(found.expire_time.ToDatetime(UTC)) if found.HasField("expire_time") else "never",
         "Message-ID": found.email_message_id,
         "may have been sent": "yes" if found.may_have_been_sent else "",
     }
-    widgets.fact_list({name: value for name, value in facts.items() if value not in ("", None)})
+    widgets.fact_list(facts.items())
     if found.status in RETRYABLE:
         retry_button(view, found, ui.navigate.reload)
 
@@ -108,7 +105,7 @@ async def _inbox(view: View) -> None:
             "`solo60 up` stores all mail of a mesh in its inbox if SMTP_URL is an address on loopback, as by default.",
         )
         return
-    FilterForm(PATH, [FilterField("to", "Recipient", to, placeholder="a part of the address", wide=True)])
+    FilterForm(PATH, [FilterField("to", "Recipient", to, placeholder="a part of the address", size="wide")])
     found = await asyncio.to_thread(page_of_inbox, folder, PAGE_SIZE, to, view.query("before"))
     if not found.mails:
         hint = (
@@ -117,10 +114,10 @@ async def _inbox(view: View) -> None:
         widgets.empty_state(f"There is no mail to {to}." if to else "There is no mail yet.", hint)
         return
     number = await asyncio.to_thread(count_mails, folder)
-    ui.label(f"{number} mail{'' if number == 1 else 's'} in the inbox, newest first.").classes("note")
+    ui.label(f"{counted(number, 'mail')} in the inbox, newest first.").classes("note")
     _list(found)
     if found.next_cursor:
-        ui.link("Older mail", address_of(PATH, to=to, before=found.next_cursor)).classes("older")
+        ui.link("Older mail", page_address("mail", to=to, before=found.next_cursor)).classes("older")
 
 
 def _list(found: InboxPage) -> None:
@@ -134,8 +131,7 @@ def _list(found: InboxPage) -> None:
 
 
 def _draw_html(found: ParsedMail) -> None:
-    with ui.element("h2"):
-        ui.label("HTML")
+    widgets.heading("HTML")
     ui.label("Scripts, forms, remote images and links are off in this view. The text below has the links.").classes(
         "note"
     )
@@ -146,7 +142,7 @@ def _draw_html(found: ParsedMail) -> None:
 
 
 def _path_of(mail_id: str) -> str:
-    return f"{PATH}/{quote(mail_id, safe='')}"
+    return page_address("mail", mail_id)
 
 
 def _read(console: Console, mail_id: str) -> ParsedMail:

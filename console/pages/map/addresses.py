@@ -1,12 +1,9 @@
-"""Addresses of the map: its parts, its views, and pages about a method elsewhere in the console."""
+"""Addresses of the parts of the map."""
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode
-
-from contracts.names import own_name, package_of, short_name, short_package
-
-MAP = "/map"
+from contracts.names import short_name
+from operations.addresses import page_address
 
 
 def edge_key(caller: str, method: str) -> str:
@@ -16,10 +13,4 @@ def edge_key(caller: str, method: str) -> str:
 
 def map_address(**query: str) -> str:
     """Return the address of the map with the parameters that are not empty."""
-    chosen = {name: value for name, value in query.items() if value}
-    return f"{MAP}?{urlencode(chosen, quote_via=quote, safe=':')}" if chosen else MAP
-
-
-def docs_address(method: str) -> str:
-    """Return the address of the page about a method ("package.Service/Method") in the contracts."""
-    return f"/internal/docs/{quote(short_package(package_of(method)), safe='')}/{quote(own_name(method), safe='')}"
+    return page_address("map", **query)

@@ -88,8 +88,8 @@ def _draw_bar(live: LiveTexts, *, is_table: bool) -> None:
                 ui.element("input").props("type=hidden name=view value=table")
             ui.element("input").props(
                 'name=method aria-label="Method" placeholder="Method, such as gym.GetGym" size=28'
-            )
-            with ui.element("button").props("type=submit"):
+            ).classes("field")
+            with ui.element("button").props("type=submit").classes("plain-button"):
                 ui.label("Show its paths")
         live.add(_window_text).classes("note")
 

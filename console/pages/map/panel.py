@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
-from console.pages.map.addresses import docs_address, edge_key, map_address
+from console.pages.contracts.addresses import address_of_method
+from console.pages.map.addresses import edge_key, map_address
 from console.pages.map.live import live_facts, live_row
 from contracts.drawing.tree import tree_of
 from contracts.edges import EdgeKind
@@ -16,6 +17,7 @@ from contracts.method import methods_of
 from contracts.names import short_name
 from contracts.services import SERVICE_NAMES, SERVICES
 from mesh.failure import Failure
+from operations.addresses import page_address
 from operations.contracts.connections import HTTP_ENDPOINT, callers_of, graph_of_services
 from operations.contracts.explanation import explain
 from operations.contracts.method_names import find_by_name
@@ -52,7 +54,7 @@ ARROWS = {EdgeKind.CALL: "→", EdgeKind.LATER: "⇢", EdgeKind.EVENT: "⇢"}
 
 
 class UnknownPart(Failure):
-    """The address of the map names a part that does not exist; the message says which and what to do."""
+    """The address of the map names a part that does not exist; the message names the part and the remedy."""
 
 
 def draw_panel(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
@@ -72,8 +74,7 @@ def draw_panel(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
 
 def _head(title: str, keep: Mapping[str, str]) -> None:
     with ui.element("div").classes("panel-head"):
-        with ui.element("h2"):
-            ui.label(title)
+        widgets.heading(title)
         ui.link("Close", map_address(**keep))
 
 
@@ -82,15 +83,15 @@ def _edge(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
     method = find_by_name(name)
     found = live.traffic.edge(caller, method.full_name)
     if found is None:
-        raise UnknownPart(f'"{caller}" neither calls {short_name(method.full_name)} now, nor declares that it does.')
-    _head(f"{caller} → {short_name(method.full_name)}", keep)
+        raise UnknownPart(f'"{caller}" neither calls {method.short_name} now, nor declares that it does.')
+    _head(f"{caller} → {method.short_name}", keep)
     tone = "bad" if "undeclared" in found.kinds else ""
     widgets.badge(kinds_text(found.kinds), tone)
     live_facts(live, partial(_rates_of_edge, caller, method), _state_of_edge(caller, method))
     with ui.element("div").classes("links"):
         if caller in SERVICE_NAMES:
             ui.link(caller, map_address(**keep, service=caller))
-        ui.link(short_name(method.full_name), map_address(**keep, method=short_name(method.full_name)))
+        ui.link(method.short_name, map_address(**keep, method=method.short_name))
         _links(method)
     _policy(view, method)
 
@@ -111,7 +112,7 @@ def _state_of_edge(caller: str, method: Method) -> dict[str, Callable[[Traffic],
     return {
         "in flight": of(lambda edge: f"{edge.in_flight:g}"),
         "breaker": of(lambda edge: edge.breaker or "none"),
-        "measured by": of(lambda edge: f"the {edge.measured_by}" if edge.measured_by else "nobody"),
+        "measured by": of(lambda edge: f"the {edge.measured_by}" if edge.measured_by else "no service"),
         "problem": of(lambda edge: edge.problem or "none"),
     }
 
@@ -119,7 +120,7 @@ def _state_of_edge(caller: str, method: Method) -> dict[str, Callable[[Traffic],
 def _method(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
     method = find_by_name(view.query("method"))
     graph = graph_of_services(view.console.settings.deadline_factor)
-    _head(short_name(method.full_name), keep)
+    _head(method.short_name, keep)
     widgets.mono(method.full_name)
     live_facts(live, partial(_rates_of_method, method))
     with ui.element("div").classes("links"):
@@ -196,20 +197,20 @@ def _service(view: View, live: LiveTexts, keep: Mapping[str, str]) -> None:
         _headings("method", "calls", "errors", "p99")
         with ui.element("tbody"):
             for method in methods_of(SERVICES[name]):
-                address = map_address(**keep, method=short_name(method.full_name))
+                address = map_address(**keep, method=method.short_name)
                 live_row(live, method.name, address, partial(_rates_of_method, method))
 
 
 def _links(method: Method) -> None:
-    ui.link("Contract", docs_address(method.full_name))
-    ui.link("Traces", f"/traces?method={short_name(method.full_name)}")
+    ui.link("Contract", address_of_method(method.full_name))
+    ui.link("Traces", page_address("traces", method=method.short_name))
 
 
 def _policy(view: View, method: Method) -> None:
     _heading("Policy")
     facts = {fact.name: fact for fact in explain(method, view.console.settings)}
-    widgets.fact_list({_words(name): _value(facts[name]) for name in SUMMARY if name in facts})
-    widgets.command(f"solo60 explain {short_name(method.full_name)}")
+    widgets.fact_list({_words(name): _value(facts[name]) for name in SUMMARY if name in facts}.items())
+    widgets.command(f"solo60 explain {method.short_name}")
 
 
 def _words(name: str) -> str:
@@ -221,8 +222,7 @@ def _value(fact: Fact) -> str:
 
 
 def _heading(text: str) -> None:
-    with ui.element("h3"):
-        ui.label(text)
+    widgets.heading(text, level=3)
 
 
 def _headings(*names: str) -> None:

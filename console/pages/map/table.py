@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
+from console.filter_form import FilterField, FilterForm, choice
 from console.pages.map.addresses import edge_key, map_address
 from console.pages.map.looks import tone_of
 from contracts.names import short_name
@@ -90,25 +91,14 @@ class EdgeTable:
         return show not in (BUSY, BAD) or (edge.is_busy if show == BUSY else is_bad)
 
     def _draw_filters(self) -> None:
-        with ui.element("form").props('method=get action="/map" aria-label="Filters"').classes("map-form"):
-            for name in ("view", "sort"):
-                field = ui.element("input").props(f"type=hidden name={name}")
-                field.props["value"] = self._view.query(name)
-            services = {"": "all services", **{name: name for name in SERVICE_NAMES}}
-            self._draw_select("of", "Service", services)
-            self._draw_select("show", "Edges", SHOW)
-            with ui.element("button").props("type=submit"):
-                ui.label("Filter")
-
-    def _draw_select(self, name: str, label: str, options: dict[str, str]) -> None:
-        with ui.element("select").props(f'name={name} aria-label="{label}"'):
-            for value, text in options.items():
-                option = ui.element("option")
-                option.props["value"] = value
-                if value == self._view.query(name):
-                    option.props("selected")
-                with option:
-                    ui.label(text)
+        FilterForm(
+            map_address(),
+            [
+                choice("of", "Service", self._view.query("of"), SERVICE_NAMES),
+                FilterField("show", "Edges", self._view.query("show"), options=list(SHOW.items()), size="wide"),
+            ],
+            kept={name: self._view.query(name) for name in ("view", "sort")},
+        )
 
     def _draw_headings(self) -> None:
         keep = {name: self._view.query(name) for name in ("of", "show")}

@@ -7,7 +7,6 @@ import json
 from datetime import UTC
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
@@ -18,7 +17,9 @@ from console.text_table import TextTable, time_of
 from contracts.errors import OutboxMessageNotFound
 from contracts.services import SERVICE_NAMES
 from mesh.telemetry.untraced import untraced
+from operations.addresses import page_address
 from operations.outbox.history import history_of, target_of
+from operations.texts import moment
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -97,25 +98,25 @@ class _MessageView:
         return channels.stub(OutboxServiceStub, at=self._service)
 
     def _draw_facts(self, message: pb.OutboxMessage) -> None:
-        with ui.element("dl").classes("facts"):
-            _fact("status", partial(widgets.badge, status_name(message.status), TONES.get(message.status, "")))
-            _fact("message id", partial(widgets.mono, message.message_id))
-            _fact("from", partial(ui.link, self._service, f"{PATH}?service={self._service}"))
-            _fact("to", message.destination)
-            _fact("event", message.event)
-            _fact("failed attempts", str(message.attempts))
-            _fact("last error", message.last_error)
-            _fact("written", widgets.moment(message.create_time.ToDatetime(UTC)))
-            if message.HasField("due_time"):
-                _fact("next attempt, or end of the current one", widgets.moment(message.due_time.ToDatetime(UTC)))
-            if message.HasField("settle_time"):
-                name = "delivered" if message.status == pb.OUTBOX_STATUS_DELIVERED else "given up"
-                _fact(name, widgets.moment(message.settle_time.ToDatetime(UTC)))
-            _fact("aggregate key", message.aggregate_key and partial(widgets.mono, message.aggregate_key))
-            correlation_id, trace_id = message.correlation_id, message.trace_id
-            logs = f"/logs?correlation={quote(correlation_id, safe='')}"
-            _fact("correlation id", correlation_id and partial(ui.link, correlation_id, logs))
-            _fact("trace", trace_id and partial(ui.link, trace_id, f"/traces/{quote(trace_id, safe='')}"))
+        is_delivered = message.status == pb.OUTBOX_STATUS_DELIVERED
+        correlation_id, trace_id = message.correlation_id, message.trace_id
+        facts = {
+            "status": partial(widgets.badge, status_name(message.status), TONES.get(message.status, "")),
+            "message id": partial(widgets.mono, message.message_id),
+            "from": partial(ui.link, self._service, page_address("outbox", service=self._service)),
+            "to": message.destination,
+            "event": message.event,
+            "failed attempts": message.attempts,
+            "last error": message.last_error,
+            "written": moment(message.create_time.ToDatetime(UTC)),
+            "next attempt, or end of the current one": _moment_in(message, "due_time"),
+            "delivered" if is_delivered else "given up": _moment_in(message, "settle_time"),
+            "aggregate key": message.aggregate_key and partial(widgets.mono, message.aggregate_key),
+            "correlation id": correlation_id
+            and partial(ui.link, correlation_id, page_address("logs", correlation=correlation_id)),
+            "trace": trace_id and partial(ui.link, trace_id, page_address("traces", trace_id)),
+        }
+        widgets.fact_list(facts.items())
 
     def _draw_actions(self, message: pb.OutboxMessage) -> None:
         with ui.element("div").classes("actions"):
@@ -151,22 +152,12 @@ class _MessageView:
         return "The copy is due now."
 
 
-def _fact(name: str, value: str | Callable[[], object]) -> None:
-    """Draw a name and its value; draw nothing for an empty text."""
-    if not value:
-        return
-    with ui.element("dt"):
-        ui.label(name)
-    with ui.element("dd"):
-        if callable(value):
-            value()
-        else:
-            ui.label(value)
+def _moment_in(message: pb.OutboxMessage, field: str) -> str:
+    return moment(getattr(message, field).ToDatetime(UTC)) if message.HasField(field) else ""  # type: ignore[arg-type]  # one of the names
 
 
 def _draw_payload(payload_json: str) -> None:
-    with ui.element("h2"):
-        ui.label("Request")
+    widgets.heading("Request")
     if not payload_json:
         widgets.empty_state("The service does not know the contract of the destination, so it cannot show the request.")
         return
@@ -175,8 +166,7 @@ def _draw_payload(payload_json: str) -> None:
 
 
 def _draw_history(history: list[HistoryEntry]) -> None:
-    with ui.element("h2"):
-        ui.label("History")
+    widgets.heading("History")
     ui.label(
         "From the outbox, and from logs and traces that this mesh still has. A trace does not name a message: if its "
         "request wrote several messages to one method, all of their calls are listed."

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from nicegui import ui
 
 from console import widgets
-from console.filter_form import FilterField, FilterForm, address_of
+from console.filter_form import FilterField, FilterForm, choice
 from console.frame import page
 from console.pages.outbox.table import HEADINGS, NOTE, NUMBERS, no_answer, rows_of
 from console.text_table import Cell, TextTable, time_of
@@ -18,8 +17,10 @@ from contracts.scopes import outbox_calls
 from contracts.services import SERVICE_NAMES
 from mesh.outbox.message import DeliveryStatus
 from mesh.telemetry.untraced import untraced
+from operations.addresses import page_address
 from operations.outbox.backlog import OutboxState
 from operations.outbox.messages import page_of_messages, retry_dead_letters
+from operations.texts import counted
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -43,8 +44,7 @@ async def outbox(view: View) -> None:
     states = await view.console.outboxes.get()
     table = TextTable(HEADINGS, rows_of(states), NUMBERS)
     ui.label(NOTE).classes("note")
-    with ui.element("h2"):
-        ui.label("Dead letters")
+    widgets.heading("Dead letters")
     letters = _DeadLetters(view)
     letters.show(states)
 
@@ -54,8 +54,7 @@ async def outbox(view: View) -> None:
         letters.show(states)
 
     ui.timer(REFRESH_S, refresh)
-    with ui.element("h2"):
-        ui.label("Messages")
+    widgets.heading("Messages")
     await _messages(view)
 
 
@@ -90,7 +89,7 @@ class _DeadLetters:
             ("service", "to, and reason", "messages", "latest given up"),
             [
                 (
-                    Cell(name, address_of(PATH, service=name, status=DeliveryStatus.DEAD)),
+                    Cell(name, page_address("outbox", service=name, status=DeliveryStatus.DEAD)),
                     Cell(
                         short_name(group.destination), _path_of_dead(name, group.destination), notes=[group.last_error]
                     ),
@@ -110,7 +109,7 @@ class _DeadLetters:
         async def act() -> str:
             stub = self._view.console.channels_of(self._view.reader).stub(OutboxServiceStub, at=name)
             count = await retry_dead_letters(stub)
-            return f"{count} message{'' if count == 1 else 's'} of {name} due now."
+            return f"{counted(count, 'message')} of {name} due now."
 
         widgets.action_button(
             self._view,
@@ -124,20 +123,18 @@ class _DeadLetters:
 
 
 def _path_of_dead(service: str, destination: str) -> str:
-    return address_of(PATH, service=service, status=DeliveryStatus.DEAD, destination=destination)
+    return page_address("outbox", service=service, status=DeliveryStatus.DEAD, destination=destination)
 
 
 async def _messages(view: View) -> None:
     service, status, destination = view.query("service"), view.query("status"), view.query("destination")
     methods = [(name, short_name(name)) for name in sorted(set(outbox_calls()), key=short_name)]
-    services = [("", "all"), *((name, name) for name in SERVICE_NAMES)]
-    statuses = [("", "any"), *((each, each) for each in DeliveryStatus)]
     FilterForm(
         PATH,
         [
-            FilterField("service", "Service", service, options=services),
-            FilterField("status", "Status", status, options=statuses),
-            FilterField("destination", "Destination", destination, options=[("", "any"), *methods], wide=True),
+            choice("service", "Service", service, SERVICE_NAMES),
+            choice("status", "Status", status, map(str, DeliveryStatus), "any"),
+            FilterField("destination", "Destination", destination, options=[("", "any"), *methods], size="wide"),
         ],
     )
     if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
@@ -152,7 +149,7 @@ async def _messages(view: View) -> None:
     _list(found)
     if found.next_cursor:
         query = {"service": service, "status": status, "destination": destination, "page": found.next_cursor}
-        ui.link("Older messages", address_of(PATH, **query)).classes("older")
+        ui.link("Older messages", page_address("outbox", **query)).classes("older")
 
 
 def _list(found: MessagePage) -> None:
@@ -185,14 +182,13 @@ def _link(service: str, message: pb.OutboxMessage) -> Cell:
 
 
 def _status(message: pb.OutboxMessage) -> Cell:
-    attempts = f"{message.attempts} failed attempt{'' if message.attempts == 1 else 's'}"
-    notes = [attempts] if message.attempts else []
+    notes = [counted(message.attempts, "failed attempt")] if message.attempts else []
     return Cell(status_name(message.status), is_badge=True, tone=TONES.get(message.status, ""), notes=notes)
 
 
 def message_path(service: str, message_id: str) -> str:
     """Return the path of the page of a message."""
-    return f"{PATH}/{quote(service, safe='')}/{quote(message_id, safe='')}"
+    return page_address("outbox", service, message_id)
 
 
 def status_name(status: pb.OutboxStatus.ValueType) -> str:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING
 
 from grpc import StatusCode
 
-from console import widgets
 from console.text_table import Cell
-from operations.outbox.backlog import OutboxState
+from contracts.errors import ServiceError
+from operations.addresses import page_address
+from operations.texts import error_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from contracts.errors import ServiceError
+    from operations.outbox.backlog import OutboxState
+
 
 HEADINGS = ("service", "pending", "due", "oldest due", "dead letters", "other work due", "next work")
 NUMBERS = (1, 2, 3, 4)
@@ -25,14 +27,13 @@ NOTE = (
 
 
 def rows_of(states: Mapping[str, OutboxState | ServiceError]) -> list[tuple[Cell | str, ...]]:
-    """Return a row per service. That of a service that did not answer has the reason instead of numbers."""
-    return [
-        (Cell(name, f"/outbox?service={name}"), *(_cells(state) if isinstance(state, OutboxState) else _reason(state)))
-        for name, state in states.items()
-    ]
+    """Return a row per service. The row of a service that did not answer has the reason instead of numbers."""
+    return [(Cell(name, page_address("outbox", service=name)), *_cells(state)) for name, state in states.items()]
 
 
-def _cells(state: OutboxState) -> tuple[Cell | str, ...]:
+def _cells(state: OutboxState | ServiceError) -> tuple[Cell | str, ...]:
+    if isinstance(state, ServiceError):
+        return (Cell(no_answer(state), tone="bad", columns=len(HEADINGS) - 1),)
     age_s = state.oldest_due_age_s
     return (
         str(state.pending_count),
@@ -40,16 +41,12 @@ def _cells(state: OutboxState) -> tuple[Cell | str, ...]:
         NONE if age_s is None else f"{age_s:.1f} s",
         Cell(str(state.dead_count), tone="bad" if state.dead_count else ""),
         ", ".join(state.schedule.due_timers) or NONE,
-        f"{state.next_work}: {widgets.moment(state.next_due_time)}" if state.next_work else NONE,
+        f"{state.next_work}: {moment(state.next_due_time)}" if state.next_work else NONE,
     )
 
 
-def _reason(error: ServiceError) -> tuple[Cell]:
-    return (Cell(no_answer(error), tone="bad", columns=len(HEADINGS) - 1),)
-
-
 def no_answer(error: ServiceError) -> str:
-    """Return why a service did not answer. The text of gRPC about an unreachable service helps nobody."""
+    """Return why a service did not answer, without gRPC's own text about unreachable services, which has no details."""
     if error.code is StatusCode.UNAVAILABLE:
         return "No answer: UNAVAILABLE. The page Now shows the reason."
-    return f"No answer: {error.code.name}: {error.message}"
+    return f"No answer: {error_text(error)}"

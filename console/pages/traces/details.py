@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
 from nicegui import ui
 
@@ -13,7 +11,9 @@ from console import widgets
 from console.pages.traces.elements import clock_time, duration, text
 from contracts.names import short_name
 from interceptors.access_log import EVENT
+from local.log_reader import value_text
 from local.log_window import time_of
+from operations.addresses import page_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -28,8 +28,6 @@ OWN_PLACE = frozenset({"timestamp", "service", "level", "event", "exception", "c
 NO_LINES = (
     "There are none. A command such as solo60 has no log, a quiet method writes no line, and old lines are deleted."
 )
-TONES = {"warning": "warn", "error": "bad", "critical": "bad"}
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def draw_facts(row: WaterfallRow, start_ns: int) -> None:
@@ -40,13 +38,13 @@ def draw_facts(row: WaterfallRow, start_ns: int) -> None:
         text("p", row.error, "error-text").props("role=alert")
     facts: dict[str, object] = {"hop": row.hop, "kind": span.kind.lower()}
     facts |= {
-        "start": f"{clock_time(_moment(span.start_ns))}, {duration((span.start_ns - start_ns) / 1e6)} into the trace",
+        "start": f"{clock_time(span.start)}, {duration((span.start_ns - start_ns) / 1e6)} into the trace",
         "duration": duration(span.duration_ms),
     }
     if row.served:
         facts["inside"] = f"{duration(row.served.duration_ms)} in {row.served.service}"
     caller = row.served.caller if row.served else span.caller
-    widgets.fact_list(facts | ({"caller": caller} if caller else {}))
+    widgets.fact_list((facts | {"caller": caller}).items())
 
 
 def draw_attributes(row: WaterfallRow, start_ns: int) -> None:
@@ -56,7 +54,7 @@ def draw_attributes(row: WaterfallRow, start_ns: int) -> None:
     for span in spans:
         if span.attributes:
             text("h3", f"Attributes of the {span.kind.lower()} span, {span.service}")
-            widgets.fact_list({name: _shown(value) for name, value in sorted(span.attributes.items())})
+            widgets.fact_list({name: value_text(value) for name, value in sorted(span.attributes.items())}.items())
 
 
 def _draw_events(spans: Iterable[StoredSpan], start_ns: int) -> None:
@@ -66,7 +64,7 @@ def _draw_events(spans: Iterable[StoredSpan], start_ns: int) -> None:
     text("h3", "Events")
     for event, span in events:
         text("p", f"{event.name}, {duration((event.time_ns - start_ns) / 1e6)} into the trace, {span.service}")
-        widgets.fact_list({name: _shown(value) for name, value in event.attributes.items()})
+        widgets.fact_list({name: value_text(value) for name, value in event.attributes.items()}.items())
 
 
 def draw_logs(logs: SpanLogs, service: str, correlation_id: str) -> None:
@@ -80,7 +78,7 @@ def draw_logs(logs: SpanLogs, service: str, correlation_id: str) -> None:
             text("summary", f"{len(logs.others)} lines of the same time that belong to no call")
             _draw_lines(logs.others)
     if correlation_id:
-        ui.link("Log lines of all services for this request", f"/logs?{urlencode({'correlation': correlation_id})}")
+        ui.link("Log lines of all services for this request", page_address("logs", correlation=correlation_id))
 
 
 def _draw_lines(lines: Sequence[LogLine]) -> None:
@@ -90,8 +88,8 @@ def _draw_lines(lines: Sequence[LogLine]) -> None:
             with ui.element("div").classes("log-line"):
                 at = time_of(line)
                 text("span", clock_time(at.astimezone(UTC)) if at else "", "soft")
-                if level in TONES:
-                    widgets.badge(level, TONES[level])
+                if level in widgets.LEVEL_TONES:
+                    widgets.badge(level, widgets.LEVEL_TONES[level])
                 text("span", _event_of(line.facts), "event")
                 text("span", _rest_of(line.facts), "soft")
                 if "exception" in line.facts:
@@ -106,12 +104,4 @@ def _event_of(facts: Mapping[str, Any]) -> str:
 
 def _rest_of(facts: Mapping[str, Any]) -> str:
     shown = OWN_PLACE | ({"method", "code"} if facts.get("event") == EVENT else set())
-    return "  ".join(f"{name}={_shown(value)}" for name, value in facts.items() if name not in shown)
-
-
-def _shown(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _moment(ns: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=ns // 1000)
+    return "  ".join(f"{name}={value_text(value)}" for name, value in facts.items() if name not in shown)

@@ -1,4 +1,4 @@
-"""Latest traces: a list that stays as it is while somebody reads it, and says when there are newer traces."""
+"""List of the latest traces. It does not move while somebody reads it, and links to newer traces."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from console import widgets
 from console.pages.traces.elements import text
 from console.pages.traces.filters import address_of
 from console.pages.traces.listing import PAGE_SIZE, draw_list
+from operations.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +40,7 @@ class LatestTraces:
         self._content = ui.element("div")
 
     def draw(self, *, is_complete: bool) -> None:
-        """Show the traces that are read so far; `is_complete` says whether these are all."""
+        """Show the traces that are read so far; `is_complete` is False while older ones are missing."""
         self._is_complete = is_complete
         self._number_of_spans = self._console.traces.number_of_spans
         found = self._console.traces.page(self._wanted, PAGE_SIZE, (self._number - 1) * PAGE_SIZE)
@@ -62,7 +63,7 @@ class LatestTraces:
         else:
             widgets.empty_state("There are no traces yet.", NO_TRACES_HINT)
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Look for new spans. An empty or incomplete list is drawn again, and any other gets a link to newer traces."""
         await self._console.new_spans.get()
         number_of_spans = self._console.traces.number_of_spans
@@ -77,7 +78,7 @@ class LatestTraces:
         newer = sum(trace.start_ns > self._newest_ns for trace in latest)
         self._news.clear()
         if newer:
-            count = f"{newer} newer {'trace' if newer == 1 else 'traces'}"
+            count = counted(newer, "newer trace")
             with self._news:
                 shown = count if newer < PAGE_SIZE else f"{count} or more"
                 ui.link(f"Show {shown}", address_of(self._parameters)).classes("news")

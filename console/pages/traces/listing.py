@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from nicegui import ui
 
-from console import widgets
 from console.pages.traces.elements import duration, text
-from console.pages.traces.filters import PATH, address_of
+from console.pages.traces.filters import address_of
+from operations.addresses import page_address
+from operations.texts import moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -47,9 +48,9 @@ HEADINGS = {
 
 
 def _draw_row(trace: TraceSummary, slowest_ms: float) -> None:
-    text("td", widgets.moment(trace.start, milliseconds=True), "time")
+    text("td", moment(trace.start, milliseconds=True), "start")
     with ui.element("td").classes("wide"):
-        ui.link(trace.name, f"{PATH}/{trace.trace_id}")
+        ui.link(trace.name, page_address("traces", trace.trace_id))
         text("div", ", ".join(trace.services), "soft small")
     text("td", trace.caller)
     with ui.element("td").classes("number"):

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import shlex
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlencode
 
 from nicegui import ui
 
 from console import widgets
 from console.pages.traces.details import draw_attributes, draw_facts, draw_logs
 from console.pages.traces.elements import duration, text
-from console.pages.traces.filters import PATH, address_of
+from console.pages.traces.filters import PATH
 from console.pages.traces.listing import draw_list
 from console.pages.traces.waterfall import Axis, Waterfall
+from operations.addresses import page_address
+from operations.texts import counted, moment
 from operations.traces.reader import TracePage, find_traces, summary_of
 from operations.traces.span_logs import logs_of_span
 from operations.traces.waterfall import waterfall
@@ -46,7 +47,7 @@ class OneTrace:
         self._waterfall: Waterfall | None = None
         self._panel: ui.element | None = None
 
-    async def look(self) -> None:
+    async def refresh(self) -> None:
         """Read the spans, and show them if there are new ones."""
         traces = await asyncio.to_thread(find_traces, self._console.settings.local_span_dir, self._id)
         number_of_spans = sum(map(len, traces))
@@ -74,8 +75,7 @@ class OneTrace:
 
     async def _choose(self, row: WaterfallRow) -> None:
         # The address then leads a colleague to this call.
-        trace_id, span_id = quote(row.span.trace_id, safe=""), quote(row.span.span_id, safe="")
-        ui.navigate.history.replace(f"{PATH}/{trace_id}?span={span_id}")
+        ui.navigate.history.replace(page_address("traces", row.span.trace_id, span=row.span.span_id))
         await self._show(row)
 
     async def _show(self, row: WaterfallRow) -> None:
@@ -108,19 +108,17 @@ def _first_of_interest(rows: Sequence[WaterfallRow], chosen: str) -> WaterfallRo
 def _draw_summary(summary: TraceSummary) -> None:
     text("p", summary.name, "trace-name")
     with ui.element("div").classes("row-line"):
-        text("span", widgets.moment(summary.start, milliseconds=True))
+        text("span", moment(summary.start, milliseconds=True))
         widgets.badge(duration(summary.duration_ms))
-        widgets.badge(f"{summary.calls} {'call' if summary.calls == 1 else 'calls'}")
+        widgets.badge(counted(summary.calls, "call"))
         if summary.errors:
-            widgets.badge(
-                "1 span with an error" if summary.errors == 1 else f"{summary.errors} spans with errors", "bad"
-            )
+            widgets.badge(counted(summary.errors, "error"), "bad")
         if summary.caller:
             text("span", f"called by {summary.caller}", "soft")
         if summary.correlation_id:
-            target = address_of({"id": summary.correlation_id})
+            target = page_address("traces", id=summary.correlation_id)
             ui.link("traces of the same request", target).props["title"] = summary.correlation_id
-            ui.link("logs", f"/logs?{urlencode({'correlation': summary.correlation_id})}")
+            ui.link("logs", page_address("logs", correlation=summary.correlation_id))
     # A reader pastes the command into a shell, and a damaged span file may have any text as an id.
     widgets.command(f"solo60 trace {shlex.quote(summary.trace_id)}")
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from console.frame import View
 
 # A page shows the traces that are read so far after this time.
-PATIENCE_S = 0.3
-LOOK_INTERVAL_S = 2.0
+FIRST_READ_S = 0.3
+REFRESH_LIST_S = 2.0
 # The spans of a trace arrive within a second of its end, so a page that is opened earlier looks again.
-LOOK_AGAIN_S = 1.0
-LOOK_AGAIN_FOR_S = 10.0
+REFRESH_TRACE_S = 1.0
+REFRESHED_FOR_S = 10.0
 
 
 @page(PATH, "Traces")
@@ -34,13 +34,13 @@ async def traces(view: View) -> None:
     draw_form(parameters, view.console.traces.names())
     latest = LatestTraces(view.console, parameters, filter_of(parameters), page_number(view.query("page", "1")))
     latest.draw(is_complete=is_complete)
-    ui.timer(LOOK_INTERVAL_S, latest.look, immediate=False)
+    ui.timer(REFRESH_LIST_S, latest.refresh, immediate=False)
 
 
 async def _has_read_all(view: View) -> bool:
-    """Wait PATIENCE_S for the new spans; return whether all of them are read."""
+    """Wait FIRST_READ_S for the new spans; return whether all of them are read."""
     with suppress(TimeoutError):
-        await asyncio.wait_for(view.console.new_spans.get(), PATIENCE_S)
+        await asyncio.wait_for(view.console.new_spans.get(), FIRST_READ_S)
         return True
     return False
 
@@ -50,6 +50,6 @@ async def trace(view: View, trace_id: str) -> None:
     """Show the trace with a trace id, or the traces with a correlation id."""
     add_stylesheet()
     one = OneTrace(view.console, trace_id.strip(), view.query("span"))
-    await one.look()
-    again = ui.timer(LOOK_AGAIN_S, one.look, immediate=False)
-    ui.timer(LOOK_AGAIN_FOR_S, again.deactivate, once=True)
+    await one.refresh()
+    again = ui.timer(REFRESH_TRACE_S, one.refresh, immediate=False)
+    ui.timer(REFRESHED_FOR_S, again.deactivate, once=True)

@@ -44,5 +44,5 @@ def test_a_broken_text_has_no_line_for_a_path(text: str) -> None:
 
 @pytest.mark.parametrize(("text", "line"), [("{}", None), ('{\n"a": 1,\n}', 3), ("", 1), ('{\n"a" 1}', 2)])
 def test_an_error_has_a_line(text: str, line: int | None) -> None:
-    """The line is that at which the text stops to be JSON."""
+    """The line is that at which the text stops being JSON."""
     assert line_of_error(text) == line

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from contracts.services import all_methods
-from operations.contracts.method_names import UnknownMethod, find_by_name, short_method_name
+from operations.contracts.method_names import UnknownMethod, find_by_name
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ def test_a_method_is_found_by_every_common_spelling(name: str) -> None:
 def test_every_method_has_a_unique_short_name() -> None:
     """Every method is found by its short name, so a suggested name can be typed as shown."""
     for method in all_methods().values():
-        assert find_by_name(short_method_name(method)).full_name == method.full_name
+        assert find_by_name(method.short_name).full_name == method.full_name
 
 
 def test_an_unknown_method_is_rejected_with_similar_ones() -> None:

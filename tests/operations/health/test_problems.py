@@ -17,7 +17,6 @@ from operations.health.problems import (
     problems_of_outboxes,
     problems_of_parts,
     problems_of_services,
-    span,
     unreadable,
 )
 from operations.logs.watch import UndeclaredCall
@@ -220,11 +219,3 @@ def test_a_moved_clock_is_a_note() -> None:
 def test_a_source_that_cannot_be_read_says_why() -> None:
     """The problem names the source and the reason."""
     assert unreadable("keyring", "no such file").sentence == "The keyring cannot be read: No such file."
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(75, "75 s"), (150, "2 min"), (7200, "2 h"), (86_400, "24 h"), (200_000, "2 days")]
-)
-def test_a_duration_has_its_largest_unit(seconds: float, text: str) -> None:
-    """A duration is at least two of its unit."""
-    assert span(seconds) == text

@@ -4,7 +4,8 @@ import pytest
 
 from local.log_reader import LogLine
 from mesh.telemetry.log_lines import json_line
-from operations.logs.filter import FAILED, InvalidFilter, LogFilter, headline, other_facts, printable
+from operations.invalid_filter import InvalidFilter
+from operations.logs.filter import FAILED, LogFilter, headline, other_facts, printable
 
 CALL = {
     "request": {"name": 'Gül "7"', "page_size": 5}, "method": "solo60.gym.v1.GymService/GetGym", "caller": "session",
