@@ -7,11 +7,10 @@ WebSockets from other origins (CSRF, CSWSH), and lets the browser run only scrip
 from __future__ import annotations
 
 import secrets
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from console.sessions import Sessions
 
-COOKIE = "solo60_console"
 LOGIN = "/login"
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 # Calls of the API carry a key in a header, which no other site can add, so programs may send them without an origin.
@@ -76,12 +74,12 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
-        reader = self._sessions.find(session_id_in(headers))
-        new_session = ""
+        reader = self._sessions.find(session_id_in(headers, self._sessions.cookie))
+        new_cookie = ""
         if reader is None:
             reader = Reader()
             if _is_navigation(scope, headers) and not refusal:
-                new_session = self._sessions.begin(reader)
+                new_cookie = session_cookie(self._sessions.begin(reader), self._sessions.cookie)
         elif reader.is_signed_in and not self._is_valid(reader.key.get_secret_value()):
             sign_out(reader)
         if refusal:
@@ -92,22 +90,25 @@ class Guard:
             # NiceGUI would copy a forwarded prefix into its pages.
             scope["headers"] = [each for each in scope["headers"] if not each[0].lower().startswith(b"x-forwarded-")]
             scope.setdefault("state", {})["reader"] = reader
-            await self._app(scope, receive, _Response(send, new_session).send if scope["type"] == "http" else send)
+            await self._app(scope, receive, _Response(send, new_cookie).send if scope["type"] == "http" else send)
             return
         if scope["type"] == "websocket":
             answer = WebSocketClose(code=1008, reason="refused")
-        await answer(scope, receive, _Response(send, new_session).send if scope["type"] == "http" else send)
+        await answer(scope, receive, _Response(send, new_cookie).send if scope["type"] == "http" else send)
 
     def _refusal(self, scope: Scope, headers: Headers) -> str:
         """Return the reason to reject a request, or ""."""
         host = headers.get("host", "")
         if _host_name(host) not in self._hosts:
             return "This is not a name of the console. The setting CONSOLE_HOSTS adds names.\n"
+        if _is_part_of_another_site(scope, headers):
+            return "Requests from other sites are refused.\n"
         origin = headers.get("origin")
         if origin is None:
             is_safe = scope["type"] == "http" and scope["method"] in SAFE_METHODS
             return "" if is_safe or scope["path"].startswith(API_PATHS) else "The request lacks an Origin header.\n"
-        if urlsplit(origin).netloc.lower() != host.lower():
+        # A browser sends only the scheme and the host. Anything else, such as "null", is another site.
+        if origin.lower().partition("://")[2] != host.lower():
             return "Requests from other sites are refused.\n"
         return ""
 
@@ -115,9 +116,9 @@ class Guard:
 class _Response:
     """Response with the headers that protect the browser, and a nonce in each script element of a page."""
 
-    def __init__(self, send: Send, new_session: str) -> None:
+    def __init__(self, send: Send, new_cookie: str) -> None:
         self._send = send
-        self._new_session = new_session
+        self._new_cookie = new_cookie
         self._nonce = ""
         self._start: Message | None = None
         self._page = b""
@@ -139,8 +140,8 @@ class _Response:
     def _add_headers(self, headers: MutableHeaders) -> None:
         for name, value in HEADERS.items():
             headers.setdefault(name, value)
-        if self._new_session:
-            headers.append("Set-Cookie", session_cookie(self._new_session))
+        if self._new_cookie:
+            headers.append("Set-Cookie", self._new_cookie)
         if headers.get("content-type", "").startswith("text/html") and "content-security-policy" not in headers:
             self._nonce = secrets.token_urlsafe(16)
             headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY.format(nonce=self._nonce)
@@ -159,18 +160,28 @@ def login_address(target: str) -> str:
     return page_address("login", next=target)
 
 
-def session_id_in(headers: Headers) -> str:
-    """Return the session id in the cookie of a request, or ""."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return cookie.value if cookie is not None else ""
+def session_id_in(headers: Headers, name: str) -> str:
+    """Return the session id in the cookie `name` of a request, or "".
+
+    Other programs on this host may have set cookies of any form, so Python's strict parser would find nothing.
+    """
+    return cookie_parser(headers.get("cookie", "")).get(name, "")
 
 
-def session_cookie(session_id: str) -> str:
+def session_cookie(session_id: str, name: str) -> str:
     """Return the value of Set-Cookie for a session. Scripts cannot read the cookie, and other sites cannot send it."""
-    return f"{COOKIE}={session_id}; Path=/; HttpOnly; SameSite=Strict"
+    return f"{name}={session_id}; Path=/; HttpOnly; SameSite=Strict"
+
+
+def _is_part_of_another_site(scope: Scope, headers: Headers) -> bool:
+    """Return whether a page of another site loads this address as its image, frame or script.
+
+    Such a page could load any number of pages of the console, which take memory. A link to the console is allowed.
+    """
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return False
+    is_link = scope["type"] == "http" and scope["method"] == "GET" and headers.get("sec-fetch-dest") == "document"
+    return not is_link
 
 
 def _is_navigation(scope: Scope, headers: Headers) -> bool:

@@ -12,6 +12,7 @@ import structlog
 import uvicorn
 
 from console.app import app_of
+from console.connections import LimitedConnection
 from console.state import open_console
 from mesh.config import SettingsError
 
@@ -55,6 +56,7 @@ def _config(app: ASGIApp, address: str) -> uvicorn.Config:
         host=host.strip("[]"),
         port=int(port),
         loop="none",
+        http=LimitedConnection,
         lifespan="on",
         log_config=None,
         log_level="warning",

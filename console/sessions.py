@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 # A session without a request for this long is deleted.
 IDLE_S = 8 * 3600.0
-# The session with the oldest request is deleted if there are more. Each visit without a cookie begins a session.
+# If there are more, a session without a key is deleted, or else any: the one with the oldest request. Each visit
+# without a cookie begins a session.
 MAX_SESSIONS = 1_000
+COOKIE = "solo60_console"
 
 
 @dataclass(slots=True)
@@ -35,9 +37,14 @@ class Reader:
 
 
 class Sessions:
-    """Sessions by their random id, which only the browser's cookie has. `now_s` is a monotonic clock."""
+    """Sessions by their random id, which only the browser's cookie has. `now_s` is a monotonic clock.
 
-    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+    Browsers send a cookie to every port of a host, so `port` is a part of the cookie's name: two consoles on one host
+    do not end each other's sessions.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic, port: str = "") -> None:
+        self.cookie = f"{COOKIE}_{port}" if port else COOKIE
         self._now_s = now_s
         # In the order of the last requests.
         self._readers: dict[str, tuple[Reader, float]] = {}
@@ -47,8 +54,12 @@ class Sessions:
         session_id = secrets.token_urlsafe(32)
         self._readers[session_id] = reader, self._now_s()
         while len(self._readers) > MAX_SESSIONS:
-            self._readers.pop(next(iter(self._readers)))
+            self._readers.pop(self._least_needed())
         return session_id
+
+    def _least_needed(self) -> str:
+        unused = (key for key, (reader, _) in self._readers.items() if not reader.is_signed_in)
+        return next(unused, next(iter(self._readers)))
 
     def find(self, session_id: str) -> Reader | None:
         """Return the reader of a session, or None if the session is unknown or was idle for too long."""

@@ -13,7 +13,7 @@ from nicegui import ui
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from console.frame import page
-from console.guard import COOKIE, LOGIN, session_cookie, session_id_in
+from console.guard import LOGIN, session_cookie, session_id_in
 from console.sessions import Reader, sign_in
 
 if TYPE_CHECKING:
@@ -64,18 +64,18 @@ async def begin_session(console: Console, request: Request) -> Response:
         return RedirectResponse(f"{LOGIN}?failed={UNKNOWN_KEY}&next={quote(target, safe='')}", 303)
     reader = Reader()
     sign_in(reader, key, record)
-    console.sessions.end(session_id_in(request.headers))
+    console.sessions.end(session_id_in(request.headers, console.sessions.cookie))
     _log.info("signed in", caller=record.caller, key_id=record.key_id)
     response = RedirectResponse(target, 303)
-    response.headers["Set-Cookie"] = session_cookie(console.sessions.begin(reader))
+    response.headers["Set-Cookie"] = session_cookie(console.sessions.begin(reader), console.sessions.cookie)
     return response
 
 
 async def end_session(console: Console, request: Request) -> Response:
     """End the reader's session, and redirect to the first page."""
-    console.sessions.end(session_id_in(request.headers))
+    console.sessions.end(session_id_in(request.headers, console.sessions.cookie))
     response = RedirectResponse("/", 303)
-    response.delete_cookie(COOKIE)
+    response.delete_cookie(console.sessions.cookie)
     return response
 
 

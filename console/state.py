@@ -48,7 +48,7 @@ class Console:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.sessions = Sessions()
+        self.sessions = Sessions(port=settings.console_listen_address.rpartition(":")[2])
         self.channels = Channels(settings, own_key(settings))
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
         self.traces = TraceReader(settings.local_span_dir)

@@ -153,7 +153,7 @@ def problems_of_logs(undeclared: Iterable[UndeclaredCall]) -> Iterator[Problem]:
     for each in undeclared:
         method, callee = short_name(each.method), short_name(each.callee)
         sentence = f"{method} calls {callee}, which its contract does not list. Add the call to its policy."
-        yield Problem(Harm.RISK, each.service, sentence, "/map", f"solo60 explain {method}")
+        yield Problem(Harm.RISK, each.service, sentence, "/map", f"solo60 explain {shlex.quote(method)}")
 
 
 def problems_of_clock(offset: timedelta) -> Iterator[Problem]:

@@ -85,7 +85,7 @@ async def test_reading_tools_show_the_mesh(local_mesh: LocalMesh) -> None:
 
         async def is_stored() -> bool:
             result = await client.session.call_tool("trace", {"id": called["trace_id"]})
-            return '"solo60"' in str(result.content)
+            return all(f'"{name}"' in str(result.content) for name in ("solo60", "gym"))
 
         await eventually(is_stored)
         spans = await client.use("trace", id=called["trace_id"])

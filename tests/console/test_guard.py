@@ -13,8 +13,8 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from console.guard import COOKIE, Guard, session_cookie
-from console.sessions import IDLE_S, MAX_SESSIONS, Reader, Sessions, sign_out
+from console.guard import Guard, session_cookie
+from console.sessions import COOKIE, IDLE_S, MAX_SESSIONS, Reader, Sessions, sign_out
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -70,7 +70,7 @@ class Visit:
     def sign_in(self) -> Reader:
         """Begin a session with a key."""
         reader = Reader(SecretStr("key"), "operator", frozenset({"outbox.read"}))
-        self.client.headers["cookie"] = session_cookie(self.sessions.begin(reader)).partition(";")[0]
+        self.client.headers["cookie"] = session_cookie(self.sessions.begin(reader), COOKIE).partition(";")[0]
         return reader
 
 
@@ -91,10 +91,35 @@ def test_another_host_name_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/act", "/solo60.gym.v1.GymService/GetGym"])
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://localhost:3000", "null"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://localhost:3000", "null", "http://[evil", "", "http://localhost:5500@evil"]
+)
 def test_a_request_from_another_site_is_refused(path: str, origin: str) -> None:
     """Another port of the same host is another site."""
     assert Visit().client.post(path, headers={"origin": origin}).status_code == 403
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+@pytest.mark.parametrize("part", ["image", "iframe", "script", "empty"])
+def test_a_page_of_another_site_cannot_load_parts(site: str, part: str) -> None:
+    """A browser sends no origin with an image or a frame, but it says that another site asks."""
+    headers = {"sec-fetch-site": site, "sec-fetch-dest": part, **BROWSER}
+    refused = Visit().client.get("/", headers=headers)
+
+    assert refused.status_code == 403
+    assert "set-cookie" not in refused.headers
+
+
+def test_a_link_from_another_site_is_followed() -> None:
+    """A colleague may send the address of a page."""
+    headers = {"sec-fetch-site": "cross-site", "sec-fetch-dest": "document", **BROWSER}
+
+    assert Visit().client.get("/", headers=headers).status_code == 200
+
+
+def test_two_consoles_on_one_host_have_their_own_cookies() -> None:
+    """A browser sends a cookie to every port of a host. The session of another console stays in its own cookie."""
+    assert Sessions(port="5500").cookie != Sessions(port="6500").cookie
 
 
 def test_a_request_of_the_console_itself_is_accepted() -> None:
@@ -173,6 +198,17 @@ def test_an_unknown_session_is_nobody(cookie: str) -> None:
     assert "operator" not in Visit().client.get("/", headers={"cookie": cookie}).text
 
 
+@pytest.mark.parametrize("other", ['x={"a": 1}', "x=a b", "[x]=1", "flag", 'x="', "x=\u00e9"])
+def test_cookies_of_other_programs_do_not_end_a_session(other: str) -> None:
+    """Programs on other ports of this host may set cookies of any form, before and after that of the console."""
+    visit = Visit()
+    visit.sign_in()
+    own = visit.client.headers["cookie"]
+
+    for cookie in (f"{other}; {own}", f"{own}; {other}"):
+        assert "operator" in visit.client.get("/", headers=[(b"cookie", cookie.encode())]).text
+
+
 def test_a_login_shows_nothing_else_before() -> None:
     """Without a key, a page leads to the login and back, and everything else is refused."""
     client = Visit(needs_login=True).client
@@ -223,6 +259,16 @@ def test_many_visits_use_little_memory() -> None:
 
     assert sessions.find(first) is not None
     assert sessions.find(second) is None
+
+
+def test_many_visits_sign_nobody_out() -> None:
+    """Sessions without a key make room first, even if their last requests are later."""
+    sessions = Sessions()
+    signed_in = sessions.begin(Reader(SecretStr("key"), "operator"))
+    for _ in range(2 * MAX_SESSIONS):
+        sessions.begin(Reader())
+
+    assert sessions.find(signed_in) is not None
 
 
 def test_open_pages_lose_the_key_of_an_ended_session() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from typing import TYPE_CHECKING
 
 from nicegui import ui
@@ -118,7 +119,8 @@ def _draw_summary(summary: TraceSummary) -> None:
             target = page_address("traces", id=summary.correlation_id)
             ui.link("traces of the same request", target).props["title"] = summary.correlation_id
             ui.link("logs", page_address("logs", correlation=summary.correlation_id))
-    widgets.command(f"solo60 trace {summary.trace_id}")
+    # A reader pastes the command into a shell, and a damaged span file may have any text as an id.
+    widgets.command(f"solo60 trace {shlex.quote(summary.trace_id)}")
 
 
 def _draw_choice(traces: Sequence[Sequence[StoredSpan]]) -> None:

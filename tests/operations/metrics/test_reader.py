@@ -12,6 +12,7 @@ from mesh.config import Settings
 from operations.metrics.addresses import metrics_urls
 from operations.metrics.reader import TrafficReader
 from operations.metrics.traffic import UNDECLARED, Traffic
+from operations.snapshot import Snapshot
 from services.gym.app import SERVICE as GYM
 from solo60.gym.v1.gym_pb2 import GetGymRequest, ListGymsRequest
 from solo60.gym.v1.gym_pb2_grpc import GymServiceStub
@@ -181,3 +182,28 @@ def test_the_pages_of_a_local_mesh_need_no_setting() -> None:
     several = metrics_urls(settings_with(session_service_url="10.0.0.7:50053,10.0.0.8:50053"))
     assert several["session"] == []
     assert list(several) == list(SERVICE_NAMES)
+
+
+async def test_fifty_viewers_cost_a_service_as_much_as_one() -> None:
+    """The page of a service is read once per interval for any number of viewers."""
+    interval_s = 0.3
+    counts = []
+    async with HttpAnswers(ServicePage().text()) as server:
+        settings = Settings(_env_file=None, metrics_urls=f"gym=127.0.0.1:{server.port}")  # type: ignore[call-arg]  # pydantic-settings' own argument
+        for viewers in (1, 50):
+            traffic = Snapshot(TrafficReader(settings).read, interval_s)
+            began = len(server.requests)
+
+            async def look(traffic: Snapshot[Traffic] = traffic) -> None:
+                loop = asyncio.get_running_loop()
+                end_s = loop.time() + 5 * interval_s
+                while loop.time() < end_s:
+                    await traffic.get()
+                    await asyncio.sleep(interval_s / 10)
+
+            await asyncio.gather(*(look() for _ in range(viewers)))
+            counts.append(len(server.requests) - began)
+            await traffic.close()
+
+    # Five intervals have at most six beginnings; a busy machine reads less often.
+    assert all(1 <= count <= 6 for count in counts), counts
