@@ -73,6 +73,15 @@ def _time(name: str, value: str) -> datetime | None:
         raise InvalidFilter(name, "give a time in UTC, such as 2026-11-29T08:15.") from None
 
 
+def _input_value(value: str) -> str:
+    """Return a time in the form of a browser's input, or "" if it is invalid, because the browser would warn."""
+    try:
+        at = _time("", value)
+    except InvalidFilter:
+        return ""
+    return at.replace(tzinfo=None).isoformat(timespec="seconds") if at else ""
+
+
 def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
     """Show the form of the filters."""
 
@@ -88,8 +97,8 @@ def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
             choice("caller", "Caller", value("caller"), names.callers),
             FilterField("slower_ms", "Slower than (ms)", value("slower_ms"), "any", size="narrow"),
             FilterField("id", "Trace or correlation id", value("id"), "any", size="wide"),
-            FilterField("from", "From (UTC)", value("from"), kind="datetime-local", size="wide"),
-            FilterField("to", "To (UTC)", value("to"), kind="datetime-local", size="wide"),
+            FilterField("from", "From (UTC)", _input_value(value("from")), kind="datetime-local", size="wide"),
+            FilterField("to", "To (UTC)", _input_value(value("to")), kind="datetime-local", size="wide"),
             FilterField("errors", "Only errors", value("errors"), kind="checkbox", size="narrow"),
         ],
     )
