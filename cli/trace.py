@@ -108,7 +108,7 @@ def _list(folder: Path, wanted: TraceFilter, number: int, *, as_json: bool) -> N
 
 
 def facts_of(trace: TraceSummary) -> dict[str, object]:
-    """Return what a list of traces shows about one trace. The duration is in milliseconds."""
+    """Return the facts of one trace in a list. The duration is in milliseconds."""
     return {
         "trace_id": trace.trace_id,
         "start_time": moment(trace.start),

@@ -1,7 +1,7 @@
 """HTTP connections of the console, with limits for slow and for endless requests.
 
-Without them, a client that never completes its requests could take all connections, and one with an endless header all
-memory.
+Without them, a client that never completes its requests could use all connections, and a client with an endless header
+could use all memory.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ from mesh.config import SettingsError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from starlette.types import ASGIApp
+
     from mesh.config import Settings
 
 MAX_CONNECTIONS = 1_000
@@ -34,25 +36,8 @@ async def serve_console(settings: Settings) -> AsyncIterator[None]:
     Raises SettingsError if the address is not usable, or if the console lacks a key or a keyring.
     """
     address = settings.console_listen_address
-    host, _, port = address.rpartition(":")
     async with open_console(settings) as console:
-        config = uvicorn.Config(
-            app_of(console),
-            host=host.strip("[]"),
-            port=int(port),
-            loop="none",
-            http=LimitedConnection,
-            lifespan="on",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            # Messages are small, and compression would hold its state in memory for each open page.
-            ws_per_message_deflate=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=STOP_TIMEOUT_S,
-        )
+        config = _config(app_of(console), address)
         listener = _listen(config, address)
         server = _Server(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
@@ -62,6 +47,27 @@ async def serve_console(settings: Settings) -> AsyncIterator[None]:
         finally:
             server.should_exit = True
             await running
+
+
+def _config(app: ASGIApp, address: str) -> uvicorn.Config:
+    host, _, port = address.rpartition(":")
+    return uvicorn.Config(
+        app,
+        host=host.strip("[]"),
+        port=int(port),
+        loop="none",
+        http=LimitedConnection,
+        lifespan="on",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        # Messages are small, and compression would hold its state in memory for each open page.
+        ws_per_message_deflate=False,
+        limit_concurrency=MAX_CONNECTIONS,
+        timeout_graceful_shutdown=STOP_TIMEOUT_S,
+    )
 
 
 def _listen(config: uvicorn.Config, address: str) -> socket.socket:

@@ -32,7 +32,7 @@ def empty_state(text: str, hint: str = "") -> None:
 
 
 def error_state(text: str, hint: str = "") -> None:
-    """Show a failure in place of the content, and what to do next."""
+    """Show a failure in place of the content, and the remedy."""
     _state("failed", text, hint)
 
 

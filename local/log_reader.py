@@ -69,7 +69,7 @@ class LineFilter(Protocol):
 
 
 class LogPosition(NamedTuple):
-    """Offset in bytes in one log file, which device and inode identify. (0, 0) stands for no file."""
+    """Offset in bytes in one log file, which device and inode identify. (0, 0) means no file."""
 
     file: tuple[int, int]
     offset: int

@@ -29,7 +29,7 @@ class Snapshot(Generic[Value]):
         self._read_at_s = -float("inf")
 
     async def get(self) -> Value:
-        """Return the value; raise what `read` raised if the last read failed."""
+        """Return the value; raise the error of `read` if the last read failed."""
         # A reader that leaves must not cancel the read of the others.
         return await asyncio.shield(self.begin())
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from console.state import Console
 
 FILE = "openapi.json"
-# In a wheel, the document lies beside the generated code. In a checkout, it is in gen/docs.
+# In a wheel, the document is beside the generated code. In a checkout, it is in gen/docs.
 _PLACES = (FILE, f"../docs/{FILE}")
 _SCHEMA = "#/components/schemas/"
 NOT_MODIFIED = 304

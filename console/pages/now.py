@@ -1,4 +1,4 @@
-"""Page `/`: what is wrong now, in order of harm."""
+"""Page `/`: all current problems of the mesh, in order of harm."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def now(view: View) -> None:
 
 
 class _Content:
-    """Elements of one open page. An update changes only what has changed, so that nothing flickers."""
+    """Elements of one open page. An update leaves unchanged elements alone, so that nothing flickers."""
 
     def __init__(self) -> None:
         with ui.element("section").classes("summary").props("role=status aria-live=polite"):

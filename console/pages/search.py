@@ -70,7 +70,7 @@ def _link_to(hit: Hit) -> object:
 
 
 def _invite(text: str) -> None:
-    """Show that there is no result, with examples of what can be found."""
+    """Show that there is no result, with examples of queries."""
     widgets.empty_state(text, SEARCHED)
     widgets.heading("Examples")
     with ui.element("dl").classes("facts"):

@@ -101,7 +101,7 @@ def method_of(group: str, name: str) -> Method:
 
 
 def types() -> Iterator[Descriptor | EnumDescriptor]:
-    """Yield every message and enum of our services, of the mesh and of what they share."""
+    """Yield every message and enum of our services, of the mesh and of the shared packages."""
     for file in _files():
         for message in cast("Iterable[Descriptor]", file.message_types_by_name.values()):
             yield from _with_nested(message)

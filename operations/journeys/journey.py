@@ -32,7 +32,7 @@ MAILS = {
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """One booking or subscription: its current state, its steps in the order of time, and what it waits for.
+    """One booking or subscription: its current state, its steps in the order of time, and its pending work.
 
     `failures` has a sentence for each source that cannot be read; the steps then lack that source.
     """
@@ -43,7 +43,7 @@ class Journey:
 
     @property
     def waits(self) -> list[str]:
-        """Sentences about everything that this journey waits for; empty if it waits for nothing."""
+        """Sentences about all pending work of this journey."""
         return [*filter(None, [self.subject.waits_for]), *filter(None, map(_wait_of, self.steps))]
 
     def as_json(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ async def recent_journeys(channels: Channels, number: int) -> tuple[list[RecentJ
 
 
 def _wait_of(step: Step) -> str:
-    """Return what an unsettled outbox message waits for, or ""."""
+    """Return a sentence about an unsettled outbox message, or "" for any other step."""
     if step.outcome == "dead":
         return f"Stopped: {step.method} was given up after {step.attempts} failed attempts: {step.error}"
     if step.outcome != "pending":

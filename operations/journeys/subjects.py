@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mesh.serving.channel import Channels
 
 SESSION, SUBSCRIPTION = "session", "subscription"
-# What a subject in this status waits for.
+# Pending work of a subject, by its status.
 WAITS = {
     "SESSION_STATUS_PENDING_PAYMENT": "Waits for the charge. The slot is released if it does not arrive in time.",
     "SESSION_STATUS_PENDING_APPROVAL": "Waits for an admin: session.ApproveSession or session.RejectSession.",
@@ -49,7 +49,7 @@ class Subject:
 
     @property
     def waits_for(self) -> str:
-        """Sentence about the reason why the subject waits, or ""."""
+        """Sentence about the pending work of the subject, or ""."""
         return WAITS.get(self.status, "")
 
 

@@ -1,4 +1,4 @@
-"""Summary of a trace: what a list of traces shows, in about 400 bytes."""
+"""Summary of a trace for lists of traces, in about 400 bytes."""
 
 from __future__ import annotations
 

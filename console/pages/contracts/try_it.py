@@ -106,7 +106,7 @@ class TryIt:
             await self._make(*read)
 
     def _read(self) -> tuple[Message, CallOptions] | None:
-        """Return the request and the options, or show what is wrong with them and return None."""
+        """Return the request and the options, or show their first fault and return None."""
         try:
             request = parse_request(self._method, self._editor.text)
         except InvalidRequestText as error:

@@ -83,7 +83,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def _parsed_leniently(line: bytes) -> object:
-    """Parse what orjson rejects: "NaN", and half of a surrogate pair, which OTLP's texts cannot hold."""
+    """Parse a line that orjson rejects, with "NaN" or half of a surrogate pair. The result has neither."""
     try:
         facts = json.loads(line, parse_constant=str)
         return orjson.loads(json.dumps(facts, ensure_ascii=False).encode(errors="replace"))
