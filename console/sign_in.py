@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import structlog
 from nicegui import ui
+from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from console.frame import page
@@ -56,8 +57,11 @@ async def begin_session(console: Console, request: Request) -> Response:
     if int(request.headers.get("content-length", MAX_FORM_BYTES + 1)) > MAX_FORM_BYTES:
         return PlainTextResponse("The form is too large.\n", 413)
     target = local_path(request.query_params.get("next", ""))
-    async with request.form() as form:
-        key = str(form.get("key", "")).strip()
+    try:
+        async with request.form() as form:
+            key = str(form.get("key", "")).strip()
+    except ClientDisconnect:
+        return PlainTextResponse("The form is incomplete.\n", 400)
     record = console.record_of(key)
     if record is None:
         _log.warning("sign-in refused")

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from console.sessions import Sessions
+from interceptors import Breakers
+from interceptors.breaker.circuit import Limits
 from local.keys import OPERATOR
 from local.movable_clock import clock_of_mesh
 from mesh.config import SettingsError
@@ -30,6 +32,11 @@ if TYPE_CHECKING:
     from interceptors.keys.keyring import KeyRecord
     from mesh.config import Settings
 
+# A page opens within 2.5 s, also if it asks a frozen service twice, one time after the other.
+LONGEST_READ_S = 1.0
+# The console asks each service once per interval, which harms nobody. After an outage, its readers should not wait a
+# minute until the breaker of a method that all services have closes.
+BREAKER_LIMITS = Limits(open_s=1.0, max_open_s=2.0)
 SPANS_INTERVAL_S = 1.0
 OUTBOX_INTERVAL_S = 2.0
 KEYS_INTERVAL_S = 2.0
@@ -43,13 +50,15 @@ class Console:
     """Everything that pages read.
 
     `channels` use the console's own key, `channels_of` the key of a reader, and `channels_of_key` the key of a
-    caller of the API. A snapshot such as `health` is read once for all readers, and only while a page needs it.
+    caller of the API. A snapshot such as `health` is read once for all readers, and only while a page needs it. A
+    call with the console's own key takes at most LONGEST_READ_S.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.sessions = Sessions(port=settings.console_listen_address.rpartition(":")[2])
-        self.channels = Channels(settings, own_key(settings))
+        breakers = Breakers(limits=BREAKER_LIMITS)
+        self.channels = Channels(settings, own_key(settings), breakers, longest_call_s=LONGEST_READ_S)
         self.health = Snapshot(lambda: health_of_mesh(settings), HEALTH_INTERVAL_S)
         self.traces = TraceReader(settings.local_span_dir)
         self.new_spans = Snapshot(lambda: asyncio.to_thread(self.traces.update), SPANS_INTERVAL_S)

@@ -153,7 +153,7 @@ async def confirmed(title: str, text: str, action: str) -> bool:
         ui.label(title).classes("title")
         ui.label(text).classes("note")
         with ui.element("div").classes("choices"):
-            ui.button("Cancel", on_click=lambda: dialog.submit("")).props("flat no-caps")
+            ui.button("Cancel", on_click=lambda: dialog.submit("")).props("flat no-caps autofocus")
             ui.button(action, on_click=lambda: dialog.submit(action)).props("unelevated no-caps")
     choice = await dialog
     dialog.delete()

@@ -19,6 +19,7 @@ CONSOLE = "console"
 MESH = "mesh"
 # State of a part that is not ready yet.
 STARTING = "starting"
+NO_CONSOLE_PACKAGES = "The console needs more packages: pip install 'solo60-mesh[console]'."
 
 
 class MeshError(Failure):

@@ -14,7 +14,7 @@ from contracts.services import MAX_PORT, SERVICE_NAMES
 from local.held_ports import is_free, user_of_port
 from local.keys import ensure_link_secret
 from local.mail_sink import HOST as MAIL_SINK_HOST
-from local.parts import CONSOLE
+from local.parts import CONSOLE, NO_CONSOLE_PACKAGES
 from mesh.config import SettingsError, child_environment
 from mesh.port_offset import SMTP_PORT
 
@@ -125,7 +125,7 @@ def environment_of_console(settings: Settings) -> dict[str, str]:
 def console_problem_of(settings: Settings) -> str:
     """Return why the console of a local mesh cannot run, as a sentence, or ""."""
     if find_spec("nicegui") is None:
-        return "The console needs more packages: pip install 'solo60-mesh[console]'."
+        return NO_CONSOLE_PACKAGES
     host, _, port = settings.console_listen_address.rpartition(":")
     if not is_free(host.strip("[]"), int(port)):
         address = settings.console_listen_address

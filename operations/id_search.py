@@ -18,7 +18,7 @@ from mesh.serving.keyring_file import KeyringFile
 from mesh.telemetry.spans import read_trace, traces_of
 from mesh.telemetry.untraced import untraced
 from operations.addresses import page_address
-from operations.texts import counted, error_text
+from operations.texts import counted, failure_text
 from solo60.communication.v1 import communication_pb2
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 from solo60.mesh.v1 import outbox_pb2
@@ -149,7 +149,7 @@ async def _run_all(searches: Mapping[str, Search]) -> Found:
                 failures.append(f"{source}: no answer within {TIMEOUT_S:.0f} s.")
         except ServiceError as error:
             if error.code is not StatusCode.NOT_FOUND:
-                failures.append(f"{source}: {error_text(error)}")
+                failures.append(f"{source}: {failure_text(error)}")
         except (Failure, OSError) as error:
             failures.append(f"{source}: {error}")
     return Found(tuple(hits), tuple(failures))

@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import UTC
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
+
+from contracts.errors import CircuitOpen
+
 if TYPE_CHECKING:
     from datetime import datetime
 
     from contracts.errors import ServiceError
+
+NO_ANSWER = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
 
 
 def moment(time: datetime | None, *, milliseconds: bool = False) -> str:
@@ -49,3 +55,10 @@ def as_sentence(text: str) -> str:
 def error_text(error: ServiceError) -> str:
     """Return the code and the message of an error: "NOT_FOUND: There is no such session."."""
     return f"{error.code.name}: {error.message}"
+
+
+def failure_text(error: ServiceError) -> str:
+    """Return why a read failed, without gRPC's own text about a service that is down or frozen."""
+    if isinstance(error, CircuitOpen):
+        return f"{error.code.name}: earlier calls failed, and the next one follows within seconds"
+    return error.code.name if error.code in NO_ANSWER else error_text(error)

@@ -16,7 +16,7 @@ from local.log_reader import value_text
 from operations.addresses import page_address
 from operations.journeys.journey import Journey, read_journey, recent_journeys
 from operations.journeys.steps import CALL, OK
-from operations.texts import error_text, moment
+from operations.texts import failure_text, moment
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -43,7 +43,7 @@ async def journeys(view: View) -> None:
     found, failures = await recent_journeys(view.console.channels, RECENT)
     for service, error in failures.items():
         widgets.error_state(
-            f"{service} did not answer: {error_text(error)}", "The page Now shows the reason, as does: solo60 health"
+            f"{service} did not answer: {failure_text(error)}", "The page Now shows the reason, as does: solo60 health"
         )
     widgets.heading("Latest bookings and subscriptions")
     if not found and not failures:

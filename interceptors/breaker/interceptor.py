@@ -13,7 +13,7 @@ from contracts.codes import CALLEE_FAULTS, UNRELATED_TO_HEALTH
 from contracts.errors import CircuitOpen
 from contracts.metadata import STATUS_DETAILS
 from contracts.service_error import PLATFORM_REASONS, ServiceError
-from interceptors.breaker.circuit import Circuit, Outcome
+from interceptors.breaker.circuit import DEFAULT_LIMITS, Circuit, Outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from random import Random
 
     from contracts.method import Method
+    from interceptors.breaker.circuit import Limits
     from interceptors.chain.client import Finish
 
 # Looked up once, because every call needs it.
@@ -32,8 +33,14 @@ MIN_SHARE_OF_DEADLINE = 0.1
 class Breakers:
     """Circuits of one process: one per called method, shared by all channels."""
 
-    def __init__(self, rng: Random | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rng: Random | None = None,
+        now: Callable[[], float] = time.monotonic,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.now = now
+        self._limits = limits
         self._rng = rng or SystemRandom()
         self._circuits: dict[str, Circuit] = {}
 
@@ -41,7 +48,7 @@ class Breakers:
         """Return the circuit of a method, given its full name ("solo60.gym.v1.GymService/GetGym")."""
         circuit = self._circuits.get(method)
         if circuit is None:
-            circuit = self._circuits[method] = Circuit(self._rng)
+            circuit = self._circuits[method] = Circuit(self._rng, self._limits)
         return circuit
 
     def states(self) -> dict[str, str]:

@@ -132,19 +132,20 @@ def _close_ledger(call: Call, began: float) -> str:
 class ClientDeadline(ClientInterceptor):
     """Client interceptor that gives each call a deadline.
 
-    The deadline is the soonest of three: the contract's times `factor`, the caller's own, and that of the call being
-    served, minus a reserve. A call without any time left raises DeadlineExceeded and is not sent. The deadline ledger
-    of the response is added to that of the call being served.
+    The deadline is the soonest of four: the contract's times `factor`, the caller's own, `longest_s` from now, and that
+    of the call being served, minus a reserve. A call without any time left raises DeadlineExceeded and is not sent. The
+    deadline ledger of the response is added to that of the call being served.
 
     If a callee uses up all the time of the call being served, that call fails with its own DEADLINE_EXCEEDED, not with
     UNAVAILABLE.
     """
 
-    def __init__(self, factor: float = 1.0) -> None:
+    def __init__(self, factor: float = 1.0, longest_s: float = math.inf) -> None:
         self._factor = factor
+        self._longest_s = longest_s
 
     def start(self, call: ClientCall) -> Finish | None:
-        limit_s = call.method.policy.deadline_s * self._factor
+        limit_s = min(call.method.policy.deadline_s * self._factor, self._longest_s)
         if call.timeout_s is not None:
             limit_s = min(limit_s, call.timeout_s)
         finish: Finish | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -59,7 +60,7 @@ class Channels:
     """Channels of one process: one for each service it calls, opened at first use.
 
     All channels share the circuit breakers and the retry budgets. A process with several instances passes the same
-    `breakers` and `budgets` to each.
+    `breakers` and `budgets` to each. No call takes longer than `longest_call_s`, whatever its contract allows.
     """
 
     def __init__(
@@ -68,11 +69,14 @@ class Channels:
         key: Callable[[], str],
         breakers: Breakers | None = None,
         budgets: RetryBudgets | None = None,
+        longest_call_s: float = math.inf,
     ) -> None:
         self._settings = settings
         self.breakers = breakers or Breakers()
         report_breakers(self.breakers, REGISTRY)
-        self._interceptors = client_interceptors(settings, key, breakers=self.breakers, budgets=budgets)
+        self._interceptors = client_interceptors(
+            settings, key, breakers=self.breakers, budgets=budgets, longest_call_s=longest_call_s
+        )
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def stub(self, stub_type: StubClass[Stub], at: str = "") -> Stub:
@@ -104,6 +108,7 @@ def client_interceptors(
     registry: CollectorRegistry = REGISTRY,
     breakers: Breakers | None = None,
     budgets: RetryBudgets | None = None,
+    longest_call_s: float = math.inf,
 ) -> list[ClientInterceptor]:
     """Return the interceptors of every client, outermost first; their order is defined only here."""
 
@@ -115,7 +120,7 @@ def client_interceptors(
         ClientTracing(trace.get_tracer_provider(), address_of, old_names_too=settings.emits_old_rpc_names),
         ClientMetrics(registry),
         ClientDeclaredCalls(reject=settings.strict_contracts),
-        ClientDeadline(settings.deadline_factor),
+        ClientDeadline(settings.deadline_factor, longest_call_s),
         ClientContext(),
         ClientCriticality(),
         ClientApiKey(key),

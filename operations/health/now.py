@@ -17,7 +17,7 @@ from operations.health import problems
 from operations.health.diagnosis import MeshState
 from operations.logs.watch import LogFindings, LogWatch
 from operations.outbox.backlog import OutboxState, states_of_all
-from operations.texts import counted, error_text, moment
+from operations.texts import counted, failure_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
@@ -36,7 +36,7 @@ class Now:
     """Problems in order of harm, and facts about the whole mesh.
 
     `up_since` is None if no mesh runs in DATA_DIR. `due_count` and `dead_count` count the messages in the outboxes that
-    could be read.
+    could be read; `outbox_count` is the number of these outboxes.
     """
 
     problems: tuple[Problem, ...]
@@ -44,6 +44,7 @@ class Now:
     up_since: datetime | None
     due_count: int
     dead_count: int
+    outbox_count: int
     last_error: LogLine | None
 
     @property
@@ -63,9 +64,15 @@ class Now:
         return {
             "services": f"{serving} of {len(self.statuses)} SERVING",
             "mesh up since": moment(self.up_since) if self.up_since else "no mesh runs in DATA_DIR",
-            "outboxes": f"{counted(self.due_count, 'message')} due, {counted(self.dead_count, 'dead letter')}",
+            "outboxes": self._outboxes(),
             "last error in the logs": f"{_time_of(line)} {line.service}: {line.facts.get('event')}" if line else "none",
         }
+
+    def _outboxes(self) -> str:
+        counts = f"{counted(self.due_count, 'message')} due, {counted(self.dead_count, 'dead letter')}"
+        if self.outbox_count == len(self.statuses):
+            return counts
+        return f"{counts} in {self.outbox_count} of {len(self.statuses)} outboxes; the others cannot be read"
 
     def as_json(self) -> dict[str, object]:
         """Return everything as a JSON object."""
@@ -74,7 +81,7 @@ class Now:
             "problems": [asdict(each) | {"harm": each.harm.name.lower()} for each in self.problems],
             "services": dict(self.statuses),
             "up_since": self.up_since.isoformat() if self.up_since else None,
-            "outbox": {"due": self.due_count, "dead": self.dead_count},
+            "outbox": {"due": self.due_count, "dead": self.dead_count, "read": self.outbox_count},
             "last_error": dict(self.last_error.facts) if self.last_error else None,
         }
 
@@ -124,6 +131,7 @@ class NowReader:
             up_since,
             sum(each.due_count for each in readable),
             sum(each.dead_count for each in readable),
+            len(readable),
             findings.last_error,
         )
 
@@ -181,4 +189,4 @@ def _late_messages(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterat
 def _failures_of(outboxes: Mapping[str, OutboxState | ServiceError]) -> Iterator[Problem]:
     for service, answer in outboxes.items():
         if isinstance(answer, ServiceError):
-            yield problems.unreadable(f"outbox of {service}", error_text(answer))
+            yield problems.unreadable(f"outbox of {service}", failure_text(answer))

@@ -12,7 +12,7 @@ from interceptors.access_log import EVENT
 from local.log_reader import last_lines, services_with_logs
 from mesh.telemetry.spans import read_trace
 from operations.outbox.messages import newest_of_all
-from operations.texts import error_text
+from operations.texts import failure_text
 from solo60.mesh.v1 import outbox_pb2 as pb
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def collect(settings: Settings, channels: Channels, subject_id: str) -> Ev
     wanted = pb.ListMessagesRequest(mentioned_id=subject_id)
     for service, answer in (await newest_of_all(channels, wanted, MAX_MESSAGES)).items():
         if isinstance(answer, ServiceError):
-            evidence.failures.append(f"The outbox of {service} cannot be read: {error_text(answer)}")
+            evidence.failures.append(f"The outbox of {service} cannot be read: {failure_text(answer)}")
         else:
             evidence.messages += [(service, message) for message in answer]
     await asyncio.to_thread(_read_files, settings, subject_id, evidence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -87,13 +88,17 @@ async def recent_journeys(channels: Channels, number: int) -> tuple[list[RecentJ
     """Return the journeys with the latest mails, newest first, and the services that did not answer."""
     found: dict[str, RecentJourney] = {}
     failures: dict[str, ServiceError] = {}
-    for kind, method in MAILS.items():
-        stub = channels.stub(OutboxServiceStub, at=kind)
+
+    async def ask(kind: str, method: str) -> list[pb.OutboxMessage]:
         try:
-            messages = await newest(stub, pb.ListMessagesRequest(destination=method), 2 * number)
+            stub = channels.stub(OutboxServiceStub, at=kind)
+            return await newest(stub, pb.ListMessagesRequest(destination=method), 2 * number)
         except ServiceError as error:
             failures[kind] = error
-            continue
+            return []
+
+    answers = await asyncio.gather(*(ask(kind, method) for kind, method in MAILS.items()))
+    for kind, messages in zip(MAILS, answers, strict=True):
         for message in messages:
             if message.aggregate_key:
                 time = message.create_time.ToDatetime(UTC)

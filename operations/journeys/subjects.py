@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from contracts.errors import ServiceError, SessionNotFound, SubscriptionNotFound
 from contracts.redaction import redacted
 from mesh.failure import Failure
-from operations.texts import error_text
+from operations.texts import failure_text
 from solo60.payment.v1.payment_pb2 import ListSessionPaymentsRequest
 from solo60.payment.v1.payment_pb2_grpc import PaymentServiceStub
 from solo60.session.v1 import session_pb2
@@ -82,7 +82,7 @@ async def _payments(channels: Channels, session_id: str) -> tuple[list[dict[str,
             ListSessionPaymentsRequest(session_id=session_id)
         )
     except ServiceError as error:
-        return [], (f"The payments cannot be read: {error_text(error)}",)
+        return [], (f"The payments cannot be read: {failure_text(error)}",)
     return [redacted(payment) for payment in answer.payments], ()
 
 

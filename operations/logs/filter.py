@@ -26,18 +26,19 @@ LEVELS = ("debug", "info", "warning", "error", "critical")
 FAILED = "failed"
 CODES = tuple(code.name for code in StatusCode)
 # Facts that have their own place in the text of a line, or the same value in every line of a service.
-EXCLUDED_FACTS = frozenset(
-    {"timestamp", "service", "level", "event", "exception", "method", "code", "duration_ms", "logger"}
-)
+EXCLUDED_FACTS = frozenset({"timestamp", "service", "level", "event", "exception", "logger"})
+# Facts in the headline of a call.
+FACTS_OF_CALLS = frozenset({"method", "code", "duration_ms"})
 
 
 @dataclass(frozen=True)
 class LogFilter:
     """Filter of log lines. Empty fields match all lines.
 
-    `level` is the lowest level. Output that is not JSON has no level, and passes any. `text` and `method` ignore case
-    and match a part: `text` of any fact, `method` of the full or the short name. `code` is a gRPC status code, or
-    "failed" for every code except OK. Raises InvalidFilter for an unknown level or code.
+    `correlation_id` also matches a trace id. `level` is the lowest level. Output that is not JSON has no level, and
+    passes any. `text` and `method` ignore case and match a part: `text` of any fact, `method` of the full or the short
+    name. `code` is a gRPC status code, or "failed" for every code except OK. Raises InvalidFilter for an unknown level
+    or code.
     """
 
     level: str = ""
@@ -85,7 +86,7 @@ class LogFilter:
         level = str(facts.get("level", ""))
         return (
             (not level or not self.level or level in self._levels())
-            and self.correlation_id in ("", line.correlation_id)
+            and self.correlation_id in ("", line.correlation_id, facts.get("trace_id"))
             and (not self.text or self.text.lower() in line.search_text)
             and (not self.code or _has_code(self.code, str(facts.get("code", ""))))
             and (not self.method or _has_name(self.method.lower(), str(facts.get("method", ""))))
@@ -123,7 +124,8 @@ def is_call(line: LogLine) -> bool:
 
 def other_facts(line: LogLine) -> dict[str, str]:
     """Return the facts of a line that `headline` does not contain, as text."""
-    return {name: value_text(value) for name, value in line.facts.items() if name not in EXCLUDED_FACTS}
+    excluded = EXCLUDED_FACTS | FACTS_OF_CALLS if is_call(line) else EXCLUDED_FACTS
+    return {name: value_text(value) for name, value in line.facts.items() if name not in excluded}
 
 
 def printable(text: str) -> str:

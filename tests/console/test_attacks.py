@@ -109,6 +109,20 @@ def test_a_sign_in_begins_a_session_of_its_own(address: str, console_mesh: Local
     assert b"operator: sign out" in ask(address, "/login", accept="text/html", cookie=cookie_of(answer)).body
 
 
+def test_half_a_form_is_no_error_of_the_console(address: str, console_mesh: LocalMesh) -> None:
+    """A client that leaves in the middle of the sign-in fills no log."""
+    log = console_mesh.settings.log_path_of("console")
+    start, refused = log.stat().st_size, "sign-in refused"
+    host, _, port = address.rpartition(":")
+    head = f"POST /session HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nContent-Type: {FORM}\r\n"
+    with socket.create_connection((host, int(port)), TIMEOUT_S) as connection:
+        connection.sendall(f"{head}Content-Length: 100\r\n\r\nkey=x".encode())
+    begin_session(address, "x")
+
+    wait_for(lambda: refused in {line["event"] for line in lines_of(log, start)})
+    assert {line["event"] for line in lines_of(log, start)} == {refused}
+
+
 @pytest.mark.parametrize("path", [*PAGES, "/internal/docs/openapi", "/login", "/nowhere"])
 def test_every_page_runs_only_its_own_scripts(address: str, path: str) -> None:
     """All HTML has a policy, each script of a page has the nonce, and no other site may embed the page."""

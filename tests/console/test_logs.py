@@ -104,7 +104,7 @@ def test_a_call_appears_live_and_leads_to_its_lines(console_mesh: LocalMesh, vis
 
     link.click()
     page.wait_for_url(f"**/logs?correlation={correlation_id}")
-    expect(page.get_by_label("Correlation id")).to_have_value(correlation_id)
+    expect(page.get_by_label("Correlation or trace id")).to_have_value(correlation_id)
     expect(rows(page)).to_have_count(1)
     rows(page).first.locator(".log-event").click()
     expect(page.locator(".log-row .facts")).to_contain_text("solo60.gym.v1.GymService/ListGyms")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from http.client import HTTPConnection
 from typing import TYPE_CHECKING
 
@@ -40,6 +42,15 @@ def test_a_killed_console_is_restarted(console_mesh: LocalMesh) -> None:
     console_mesh.wait_for_output("console is running again.", printed)
     assert answers(console_mesh.settings.console_listen_address)
     assert console_mesh.is_serving()
+
+
+def test_missing_packages_are_named() -> None:
+    """Without its packages, the console ends with the command that installs them."""
+    program = "import runpy, sys; sys.modules['nicegui'] = None; runpy.run_module('console', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", program], check=False, capture_output=True, text=True)
+
+    assert done.returncode == 2
+    assert done.stderr == "The console needs more packages: pip install 'solo60-mesh[console]'.\n"
 
 
 def test_a_command_restarts_the_console(console_mesh: LocalMesh) -> None:

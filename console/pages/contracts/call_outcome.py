@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
+from grpc import StatusCode
 from nicegui import ui
 
 from console import widgets
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from interceptors.deadline.ledger import Hop
     from operations.calls.traced_call import TracedCall
 
+NO_ANSWER = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
 # A stream shows this many answers, the newest ones.
 MAX_SHOWN = 20
 # A browser is slow with more.
@@ -72,9 +74,9 @@ class Outcome:
                 widgets.badge(error.code.name, "bad")
             ui.label(f"{call.duration_ms:,.1f} ms")
             if self._is_stream:
-                ui.label(
-                    f"{self._number} messages" + (f", the last {MAX_SHOWN} shown" if self._number > MAX_SHOWN else "")
-                )
+                noun = "message" if self._number == 1 else "messages"
+                hidden = f", the last {MAX_SHOWN} shown" if self._number > MAX_SHOWN else ""
+                ui.label(f"{self._number} {noun}{hidden}")
             if call.is_sampled:
                 ui.link("Trace", page_address("traces", call.trace_id))
             else:
@@ -82,6 +84,7 @@ class Outcome:
         with self._body:
             if error is not None:
                 widgets.service_error(error)
+                _hint(error)
             elif call.correlation_id:
                 widgets.fact_list({"correlation id": call.correlation_id}.items())
             if call.ledger:
@@ -92,6 +95,14 @@ class Outcome:
         self._area.clear()
         with self._area:
             widgets.error_state(reason)
+
+
+def _hint(error: ServiceError) -> None:
+    """Lead to the reason if the service did not answer. An error without a correlation id is the client's own."""
+    if error.code in NO_ANSWER and not error.correlation_id:
+        with ui.element("p").classes("row-line after-error"):
+            ui.label("The service did not answer.").classes("note")
+            ui.link("See whether it runs", "/")
 
 
 def _json(response: Message) -> None:

@@ -71,7 +71,8 @@ def _type(field: FieldRules) -> None:
 
 
 def _meaning(field: FieldRules) -> None:
-    ui.label(field.comment)
+    with ui.element("div").classes("meaning"):
+        prose(field.comment)
     if field.is_personal:
         widgets.badge("personal data", "warn")
 

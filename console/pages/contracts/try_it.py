@@ -152,5 +152,6 @@ class TryIt:
             caller=self._view.reader.caller,
             code=code,
             trace_id=made.trace_id,
+            correlation_id=made.correlation_id,
             duration_ms=round(made.duration_ms, 1),
         )

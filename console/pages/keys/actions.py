@@ -153,6 +153,7 @@ class KeyActions:
         if not await self._act(name, caller, make_once):
             return
         [key] = new
+        ui.notify(f"{key.key_id} works for all services in {RELOADED_S:g} s. Please wait.", timeout=1000 * RELOADED_S)
         await asyncio.sleep(RELOADED_S)
         if key.file is None:
             await self._show_once(key)

@@ -58,7 +58,7 @@ async def logs(view: View) -> None:
         return
     if wanted.correlation_id:
         with ui.element("p").classes("row-line"):
-            ui.label("Correlation id").classes("soft")
+            ui.label("Correlation or trace id").classes("soft")
             widgets.mono(wanted.correlation_id)
             ui.link("Traces of this call", page_address("traces", id=wanted.correlation_id))
     _Tail(view.console.logs, names, wanted)
@@ -83,7 +83,7 @@ def _fields(view: View, names: Sequence[str]) -> list[FilterField]:
         choice("code", "Code", (FAILED, "all except OK"), *((code, code) for code in CODES)),
         field("method", "Method", "gym.GetGym"),
         field("text", "Text", "any field"),
-        field("correlation", "Correlation id", ""),
+        field("correlation", "Correlation or trace id", ""),
     ]
 
 

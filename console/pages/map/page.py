@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from nicegui import ui
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 HEAD = f'<link rel="stylesheet" href="/static/map.css?{VERSION}"><script defer src="/static/map.js?{VERSION}"></script>'
 TABLE = "table"
+# The page opens without the health of the services if that takes longer.
+PATIENCE_S = 0.3
 # Parameters that choose a part, in the order of their precedence.
 PARTS = ("edge", "method", "service")
 # One element for the whole legend, because every element of a page costs memory for each viewer.
@@ -45,7 +48,7 @@ LEGEND = """
 async def call_map(view: View) -> None:
     """Show the picture or the table, and a panel about the chosen part."""
     ui.add_head_html(HEAD)
-    traffic, statuses = await _read(view)
+    traffic, statuses = await _first_read(view)
     live = LiveTexts(traffic)
     is_table = view.query("view") == TABLE
     _draw_bar(live, is_table=is_table)
@@ -65,6 +68,14 @@ async def call_map(view: View) -> None:
         show(traffic, statuses)
 
     ui.timer(INTERVAL_S, refresh)
+
+
+async def _first_read(view: View) -> tuple[Traffic, Mapping[str, str]]:
+    """Return the traffic, and the statuses if they are known in time: those of a frozen service take 2 s."""
+    health = view.console.health.begin()
+    traffic = await view.console.traffic.get()
+    done, _ = await asyncio.wait([health], timeout=PATIENCE_S)
+    return (await _read(view)) if done else (traffic, {})
 
 
 async def _read(view: View) -> tuple[Traffic, Mapping[str, str]]:
@@ -122,7 +133,7 @@ class _Alerts:
 def _alerts(traffic: Traffic, statuses: Mapping[str, str]) -> Iterator[str]:
     for name, status in statuses.items():
         if status != SERVING:
-            yield f"{name} is {status}. The reason: solo60 health"
+            yield f"{name} is {status}. The page Now shows the reason, and so does solo60 health."
         elif traffic.services[name].problem:
             yield f"{name}: no metrics: {traffic.services[name].problem}"
     for edge in traffic.undeclared():

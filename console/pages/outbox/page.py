@@ -41,6 +41,8 @@ TONES = {pb.OUTBOX_STATUS_DELIVERED: "good", pb.OUTBOX_STATUS_DEAD: "bad"}
 @page(PATH, "Outbox")
 async def outbox(view: View) -> None:
     """Show all outboxes. The counts follow the services; the list of messages is that of the visit."""
+    view.console.outboxes.begin()
+    messages = await _read_messages(view)
     states = await view.console.outboxes.get()
     table = TextTable(HEADINGS, rows_of(states), NUMBERS)
     ui.label(NOTE).classes("note")
@@ -55,7 +57,7 @@ async def outbox(view: View) -> None:
 
     ui.timer(REFRESH_S, refresh)
     widgets.heading("Messages")
-    await _messages(view)
+    _draw_messages(view, messages)
 
 
 class _DeadLetters:
@@ -64,7 +66,7 @@ class _DeadLetters:
     def __init__(self, view: View) -> None:
         self._view = view
         self._box = ui.element("div")
-        self._shown: list[tuple[str, pb.DeadLetters]] | None = None
+        self._shown: tuple[list[tuple[str, pb.DeadLetters]], bool] | None = None
 
     def show(self, states: Mapping[str, OutboxState | ServiceError]) -> None:
         """Show the groups of all services that answered."""
@@ -74,16 +76,20 @@ class _DeadLetters:
             if isinstance(state, OutboxState)
             for group in state.backlog.dead_letters
         ]
-        if found == self._shown:
+        is_complete = all(isinstance(state, OutboxState) for state in states.values())
+        if (found, is_complete) == self._shown:
             return
-        self._shown = found
+        self._shown = found, is_complete
         self._box.clear()
         with self._box:
-            self._draw(found)
+            self._draw(found, is_complete=is_complete)
 
-    def _draw(self, found: list[tuple[str, pb.DeadLetters]]) -> None:
+    def _draw(self, found: list[tuple[str, pb.DeadLetters]], *, is_complete: bool) -> None:
         if not found:
-            widgets.empty_state("There are no dead letters.", "A message that cannot be delivered is listed here.")
+            place = "" if is_complete else " in the outboxes that answered"
+            widgets.empty_state(
+                f"There are no dead letters{place}.", "A message that cannot be delivered is listed here."
+            )
             return
         TextTable(
             ("service", "to, and reason", "messages", "latest given up"),
@@ -126,7 +132,20 @@ def _path_of_dead(service: str, destination: str) -> str:
     return page_address("outbox", service=service, status=DeliveryStatus.DEAD, destination=destination)
 
 
-async def _messages(view: View) -> None:
+async def _read_messages(view: View) -> MessagePage | None:
+    """Return the messages that meet the filters in the address, or None if a filter is invalid."""
+    service, status = view.query("service"), view.query("status")
+    if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
+        return None
+    wanted = pb.ListMessagesRequest(destination=view.query("destination"))
+    if status:
+        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{status.upper()}")
+    names = [service] if service else list(SERVICE_NAMES)
+    with untraced():
+        return await page_of_messages(view.console.channels, names, wanted, PAGE_SIZE, view.query("page"))
+
+
+def _draw_messages(view: View, found: MessagePage | None) -> None:
     service, status, destination = view.query("service"), view.query("status"), view.query("destination")
     methods = [(name, short_name(name)) for name in sorted(set(outbox_calls()), key=short_name)]
     FilterForm(
@@ -137,15 +156,9 @@ async def _messages(view: View) -> None:
             FilterField("destination", "Destination", destination, options=[("", "any"), *methods], size="wide"),
         ],
     )
-    if service not in ("", *SERVICE_NAMES) or status not in ("", *DeliveryStatus):
+    if found is None:
         widgets.error_state("There is no such service or status.", f"Services: {', '.join(SERVICE_NAMES)}.")
         return
-    wanted = pb.ListMessagesRequest(destination=destination)
-    if status:
-        wanted.status = pb.OutboxStatus.Value(f"OUTBOX_STATUS_{status.upper()}")
-    names = [service] if service else list(SERVICE_NAMES)
-    with untraced():
-        found = await page_of_messages(view.console.channels, names, wanted, PAGE_SIZE, view.query("page"))
     _list(found)
     if found.next_cursor:
         query = {"service": service, "status": status, "destination": destination, "page": found.next_cursor}
@@ -158,7 +171,8 @@ def _list(found: MessagePage) -> None:
             widgets.badge(f"{name} is missing", "bad")
             ui.label(no_answer(error)).classes("note")
     if not found.messages:
-        widgets.empty_state("There are no messages.", "Delivered messages are deleted after a day.")
+        place = " in the outboxes that answered" if found.failures else ""
+        widgets.empty_state(f"There are no messages{place}.", "Delivered messages are deleted after a day.")
         return
     TextTable(
         ("written", "service", "to", "status", "due or settled"),

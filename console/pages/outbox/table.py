@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
-
 from console.text_table import Cell
 from contracts.errors import ServiceError
 from operations.addresses import page_address
-from operations.texts import error_text, moment
+from operations.texts import NO_ANSWER, as_sentence, failure_text, moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,7 +44,6 @@ def _cells(state: OutboxState | ServiceError) -> tuple[Cell | str, ...]:
 
 
 def no_answer(error: ServiceError) -> str:
-    """Return why a service did not answer, without gRPC's own text about unreachable services, which has no details."""
-    if error.code is StatusCode.UNAVAILABLE:
-        return "No answer: UNAVAILABLE. The page Now shows the reason."
-    return f"No answer: {error_text(error)}"
+    """Return why a service did not answer."""
+    reason = " The page Now shows the reason." if error.code in NO_ANSWER else ""
+    return f"No answer: {as_sentence(failure_text(error))}{reason}"

@@ -73,13 +73,13 @@ def _time(name: str, value: str) -> datetime | None:
         raise InvalidFilter(name, "give a time in UTC, such as 2026-11-29T08:15.") from None
 
 
-def _input_value(value: str) -> str:
-    """Return a time in the form of a browser's input, or "" if it is invalid, because the browser would warn."""
+def _kind_of(time: str) -> str:
+    """Return the type of the input for a time. A browser empties an input with a time that it cannot read."""
     try:
-        at = _time("", value)
-    except InvalidFilter:
-        return ""
-    return at.replace(tzinfo=None).isoformat(timespec="seconds") if at else ""
+        is_known = not time or datetime.fromisoformat(time).replace(tzinfo=None).isoformat() in (time, f"{time}:00")
+    except ValueError:
+        is_known = False
+    return "datetime-local" if is_known else "text"
 
 
 def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
@@ -97,8 +97,8 @@ def draw_form(parameters: Mapping[str, str], names: TraceNames) -> None:
             choice("caller", "Caller", value("caller"), names.callers),
             FilterField("slower_ms", "Slower than (ms)", value("slower_ms"), "any", size="narrow"),
             FilterField("id", "Trace or correlation id", value("id"), "any", size="wide"),
-            FilterField("from", "From (UTC)", _input_value(value("from")), kind="datetime-local", size="wide"),
-            FilterField("to", "To (UTC)", _input_value(value("to")), kind="datetime-local", size="wide"),
+            FilterField("from", "From (UTC)", value("from"), kind=_kind_of(value("from")), size="wide"),
+            FilterField("to", "To (UTC)", value("to"), kind=_kind_of(value("to")), size="wide"),
             FilterField("errors", "Only errors", value("errors"), kind="checkbox", size="narrow"),
         ],
     )

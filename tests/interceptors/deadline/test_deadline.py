@@ -63,6 +63,16 @@ async def test_every_outgoing_call_carries_a_deadline(requested_s: float | None,
     assert call.metadata == [("x-timeout-ms", str(int(sent_s * 1000)))]
 
 
+@pytest.mark.parametrize(("requested_s", "sent_s"), [(None, 0.8), (0.5, 0.5)])
+async def test_a_client_can_limit_all_its_calls(requested_s: float | None, sent_s: float) -> None:
+    """No call of a client with `longest_s` takes longer, although its contract allows more."""
+    call = ClientCall(find_method(ECHO), [], requested_s)
+
+    ClientDeadline(longest_s=0.8).start(call)
+
+    assert call.timeout_s == sent_s
+
+
 @pytest.mark.parametrize(("requested_s", "ceiling_s"), [(None, STRETCHED_S), (60, STRETCHED_S), (5, 5 * ROUNDING)])
 async def test_the_server_limits_the_deadline_to_the_contract(
     echo: EchoServer, requested_s: float | None, ceiling_s: float

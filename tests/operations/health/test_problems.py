@@ -199,6 +199,15 @@ def test_an_undeclared_call_names_both_methods() -> None:
     assert (found.harm, found.command) == (Harm.RISK, "solo60 explain gym.GetGym")
 
 
+def test_a_command_with_any_name_is_one_command() -> None:
+    """A reader pastes the command into a shell, so a name in a log line cannot add another command."""
+    (found,) = problems_of_logs(
+        [UndeclaredCall("gym", "solo60.gym.v1.GymService/x; reboot", "solo60.user.v1.UserService/GetUser")]
+    )
+
+    assert found.command == "solo60 explain 'gym.x; reboot'"
+
+
 def test_a_moved_clock_is_a_note() -> None:
     """A clock that is ahead is a note; one that is not is nothing."""
     (found,) = problems_of_clock(timedelta(days=31))

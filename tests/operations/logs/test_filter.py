@@ -9,10 +9,13 @@ from operations.logs.filter import FAILED, LogFilter, headline, other_facts, pri
 
 CALL = {
     "request": {"name": 'Gül "7"', "page_size": 5}, "method": "solo60.gym.v1.GymService/GetGym", "caller": "session",
-    "code": "NOT_FOUND", "duration_ms": 3.25, "correlation_id": "abcd1234", "event": "call", "level": "info",
-    "timestamp": "2026-03-03T10:00:01.123456Z",
+    "code": "NOT_FOUND", "duration_ms": 3.25, "correlation_id": "abcd1234", "trace_id": "feed5678", "event": "call",
+    "level": "info", "timestamp": "2026-03-03T10:00:01.123456Z",
 }  # fmt: skip
-FINE = {**CALL, "method": "solo60.user.v1.UserService/GetUser", "code": "OK", "correlation_id": "other"}
+FINE = {
+    **CALL, "method": "solo60.user.v1.UserService/GetUser", "code": "OK", "correlation_id": "other",
+    "trace_id": "cafe9012",
+}  # fmt: skip
 CRASH = {
     "event": "a handler crashed", "level": "error", "exception": "Traceback:\n  ZeroDivisionError",
     "timestamp": "2026-03-03T10:00:02Z",
@@ -40,6 +43,7 @@ LINES = {
         (LogFilter(text="2026-03"), ""),
         (LogFilter(correlation_id="abcd1234"), "call"),
         (LogFilter(correlation_id="abcd"), ""),
+        (LogFilter(correlation_id="feed5678"), "call"),
         (LogFilter(method="gym.GetGym"), "call"),
         (LogFilter(method="getgym"), "call"),
         (LogFilter(method="solo60.user.v1.UserService/"), "fine"),
@@ -89,7 +93,17 @@ def test_a_line_has_a_headline_and_other_facts() -> None:
     assert headline(line) == "solo60.gym.v1.GymService/GetGym NOT_FOUND 3.25 ms"
     assert other_facts(line) == {
         "request": '{"name":"Gül \\"7\\"","page_size":5}', "caller": "session", "correlation_id": "abcd1234",
+        "trace_id": "feed5678",
     }  # fmt: skip
+
+
+def test_a_method_of_another_event_is_a_fact() -> None:
+    """Only the headline of a call contains method, code and duration, so other lines show them as facts."""
+    line = LogLine.parse(json_line({**CALL, "event": "called"}).decode(), "console")
+
+    assert headline(line) == "called"
+    assert other_facts(line)["method"] == "solo60.gym.v1.GymService/GetGym"
+    assert other_facts(line)["code"] == "NOT_FOUND"
 
 
 @pytest.mark.parametrize(
