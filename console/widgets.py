@@ -50,7 +50,7 @@ def service_error(error: ServiceError) -> None:
         ui.label(f"{' '.join(names)}: {error.message}").classes("title")
         for violation in error.violations:
             with ui.element("p"):
-                ui.label(violation.field).classes("mono field")
+                ui.label(violation.field).classes("mono title")
                 ui.label(violation.description)
         facts = {**error.metadata, "method": error.callee, "correlation id": error.correlation_id}
         if error.retry_after_s is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from operations.journeys.steps import Step
 
 RECENT = 30
-HEADINGS = ("time", "step", "by", "outcome", "duration", "input", "undone by")
+HEADINGS = ("time (UTC)", "step", "by", "outcome", "duration", "undone by", "input")
 TONES = {OK: "good", "delivered": "good", "pending": "warn", "dead": "bad"}
 
 
@@ -99,13 +99,13 @@ def _waits(found: Journey) -> None:
 
 def _row(step: Step) -> tuple[object, ...]:
     return (
-        partial(widgets.nowrap, moment(step.time, milliseconds=True)),
+        partial(widgets.nowrap, moment(step.time, milliseconds=True).removesuffix(" UTC")),
         partial(_step, step),
         partial(widgets.nowrap, f"{step.caller}, {step.kind}"),
         partial(_outcome, step),
         partial(widgets.nowrap, "" if step.duration_ms is None else f"{step.duration_ms:.1f} ms"),
+        partial(_undone_by, step),
         partial(_input, step),
-        ", ".join(step.undone_by),
     )
 
 
@@ -124,6 +124,11 @@ def _outcome(step: Step) -> None:
         ui.label(step.error).classes("note")
     if step.due_time is not None:
         ui.label(f"due {moment(step.due_time)}").classes("note")
+
+
+def _undone_by(step: Step) -> None:
+    for each in step.undone_by:
+        ui.label(each)
 
 
 def _input(step: Step) -> None:

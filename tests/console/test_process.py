@@ -66,9 +66,11 @@ def test_a_page_survives_a_restart_of_the_console(console_mesh: LocalMesh, visit
     """The browser connects again, and the page works as before."""
     visitor.expected += ["WebSocket connection", "net::ERR"]
     page = visitor.open("/login")
+    page.evaluate("window.isOfFirstConsole = true")
     assert console_mesh.solo60("restart", "console").returncode == 0
 
-    page.reload()
+    # The page loads itself again when it reaches the new console.
+    page.wait_for_function("!window.isOfFirstConsole")
     page.get_by_label("API key").fill(console_mesh.settings.key_path_of(OPERATOR).read_text().strip())
     page.get_by_role("button", name="Sign in").click()
     expect(page.get_by_role("button", name="sign out")).to_be_visible()

@@ -63,7 +63,7 @@ class RequestEditor:
             if line is not None:
                 ui.label(f"Line {line}").classes("badge bad")
             if field:
-                ui.label(field).classes("mono field")
+                ui.label(field).classes("mono")
             ui.label(reason)
 
     def _note_change(self) -> None:
