@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.call_trees import LEGEND, mesh_trees, method_tree, package_tree
-from cli.terminal import CommandError, JsonFlag, out, print_json
+from cli.terminal import CommandError, JsonFlag, MethodOrService, out, print_json
 from contracts.drawing.mermaid import mermaid_of
 from contracts.drawing.svg import svg_of
 from contracts.drawing.tree import tree_of
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 
 
 def graph(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="METHOD|SERVICE", help='Method, such as "gym.GetGym", or service. Default: all services.'
-        ),
-    ] = None,
+    name: MethodOrService = None,
     svg: Annotated[
         str | None, typer.Option("--svg", metavar="FILE", help="Write an SVG file; - is standard output.")
     ] = None,

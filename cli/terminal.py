@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from contracts.errors import ServiceError
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+MethodOrService = Annotated[
+    str | None,
+    typer.Argument(metavar="METHOD|SERVICE", help='Method, such as "gym.GetGym", or service. Default: all services.'),
+]
 
 # Files and pipes have no width, but panels and trees need one.
 FILE_WIDTH = 140

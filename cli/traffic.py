@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import CommandError, JsonFlag, out, print_json, print_table
+from cli.terminal import CommandError, JsonFlag, MethodOrService, out, print_json, print_table
 from contracts.names import short_name
 from contracts.services import SERVICE_NAMES
 from mesh.config import load_settings
@@ -29,12 +29,7 @@ MAX_SECONDS = WINDOW_S - 5
 
 
 def traffic(
-    name: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="METHOD|SERVICE", help='Method, such as "gym.GetGym", or service. Default: all services.'
-        ),
-    ] = None,
+    name: MethodOrService = None,
     seconds: Annotated[
         float, typer.Option("--for", metavar="SECONDS", min=0.1, max=MAX_SECONDS, help="Length of the measurement.")
     ] = 5.0,

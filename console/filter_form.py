@@ -18,7 +18,7 @@ COMPONENT = Path(__file__).parent / "static" / "filter_form.js"
 class FilterField:
     """One filter: an input, or a choice among `options`, which are pairs of a value and its label.
 
-    `kind` is the type of the input: "text", "datetime-local" or "checkbox", whose value is "1" or "". `suggestions` are
+    `kind` is the type of the input: "text", "datetime-local" or "checkbox" with the value "1" or "". `suggestions` are
     possible texts. `size` is "", "wide" or "narrow".
     """
 

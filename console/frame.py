@@ -174,7 +174,7 @@ def frame(view: View, title: str) -> ui.element:
 
 
 def _leave_if_signed_out(view: View, client: Client) -> None:
-    """End an open page of a reader who signed out, or whose key was revoked."""
+    """End an open page after its reader signed out or the reader's key was revoked."""
     if not view.console.is_valid(view.reader.key.get_secret_value()):
         ui.navigate.to(LOGIN)
         client.delete()

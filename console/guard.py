@@ -50,7 +50,7 @@ class Guard:
     """ASGI application that passes only harmless requests to `app`, with `scope["state"]["reader"]`.
 
     `hosts` are the names under which browsers may reach the console. `is_valid` returns whether a key is still valid; a
-    reader whose key was revoked is signed out. With `needs_login`, a reader without a key gets only the login page.
+    reader with a revoked key is signed out. With `needs_login`, a reader without a key gets only the login page.
     """
 
     def __init__(

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # A page opens within 2.5 s, also if it asks a frozen service twice, one time after the other.
 LONGEST_READ_S = 1.0
-# The console asks each service once per interval, which harms nobody. After an outage, its readers should not wait a
+# The console asks each service once per interval, which is a small load. After an outage, its readers should not wait a
 # minute until the breaker of a method that all services have closes.
 BREAKER_LIMITS = Limits(open_s=1.0, max_open_s=2.0)
 SPANS_INTERVAL_S = 1.0

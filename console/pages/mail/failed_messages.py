@@ -1,4 +1,4 @@
-"""Failed messages of the communication service, with retries, for readers whose key may operate the service."""
+"""Failed messages of the communication service, with retries, for readers with a key that may operate the service."""
 
 from __future__ import annotations
 
