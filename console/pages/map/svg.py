@@ -1,6 +1,7 @@
 """SVG of the map, for the inside of a page.
 
-It is built as a tree of elements. The serializer of the tree escapes every text. All texts come from contracts and numbers.
+It is built as a tree of elements. The serializer of the tree escapes every text. All texts come from contracts and
+numbers.
 """
 
 from __future__ import annotations
