@@ -99,10 +99,11 @@ async def _run_until_signal(run: _Run) -> int:
 
 
 class _Run:
-    """One run of the mesh. Its exit code is 0 if the mesh came up and nothing failed."""
+    """One run of the mesh. Its exit code is 0 unless the demo, or a service after the start, failed."""
 
     def __init__(self, settings: Settings, *, demo: bool, restarts: bool, console: bool) -> None:
-        self.exit_code = 1
+        self.exit_code = 0
+        self._is_up = False
         self._settings = settings
         self._demo = demo
         self._mesh = Mesh(settings, self._report, with_console=console)
@@ -121,11 +122,13 @@ class _Run:
         try:
             with _progress() as self._show:
                 await self._mesh.start()
+            self._is_up = True
             self._show = lambda part, state: out.print(f"{part}: {state}", markup=False)
             out.print(health_table(await health_of_all(self._settings)), "", sep="\n")
             for name in self._mesh.without_metrics():
                 err.print(self._why_no_metrics(name), style="yellow", markup=False)
-            self.exit_code = await self._run_demo() if self._demo else 0
+            if self._demo:
+                self.exit_code = await self._run_demo()
             if self._settings.clock_file is not None:
                 out.print(CLOCK_STEP, markup=False)
             if CONSOLE in self._mesh.parts():
@@ -156,10 +159,10 @@ class _Run:
         return f"{name} exposes no metrics: its port plus {METRICS_PORT_DISTANCE} is in use by {user_of_port(port)}."
 
     async def _stop(self) -> None:
-        was_up = self.exit_code == 0
         await self._mesh.stop()
         for name, code in self._mesh.exit_codes.items():
-            if was_up and code != 0:
+            # A service that is stopped while it starts ends by the signal.
+            if self._is_up and code != 0:
                 err.print(f"{name} ended with exit code {code}.", style="red")
                 self.exit_code = 1
 

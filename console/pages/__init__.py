@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from console.pages import api, journeys, now, search
-from console.pages.contracts import catalogue, method, reasons, types
+from console.pages.contracts import method, reasons, types
+from console.pages.contracts import page as contracts
 from console.pages.keys import page as keys
 from console.pages.logs import page as logs
 from console.pages.mail import page as mail
@@ -30,9 +31,9 @@ MODULES: tuple[ModuleType, ...] = (
     journeys,
     mail,
     keys,
-    # The addresses of `catalogue` and `method` have parameters that would also match those of the modules before them.
+    # The addresses of `contracts` and `method` have parameters that would also match those of the modules before them.
     types,
     reasons,
-    catalogue,
+    contracts,
     method,
 )

@@ -77,11 +77,6 @@ class LogTail:
         # Held during each read, so that a new view begins exactly where its history ends.
         self._turn = asyncio.Lock()
 
-    @property
-    def is_following(self) -> bool:
-        """Whether the files are open."""
-        return bool(self._followers)
-
     async def watch(self, names: Collection[str], wanted: LogFilter, number: int) -> tuple[list[LogLine], LogView]:
         """Return the last `number` matching lines of the logs `names`, and a view of the lines after them.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ from tests.console.outbox_messages import add_dead_letter, delete, status_of
 from tests.support.api_client import JSON, ask, operator_key
 from tests.support.forged_events import forge_all_events
 from tests.support.local_mesh import wait_for
+from tests.support.log_records import records_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,8 +119,8 @@ def test_half_a_form_is_no_error_of_the_console(address: str, console_mesh: Loca
         connection.sendall(f"{head}Content-Length: 100\r\n\r\nkey=x".encode())
     begin_session(address, "x")
 
-    wait_for(lambda: refused in {line["event"] for line in lines_of(log, start)})
-    assert {line["event"] for line in lines_of(log, start)} == {refused}
+    wait_for(lambda: refused in {line["event"] for line in records_of(log, start)})
+    assert {line["event"] for line in records_of(log, start)} == {refused}
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/internal/docs/openapi", "/login", "/nowhere"])
@@ -157,18 +157,13 @@ def test_forged_events_of_a_reader_without_a_key_change_nothing(address: str, co
 
     assert [status_of(console_mesh, each) for each in letters] == ["dead", "dead"]
     assert keyring.records() == before
-    assert not {line["event"] for line in lines_of(log, start)} & {"action", "called"}
+    assert not {line["event"] for line in records_of(log, start)} & {"action", "called"}
 
     # The same events of a reader with the key act, so they do arrive.
     cookie = cookie_of(begin_session(address, operator_key(console_mesh)))
     forge_all_events(address, f"/outbox/session/{letters[0]}", cookie)
-    wait_for(lambda: "action" in {line["event"] for line in lines_of(log, start)})
+    wait_for(lambda: "action" in {line["event"] for line in records_of(log, start)})
     delete(console_mesh, *letters)
-
-
-def lines_of(log: Path, start: int = 0) -> list[dict[str, str]]:
-    """Return the lines of a log after its first `start` bytes."""
-    return [json.loads(line) for line in log.read_bytes()[start:].splitlines() if line.startswith(b"{")]
 
 
 def test_keys_are_in_no_log_and_no_page(address: str, console_mesh: LocalMesh, operator: Visitor) -> None:

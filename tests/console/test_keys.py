@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from mesh.serving.keyring_file import KeyringFile
 from operations.keys import issue_key, keys_of, revoke_key
 from tests.support.browser import take_screens
 from tests.support.local_mesh import wait_for
+from tests.support.log_records import records_of
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -32,8 +32,8 @@ def row_of(page: Page, key_id: str) -> Locator:
 
 def actions_in(mesh: LocalMesh) -> list[tuple[str, str, str]]:
     """Return the action, target and caller of each logged action."""
-    lines = [json.loads(each) for each in mesh.settings.log_path_of("console").read_text().splitlines()]
-    return [(each["action"], each["target"], each["caller"]) for each in lines if each["event"] == "action"]
+    records = records_of(mesh.settings.log_path_of("console"))
+    return [(each["action"], each["target"], each["caller"]) for each in records if each["event"] == "action"]
 
 
 def test_a_key_is_issued_shown_once_used_and_revoked(console_mesh: LocalMesh, operator: Visitor) -> None:

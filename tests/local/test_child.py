@@ -23,6 +23,7 @@ from mesh.telemetry.log_lines import FOREIGN_LOGGER
 from tests.attack.raw_peer import PREFACE
 from tests.support.echo_process import KINDS
 from tests.support.eventually import eventually
+from tests.support.log_records import records_of
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
@@ -34,13 +35,6 @@ UNUSED_DATABASE_URL = "postgresql://nobody"
 FLOOD = 2_000
 ENCODING = "Invalid encoding"
 COMPLAINT = "Error parsing 'grpc-timeout' metadata"
-
-
-def records_of(log: Path) -> list[dict[str, Any]]:
-    """Return the complete records of a log; fail if a line is not a JSON object."""
-    records = [json.loads(line) for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
-    assert all(isinstance(record, dict) for record in records)
-    return records
 
 
 def foreign_records(log: Path) -> list[dict[str, Any]]:

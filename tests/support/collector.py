@@ -23,6 +23,7 @@ from tests.support.ports import free_ports
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from google.protobuf.message import Message
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
     from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
@@ -76,49 +77,26 @@ class Collector:
             context.abort(self.rejects, "rejected by the test")
 
 
-class _Traces(trace_service_pb2_grpc.TraceServiceServicer):
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
+@dataclass(frozen=True, slots=True)
+class _Servicer:
+    """Servicer of one kind of telemetry, which stores the messages of the field `items` of each scope."""
 
-    def Export(
-        self, request: trace_service_pb2.ExportTraceServiceRequest, context: grpc.ServicerContext
-    ) -> trace_service_pb2.ExportTraceServiceResponse:
-        self._collector.admit("traces", context)
-        for group in request.resource_spans:
-            for scoped in group.scope_spans:
-                resource, scope = values_of(group.resource.attributes), scoped.scope.name
-                self._collector.spans += [Received(resource, scope, span) for span in scoped.spans]
-        return trace_service_pb2.ExportTraceServiceResponse()
+    collector: Collector
+    kind: str
+    groups: str
+    scopes: str
+    items: str
+    received: list[Any]
+    answer: Message
 
-
-class _Metrics(metrics_service_pb2_grpc.MetricsServiceServicer):
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def Export(
-        self, request: metrics_service_pb2.ExportMetricsServiceRequest, context: grpc.ServicerContext
-    ) -> metrics_service_pb2.ExportMetricsServiceResponse:
-        self._collector.admit("metrics", context)
-        for group in request.resource_metrics:
-            for scoped in group.scope_metrics:
-                resource, scope = values_of(group.resource.attributes), scoped.scope.name
-                self._collector.metrics += [Received(resource, scope, metric) for metric in scoped.metrics]
-        return metrics_service_pb2.ExportMetricsServiceResponse()
-
-
-class _Logs(logs_service_pb2_grpc.LogsServiceServicer):
-    def __init__(self, collector: Collector) -> None:
-        self._collector = collector
-
-    def Export(
-        self, request: logs_service_pb2.ExportLogsServiceRequest, context: grpc.ServicerContext
-    ) -> logs_service_pb2.ExportLogsServiceResponse:
-        self._collector.admit("logs", context)
-        for group in request.resource_logs:
-            for scoped in group.scope_logs:
-                resource, scope = values_of(group.resource.attributes), scoped.scope.name
-                self._collector.logs += [Received(resource, scope, record) for record in scoped.log_records]
-        return logs_service_pb2.ExportLogsServiceResponse()
+    def Export(self, request: Message, context: grpc.ServicerContext) -> Message:
+        self.collector.admit(self.kind, context)
+        for group in getattr(request, self.groups):
+            resource = values_of(group.resource.attributes)
+            for scoped in getattr(group, self.scopes):
+                items = getattr(scoped, self.items)
+                self.received.extend(Received(resource, scoped.scope.name, each) for each in items)
+        return self.answer
 
 
 @contextmanager
@@ -130,9 +108,7 @@ def collecting(port: int = 0, *, is_open: bool = True) -> Iterator[Collector]:
     options = [("grpc.so_reuseport", 0), ("grpc.max_receive_message_length", MAX_REQUEST_BYTES)]
     threads = ThreadPoolExecutor(8)
     collector.server = server = grpc.server(threads, options=options)
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(collector), server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Metrics(collector), server)
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Logs(collector), server)
+    _add_servicers(collector, server)
     server.add_insecure_port(f"{HOST}:{collector.port}")
     server.start()
     try:
@@ -140,6 +116,39 @@ def collecting(port: int = 0, *, is_open: bool = True) -> Iterator[Collector]:
     finally:
         collector.stop()
         threads.shutdown()
+
+
+def _add_servicers(collector: Collector, server: grpc.Server) -> None:
+    traces = _Servicer(
+        collector,
+        "traces",
+        "resource_spans",
+        "scope_spans",
+        "spans",
+        collector.spans,
+        trace_service_pb2.ExportTraceServiceResponse(),
+    )
+    metrics = _Servicer(
+        collector,
+        "metrics",
+        "resource_metrics",
+        "scope_metrics",
+        "metrics",
+        collector.metrics,
+        metrics_service_pb2.ExportMetricsServiceResponse(),
+    )
+    logs = _Servicer(
+        collector,
+        "logs",
+        "resource_logs",
+        "scope_logs",
+        "log_records",
+        collector.logs,
+        logs_service_pb2.ExportLogsServiceResponse(),
+    )
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(traces, server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(metrics, server)
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(logs, server)
 
 
 def values_of(attributes: Iterable[KeyValue]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
+from console.following import Following
 from contracts.errors import ServiceError
 from operations.addresses import page_address
 from operations.mail.messages import RETRYABLE, retry_failed
@@ -25,9 +26,7 @@ if TYPE_CHECKING:
 # The contract has no smaller scope for the list.
 OPERATE = "communication.operate"
 PAGE_SIZE = 20
-# After a retry, the list is read again for 5 s.
-FOLLOW_INTERVAL_S = 0.5
-FOLLOW_READS = 10
+FOLLOWED_S = 5.0
 TONES = {pb.MESSAGE_STATUS_SENT: "good", pb.MESSAGE_STATUS_DEAD: "bad", pb.MESSAGE_STATUS_FAILED: "warn"}
 RETRY = "The message is sent now, with as many attempts as a new one."
 IN_DOUBT = " It may have been sent already, so it may arrive twice, with the same Message-ID."
@@ -44,8 +43,7 @@ class FailedMessages:
         self._view = view
         self._box = ui.element("div")
         self._shown: pb.ListFailedMessagesResponse | None = None
-        self._reads_left = 0
-        self._timer = ui.timer(FOLLOW_INTERVAL_S, self._follow, active=False)
+        self._following = Following(self.draw, FOLLOWED_S)
 
     async def draw(self) -> None:
         """Read the messages with the reader's key, and draw them if they have changed."""
@@ -92,27 +90,17 @@ class FailedMessages:
 
     def _retry_button(self, message: pb.Message) -> None:
         if message.status in RETRYABLE:
-            retry_button(self._view, message, self._begin_to_follow)
+            retry_button(self._view, message, self._following.begin)
 
     def _retry_all_button(self) -> None:
         async def act() -> str:
             count, skipped = await retry_failed(stub_of_reader(self._view))
-            self._begin_to_follow()
+            self._following.begin()
             return f"{counted(count, 'message')} queued, {skipped} skipped."
 
         widgets.action_button(
             self._view, "Retry all failed messages", scope=OPERATE, question=RETRY_ALL, target="communication", act=act
         )
-
-    def _begin_to_follow(self) -> None:
-        self._reads_left = FOLLOW_READS
-        self._timer.activate()
-
-    async def _follow(self) -> None:
-        self._reads_left -= 1
-        if self._reads_left <= 0:
-            self._timer.deactivate()
-        await self.draw()
 
 
 def retry_button(view: View, message: pb.Message, after: Callable[[], None]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nicegui import ui
 
 from console import widgets
+from console.following import Following
 from console.frame import page
 from console.pages.outbox.page import OPERATE, PATH, TONES, message_path, status_name
 from console.text_table import TextTable, time_of
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
     from operations.outbox.history import HistoryEntry
     from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
 
-# After an action, the page follows the message for 10 s.
-FOLLOW_INTERVAL_S = 0.5
-FOLLOW_READS = 20
+FOLLOWED_S = 10.0
 RETRY = (
     "The message is delivered now, with as many attempts as a new one. Its receiver does not repeat work that it has "
     "already done."
@@ -60,8 +59,7 @@ class _MessageView:
         self._message_id = message_id
         self._box = ui.element("div")
         self._shown: pb.GetMessageResponse | None = None
-        self._reads_left = 0
-        self._timer = ui.timer(FOLLOW_INTERVAL_S, self._follow, active=False)
+        self._following = Following(self._read_again, FOLLOWED_S)
 
     async def draw(self) -> None:
         """Read the message and draw it if it has changed; raise the service's error."""
@@ -81,18 +79,16 @@ class _MessageView:
             _draw_payload(answer.payload_json)
             _draw_history(history)
 
-    async def _follow(self) -> None:
-        self._reads_left -= 1
+    async def _read_again(self) -> None:
         try:
             await self.draw()
         except OutboxMessageNotFound:
-            self._reads_left = 0
+            self._following.end()
             self._box.clear()
             with self._box:
                 widgets.empty_state("The message is deleted and will not be delivered.")
-        is_settled = self._shown is not None and self._shown.message.status != pb.OUTBOX_STATUS_PENDING
-        if is_settled or self._reads_left <= 0:
-            self._timer.deactivate()
+        if self._shown is not None and self._shown.message.status != pb.OUTBOX_STATUS_PENDING:
+            self._following.end()
 
     def _stub(self, channels: Channels) -> OutboxServiceAsyncStub:
         return channels.stub(OutboxServiceStub, at=self._service)
@@ -131,8 +127,7 @@ class _MessageView:
     def _button(self, name: str, question: str, act: Callable[[OutboxServiceAsyncStub], Awaitable[str]]) -> None:
         async def run() -> str:
             text = await act(self._stub(self._view.console.channels_of(self._view.reader)))
-            self._reads_left = FOLLOW_READS
-            self._timer.activate()
+            self._following.begin()
             return text
 
         target = target_of(self._service, self._message_id)

@@ -21,6 +21,7 @@ from solo60.session.v1 import session_pb2
 from tests.support.api_client import JSON, HttpAnswer, ask, connect_client, method_info, operator_key
 from tests.support.console_process import running_console
 from tests.support.local_mesh import LocalMesh, wait_for
+from tests.support.log_records import records_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -285,8 +286,8 @@ def test_a_client_that_leaves_cancels_its_call(address: str, key: str, console_m
 
 def codes_in(mesh: LocalMesh, service: str, correlation_id: str) -> list[str]:
     """Return the codes of the calls of one correlation id, in the log of a service."""
-    lines = (mesh.data_dir / "logs" / f"{service}.jsonl").read_text().splitlines()
-    return [json.loads(line)["code"] for line in lines if correlation_id in line and '"code"' in line]
+    records = records_of(mesh.settings.log_path_of(service))
+    return [each["code"] for each in records if each.get("correlation_id") == correlation_id and "code" in each]
 
 
 def test_no_key_is_in_a_log(address: str, key: str, console_mesh: LocalMesh) -> None:

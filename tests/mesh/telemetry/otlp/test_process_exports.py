@@ -32,6 +32,7 @@ from tests.mesh.telemetry.test_metrics import scrape
 from tests.support.collector import HOST, collecting, values_of
 from tests.support.echo import SCOPES
 from tests.support.eventually import eventually
+from tests.support.log_records import records_of
 from tests.support.ports import free_ports
 from tests.support.prometheus_samples import samples_of, scraped_samples
 
@@ -90,7 +91,7 @@ class Echo:
 
     def lines(self) -> list[dict[str, Any]]:
         """Return the lines of the log."""
-        return [json.loads(line) for line in self.log.read_bytes().splitlines()]
+        return records_of(self.log)
 
     def events(self) -> list[str]:
         """Return the events of the log without those of calls."""
