@@ -3,11 +3,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import TimeoutError, expect  # noqa: A004 - Playwright's own
 
 from tests.support.browser import take_screens
 
 if TYPE_CHECKING:
+    from playwright.sync_api import WebSocketRoute
+
     from tests.support.browser import Visitor
 
 pytestmark = pytest.mark.system
@@ -22,6 +24,22 @@ def test_the_slash_key_focuses_the_search(visitor: Visitor) -> None:
     expect(search).to_be_focused()
     page.keyboard.type("a/b")
     expect(search).to_have_value("a/b")
+
+
+def test_no_button_can_be_pressed_before_the_page_is_connected(operator: Visitor) -> None:
+    """A call is made with the request that the reader sees, although the page took long to connect."""
+    held: list[WebSocketRoute] = []
+    page = operator.context.new_page()
+    page.route_web_socket("**/*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright needs a function
+    page.goto(f"{operator.base}/internal/docs/gym/GetGym")
+    page.get_by_label("Request as JSON").fill('{"gym_id": "none"}')
+    button = page.get_by_role("button", name="Call", exact=True)
+    with pytest.raises(TimeoutError):
+        button.click(timeout=500)
+
+    held[0].connect_to_server()
+    button.click()
+    expect(page.locator(".faults")).to_contain_text("gym_id")
 
 
 def test_a_theme_stays_after_a_reload(visitor: Visitor) -> None:

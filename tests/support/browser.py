@@ -85,7 +85,7 @@ class Visitor:
     def go(self, page: Page, path: str) -> None:
         """Lead a tab to the page at `path`."""
         page.goto(self.base + path)
-        expect(page.locator("main h1")).to_be_visible()
+        expect(page.locator("body.connected main h1")).to_be_visible()
 
     def sign_in(self, key: str) -> None:
         """Sign in with a key."""
