@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 from cli.demos.breakage import Breakage
 from cli.demos.hours import window_after
 from cli.demos.payment_methods import BY_CARD, WITH_CREDITS
-from cli.demos.waiting import refusal, until
+from cli.demos.waiting import once_available, refusal, until
 from cli.demos.wording import facts_of_error, price, slot, status
 from cli.gyms import FIELD_STREET
-from contracts.errors import CircuitOpen, DeadlineExceeded, Unavailable
 from contracts.service_error import ServiceError
 from solo60.payment.v1.payment_pb2 import ListSessionPaymentsRequest
 from solo60.session.v1.session_pb2 import CheckConflictsRequest, SessionStatus
@@ -73,9 +72,11 @@ async def _killed(stage: Stage, breakage: Breakage, dana: Person, gym: Gym) -> A
         facts_of_error(error),
     )
 
-    await until(lambda: _balance_when_up(stage, dana), lambda found: found == balance, "the payment service")
-    after = await stage.balance(dana)
-    session = await stage.book(dana, gym, WITH_CREDITS)
+    after = await until(
+        lambda: once_available(lambda: stage.balance(dana)), lambda found: found == balance, "the return of the credits"
+    )
+    # The session service may connect to the payment service a moment later than this program.
+    session = await once_available(lambda: stage.book(dana, gym, WITH_CREDITS))
     yield stage.step(
         "booked again",
         "The mesh has started the payment service again. Dana has lost no credits, and books once more.",
@@ -109,14 +110,6 @@ async def _count_taken(stage: Stage, gym: Gym) -> int:
     """Return the number of taken periods in a gym, with those that are held for a booking under way."""
     request = CheckConflictsRequest(gym_id=gym.gym_id, period=window_after(stage.clock.now()))
     return len((await stage.sessions.CheckConflicts(request)).conflicting_periods)
-
-
-async def _balance_when_up(stage: Stage, person: Person) -> int | None:
-    """Return a member's credits, or None while the payment service starts."""
-    try:
-        return await stage.balance(person)
-    except (Unavailable, DeadlineExceeded, CircuitOpen):
-        return None
 
 
 def _facts_of(session: Session) -> dict[str, Fact]:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, TypeVar
 
 from cli.terminal import CommandError
-from contracts.errors import ServiceError
+from contracts.errors import CircuitOpen, DeadlineExceeded, ServiceError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -29,6 +29,18 @@ async def until(
             raise CommandError(f"Timed out after {timeout_s:.0f} s waiting for {expected}.")
         await asyncio.sleep(POLL_INTERVAL_S)
     return found
+
+
+async def once_available(call: Callable[[], Awaitable[T]], timeout_s: float = TIMEOUT_S) -> T:
+    """Repeat a call while a service that it needs cannot be reached; raise its error after `timeout_s` seconds."""
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        try:
+            return await call()
+        except (CircuitOpen, DeadlineExceeded, Unavailable):
+            if time.monotonic() > give_up_at:
+                raise
+        await asyncio.sleep(POLL_INTERVAL_S)
 
 
 async def refusal(call: Awaitable[object], expected: type[E]) -> E:

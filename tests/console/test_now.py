@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.console.outbox_messages import add_dead_letter, delete
+from tests.console.outbox_messages import delete
 from tests.support.browser import take_screens
 from tests.support.local_mesh import process_of, wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.support.browser import Visitor
     from tests.support.local_mesh import LocalMesh
 
@@ -31,9 +33,11 @@ def test_a_mesh_without_problems_is_calm(visitor: Visitor, console_mesh: LocalMe
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, "Nothing is wrong. All 7 services are SERVING.")
 
 
-def test_problems_come_in_order_of_harm_and_go(visitor: Visitor, console_mesh: LocalMesh) -> None:
+def test_problems_come_in_order_of_harm_and_go(
+    visitor: Visitor, console_mesh: LocalMesh, dead_letter: Callable[[], str]
+) -> None:
     """A dead letter appears, a frozen service appears above it with its command, and both go when they are fixed."""
-    message_id = add_dead_letter(console_mesh)
+    message_id = dead_letter()
     page = visitor.open("/")
     problems = page.get_by_role("list", name="Problems").get_by_role("listitem")
     expect(problems).to_contain_text(["Messages to communication.SendEmailAsync were given up"])

@@ -10,11 +10,13 @@ import pytest
 from playwright.sync_api import expect
 
 from mesh.telemetry.spans import read_trace
-from tests.console.outbox_messages import add_dead_letter, delete, run_sql
+from tests.console.outbox_messages import run_sql
 from tests.support.browser import take_screens
 from tests.support.local_mesh import wait_for
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Page
 
     from tests.support.browser import Visitor
@@ -115,13 +117,11 @@ def test_a_hostile_query_is_text(visitor: Visitor) -> None:
     take_screens(page, "search-empty")
 
 
-def test_a_dead_letter_is_found_by_its_id(visitor: Visitor, console_mesh: LocalMesh) -> None:
+def test_a_dead_letter_is_found_by_its_id(visitor: Visitor, dead_letter: Callable[[], str]) -> None:
     """A dead letter is found by its id, in upper case too."""
-    message_id = add_dead_letter(console_mesh)
-    try:
-        assert _redirect(visitor, message_id.upper()) == f"/outbox/session/{message_id}"
-    finally:
-        delete(console_mesh, message_id)
+    message_id = dead_letter()
+
+    assert _redirect(visitor, message_id.upper()) == f"/outbox/session/{message_id}"
 
 
 def _results(visitor: Visitor, query: str) -> Page:
