@@ -10,7 +10,6 @@ import secrets
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse
 from starlette.websockets import WebSocketClose
 
@@ -74,12 +73,12 @@ class Guard:
             return
         headers = Headers(scope=scope)
         refusal = self._refusal(scope, headers)
-        reader = self._sessions.find(session_id_in(headers, self._sessions.cookie))
+        reader = self._sessions.find(self._sessions.id_in(headers))
         new_cookie = ""
         if reader is None:
             reader = Reader()
             if _is_navigation(scope, headers) and not refusal:
-                new_cookie = session_cookie(self._sessions.begin(reader), self._sessions.cookie)
+                new_cookie = self._sessions.cookie_of(self._sessions.begin(reader))
         elif reader.is_signed_in and not self._is_valid(reader.key.get_secret_value()):
             sign_out(reader)
         if refusal:
@@ -158,19 +157,6 @@ class _Response:
 def login_address(target: str) -> str:
     """Return the address of the login page, which leads to `target` after the sign-in."""
     return page_address("login", next=target)
-
-
-def session_id_in(headers: Headers, name: str) -> str:
-    """Return the session id in the cookie `name` of a request, or "".
-
-    Other programs on this host may have set cookies of any form, so Python's strict parser would find nothing.
-    """
-    return cookie_parser(headers.get("cookie", "")).get(name, "")
-
-
-def session_cookie(session_id: str, name: str) -> str:
-    """Return the value of Set-Cookie for a session. Scripts cannot read the cookie, and other sites cannot send it."""
-    return f"{name}={session_id}; Path=/; HttpOnly; SameSite=Strict"
 
 
 def _is_part_of_another_site(scope: Scope, headers: Headers) -> bool:

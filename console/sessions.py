@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
+from starlette.requests import cookie_parser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from interceptors.keys.keyring import KeyRecord
 
@@ -69,6 +70,20 @@ class Sessions:
             return None
         self._readers[session_id] = reader, now_s
         return reader
+
+    def id_in(self, headers: Mapping[str, str]) -> str:
+        """Return the session id in the cookies of a request, or "".
+
+        Other programs on this host may have set cookies of any form, so Python's strict parser would find nothing.
+        """
+        return cookie_parser(headers.get("cookie", "")).get(self.cookie, "")
+
+    def cookie_of(self, session_id: str) -> str:
+        """Return the value of Set-Cookie for a session.
+
+        Scripts cannot read the cookie, and other sites cannot send it.
+        """
+        return f"{self.cookie}={session_id}; Path=/; HttpOnly; SameSite=Strict"
 
     def end(self, session_id: str) -> None:
         """End a session; do nothing if it is unknown."""

@@ -6,7 +6,6 @@ The forms use plain HTTP and not the page's WebSocket, because each sign-in begi
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import structlog
 from nicegui import ui
@@ -14,8 +13,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import PlainTextResponse, RedirectResponse
 
 from console.frame import page
-from console.guard import LOGIN, session_cookie, session_id_in
+from console.guard import LOGIN
 from console.sessions import Reader, sign_in
+from operations.addresses import page_address
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -35,7 +35,7 @@ _log = structlog.stdlib.get_logger("solo60.console")
 async def login(view: View) -> None:
     """Show a form for the reader's key."""
     target = local_path(view.query("next"))
-    with ui.element("form").props(f'method=post action="/session?next={quote(target, safe="")}"').classes("card form"):
+    with ui.element("form").props(f'method=post action="{page_address("session", next=target)}"').classes("card form"):
         ui.label("Sign in with an API key").classes("title")
         ui.label(
             "Reading needs no key on this machine. Actions such as a retry or a call use yours, with its scopes. "
@@ -65,19 +65,19 @@ async def begin_session(console: Console, request: Request) -> Response:
     record = console.record_of(key)
     if record is None:
         _log.warning("sign-in refused")
-        return RedirectResponse(f"{LOGIN}?failed={UNKNOWN_KEY}&next={quote(target, safe='')}", 303)
+        return RedirectResponse(page_address("login", failed=UNKNOWN_KEY, next=target), 303)
     reader = Reader()
     sign_in(reader, key, record)
-    console.sessions.end(session_id_in(request.headers, console.sessions.cookie))
+    console.sessions.end(console.sessions.id_in(request.headers))
     _log.info("signed in", caller=record.caller, key_id=record.key_id)
     response = RedirectResponse(target, 303)
-    response.headers["Set-Cookie"] = session_cookie(console.sessions.begin(reader), console.sessions.cookie)
+    response.headers["Set-Cookie"] = console.sessions.cookie_of(console.sessions.begin(reader))
     return response
 
 
 async def end_session(console: Console, request: Request) -> Response:
     """End the reader's session, and redirect to the first page."""
-    console.sessions.end(session_id_in(request.headers, console.sessions.cookie))
+    console.sessions.end(console.sessions.id_in(request.headers))
     response = RedirectResponse("/", 303)
     response.delete_cookie(console.sessions.cookie)
     return response

@@ -13,7 +13,7 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from console.guard import Guard, session_cookie
+from console.guard import Guard
 from console.sessions import COOKIE, IDLE_S, MAX_SESSIONS, Reader, Sessions, sign_out
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Visit:
     def sign_in(self) -> Reader:
         """Begin a session with a key."""
         reader = Reader(SecretStr("key"), "operator", frozenset({"outbox.read"}))
-        self.client.headers["cookie"] = session_cookie(self.sessions.begin(reader), COOKIE).partition(";")[0]
+        self.client.headers["cookie"] = self.sessions.cookie_of(self.sessions.begin(reader)).partition(";")[0]
         return reader
 
 
