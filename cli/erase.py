@@ -10,6 +10,7 @@ import typer
 
 from cli.operator import operator_channels, operator_settings
 from cli.terminal import err
+from operations.texts import moment
 from solo60.user.v1.user_pb2 import EraseUserRequest, EraseUserResponse
 from solo60.user.v1.user_pb2_grpc import UserServiceStub
 
@@ -23,9 +24,7 @@ def erase(
     if not yes:
         typer.confirm(f"Erase user {user_id} from all services, for ever?", abort=True, err=True)
     erase_time = asyncio.run(_erase(user_id)).erase_time.ToDatetime(UTC)
-    err.print(
-        f"Erasure requested at {erase_time:%Y-%m-%d %H:%M:%S} UTC. The services erase the data in the background."
-    )
+    err.print(f"Erasure requested at {moment(erase_time)}. The services erase the data in the background.")
 
 
 async def _erase(user_id: str) -> EraseUserResponse:

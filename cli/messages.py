@@ -14,7 +14,7 @@ from cli.operator import operator_channels, operator_settings
 from cli.terminal import CommandError, JsonFlag, err, print_facts, print_json, print_table
 from operations.calls.requests import message_as_dict
 from operations.mail.messages import retry_failed
-from operations.texts import counted
+from operations.texts import counted, moment
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
@@ -100,7 +100,7 @@ def _table(found: Iterable[pb.Message]) -> Table:
             pb.MessageStatus.Name(message.status).removeprefix("MESSAGE_STATUS_"),
             message.template_key,
             str(message.attempts),
-            f"{message.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC",
+            moment(message.create_time.ToDatetime(UTC)),
             Text(message.last_error),
         )
     return table

@@ -30,8 +30,6 @@ from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from google.protobuf.timestamp_pb2 import Timestamp
-
     from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceAsyncStub
 
 Answer = TypeVar("Answer")
@@ -199,11 +197,7 @@ def _table(found: list[tuple[str, pb.OutboxMessage]]) -> Table:
             message.destination.rpartition(".")[2],
             pb.OutboxStatus.Name(message.status).removeprefix("OUTBOX_STATUS_"),
             str(message.attempts),
-            _moment(message.due_time if message.HasField("due_time") else message.settle_time),
+            moment((message.due_time if message.HasField("due_time") else message.settle_time).ToDatetime(UTC)),
             Text(message.last_error),
         )
     return table
-
-
-def _moment(time: Timestamp) -> str:
-    return f"{time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S} UTC"

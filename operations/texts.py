@@ -12,6 +12,8 @@ from contracts.errors import CircuitOpen
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from google.protobuf.message import Message
+
     from contracts.errors import ServiceError
 
 NO_ANSWER = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
@@ -24,6 +26,11 @@ def moment(time: datetime | None, *, milliseconds: bool = False) -> str:
     time = time.astimezone(UTC)
     fraction = f".{time.microsecond // 1000:03}" if milliseconds else ""
     return f"{time:%Y-%m-%d %H:%M:%S}{fraction} UTC"
+
+
+def moment_in(message: Message, field: str) -> str:
+    """Return the time in a field of a message, as `moment` does; "" if the field is not set."""
+    return moment(getattr(message, field).ToDatetime(UTC)) if message.HasField(field) else ""
 
 
 def rough_duration(seconds: float) -> str:

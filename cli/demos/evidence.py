@@ -15,6 +15,7 @@ from interceptors.tracing.span_attributes import tracer_of
 from local.mail_sink import read_mails
 from local.supervised_settings import mail_sink_port
 from mesh.telemetry.spans import read_trace
+from operations.texts import counted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -51,7 +52,7 @@ class Inbox:
         async def unseen() -> list[ReceivedMail]:
             return self._unseen(person, about)
 
-        expected = f"{number} mail{'' if number == 1 else 's'} to {person.name}"
+        expected = f"{counted(number, 'mail')} to {person.name}"
         found = await until(unseen, lambda found: len(found) >= number, expected)
         self._shown |= {each.mail.message_id for each in found}
         return tuple(found)

@@ -7,14 +7,13 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
-from grpc import StatusCode
 from nicegui import ui
 
 from console import widgets
 from console.pages.contracts.addresses import link_to_name
 from operations.addresses import page_address
 from operations.calls.requests import message_as_dict
-from operations.texts import moment
+from operations.texts import NO_ANSWER, moment
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from interceptors.deadline.ledger import Hop
     from operations.calls.traced_call import TracedCall
 
-NO_ANSWER = (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED)
 # A stream shows this many answers, the newest ones.
 MAX_SHOWN = 20
 # A browser is slow with more.

@@ -19,7 +19,7 @@ from mesh.telemetry.untraced import untraced
 from operations.addresses import page_address
 from operations.mail.inbox import MailNotFound, UnreadableMail, count_mails, find_mail, page_of_inbox, parse_mail
 from operations.mail.messages import RETRYABLE
-from operations.texts import counted, moment
+from operations.texts import counted, moment, moment_in
 from solo60.communication.v1 import communication_pb2 as pb
 from solo60.communication.v1.communication_pb2_grpc import CommunicationServiceStub
 
@@ -87,8 +87,8 @@ async def message(view: View, message_id: str) -> None:
         "attempts": found.attempts,
         "last error": found.last_error,
         "stored": moment(found.create_time.ToDatetime(UTC)),
-        "sent": moment(found.send_time.ToDatetime(UTC)) if found.HasField("send_time") else "",
-        "expires": moment(found.expire_time.ToDatetime(UTC)) if found.HasField("expire_time") else "never",
+        "sent": moment_in(found, "send_time"),
+        "expires": moment_in(found, "expire_time") or "never",
         "Message-ID": found.email_message_id,
         "may have been sent": "yes" if found.may_have_been_sent else "",
     }

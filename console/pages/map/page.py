@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 HEAD = f'<link rel="stylesheet" href="/static/map.css?{VERSION}"><script defer src="/static/map.js?{VERSION}"></script>'
 TABLE = "table"
 # The page opens without the health of the services if that takes longer.
-PATIENCE_S = 0.3
+FIRST_READ_S = 0.3
 # Parameters that choose a part, in the order of their precedence.
 PARTS = ("edge", "method", "service")
 # One element for the whole legend, because every element of a page costs memory for each viewer.
@@ -62,7 +62,7 @@ async def call_map(view: View) -> None:
             draw_panel(view, live, {"view": TABLE} if is_table else {})
 
     async def refresh() -> None:
-        traffic, statuses = await _read(view)
+        traffic, statuses = await view.console.traffic.get(), await _statuses(view)
         live.show(traffic)
         alerts.show(traffic, statuses)
         show(traffic, statuses)
@@ -74,14 +74,13 @@ async def _first_read(view: View) -> tuple[Traffic, Mapping[str, str]]:
     """Return the traffic, and the statuses if they are known in time: those of a frozen service take 2 s."""
     health = view.console.health.begin()
     traffic = await view.console.traffic.get()
-    done, _ = await asyncio.wait([health], timeout=PATIENCE_S)
-    return (await _read(view)) if done else (traffic, {})
+    done, _ = await asyncio.wait([health], timeout=FIRST_READ_S)
+    return traffic, (await _statuses(view)) if done else {}
 
 
-async def _read(view: View) -> tuple[Traffic, Mapping[str, str]]:
-    traffic = await view.console.traffic.get()
+async def _statuses(view: View) -> Mapping[str, str]:
     report, _ = await view.console.health.get()
-    return traffic, {name: str(entry["status"]) for name, entry in report.items()}
+    return {name: str(entry["status"]) for name, entry in report.items()}
 
 
 def _draw_bar(live: LiveTexts, *, is_table: bool) -> None:

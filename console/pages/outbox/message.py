@@ -20,7 +20,7 @@ from contracts.services import SERVICE_NAMES
 from mesh.telemetry.untraced import untraced
 from operations.addresses import page_address
 from operations.outbox.history import history_of, target_of
-from operations.texts import moment
+from operations.texts import moment, moment_in
 from solo60.mesh.v1 import outbox_pb2 as pb
 from solo60.mesh.v1.outbox_pb2_grpc import OutboxServiceStub
 
@@ -105,8 +105,8 @@ class _MessageView:
             "failed attempts": message.attempts,
             "last error": message.last_error,
             "written": moment(message.create_time.ToDatetime(UTC)),
-            "next attempt, or end of the current one": _moment_in(message, "due_time"),
-            "delivered" if is_delivered else "given up": _moment_in(message, "settle_time"),
+            "next attempt, or end of the current one": moment_in(message, "due_time"),
+            "delivered" if is_delivered else "given up": moment_in(message, "settle_time"),
             "aggregate key": message.aggregate_key and partial(widgets.mono, message.aggregate_key),
             "correlation id": correlation_id
             and partial(ui.link, correlation_id, page_address("logs", correlation=correlation_id)),
@@ -145,10 +145,6 @@ class _MessageView:
         answer = await stub.ReplayMessage(pb.ReplayMessageRequest(message_id=self._message_id))
         ui.navigate.to(message_path(self._service, answer.message.message_id))
         return "The copy is due now."
-
-
-def _moment_in(message: pb.OutboxMessage, field: str) -> str:
-    return moment(getattr(message, field).ToDatetime(UTC)) if message.HasField(field) else ""  # type: ignore[arg-type]  # one of the names
 
 
 def _draw_payload(payload_json: str) -> None:
