@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.support.browser import take_screens
 from tests.support.local_mesh import process_of, wait_for
+from tests.support.suspension import suspended
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +24,10 @@ pytestmark = pytest.mark.system
 @contextmanager
 def frozen(mesh: LocalMesh, service: str) -> Iterator[None]:
     """Suspend the process of a service while the context is open."""
-    process = process_of(mesh, service)
-    process.suspend()
     try:
-        yield
+        with suspended(process_of(mesh, service)):
+            yield
     finally:
-        process.resume()
         wait_for(mesh.is_serving)
 
 
