@@ -37,7 +37,7 @@ pytestmark = pytest.mark.system
 IN_PATH = quote("".join(text.replace("/", "") for text in TEXTS if len(text) < 100), safe="")
 IN_QUERY = quote(ALL, safe="")
 SHOWN_MS = 2_000
-# The browser's own text of an element has every character, also those that nobody sees.
+# The browser's own text of an element has every character, also invisible ones.
 MISSING = "wanted => wanted.filter(text => !document.querySelector('main.content').textContent.includes(text))"
 ADDRESSES = (
     "/login?next={q}&failed={q}",
@@ -77,7 +77,7 @@ ADDRESSES = (
 def console(
     console_mesh: LocalMesh, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[ConsoleProcess, Planted]]:
-    """Run a console of its own, whose logs and spans have the texts."""
+    """Run a console of its own, with the texts in its logs and spans."""
     data_dir = tmp_path_factory.mktemp("hostile")
     planted = plant(console_mesh, data_dir)
     with running_console(console_mesh, data_dir=data_dir) as process:

@@ -23,7 +23,7 @@ ELEMENTS = re.compile(r"parseElements\(String\.raw`(.*?)`\)", re.DOTALL)
 CLIENT_ID = re.compile(r"'client_id': '([^']+)'")
 SOCKET = "ws://{}/_nicegui_ws/socket.io/?EIO=4&transport=websocket&client_id={}&tab_id={}&document_id={}"
 IMPLICIT = "&implicit_handshake=true&next_message_id=0"
-# A page sends what has changed within this time after an event.
+# A page sends its changes within this time after an event.
 QUIET_S = 0.3
 # A click, and a choice in a dialog.
 ARGUMENTS: tuple[list[object], ...] = ([], ["true"], ['{"value": 0, "label": "x"}'])
