@@ -23,6 +23,7 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, S
 
 from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.service_error import ServiceError
+from interceptors.tracing.lean_span import lean_tracer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +49,7 @@ _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:
 
 def tracer_of(tracers: TracerProvider, scope: str) -> Tracer:
     """Return a tracer for a part of the mesh, with the mesh's version and the schema of its spans."""
-    return tracers.get_tracer(scope, _version(), schema_url=SCHEMA_URL)
+    return lean_tracer(tracers.get_tracer(scope, _version(), schema_url=SCHEMA_URL))
 
 
 @cache
