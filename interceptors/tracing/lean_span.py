@@ -60,7 +60,7 @@ class LeanSpan(SdkSpan):
         start_time_ns: int,
     ) -> None:
         # The SDK's constructor would build the containers.
-        self._tracer = tracer
+        self.tracer = tracer
         self._name = name
         self._context = context
         self._parent = parent
@@ -75,23 +75,23 @@ class LeanSpan(SdkSpan):
 
     @property
     def _resource(self) -> Resource:
-        return self._tracer.resource
+        return self.tracer.resource
 
     @property
     def _instrumentation_scope(self) -> InstrumentationScope:
-        return self._tracer._instrumentation_scope
+        return self.tracer._instrumentation_scope
 
     @property
     def _instrumentation_info(self) -> Any:
-        return self._tracer.instrumentation_info
+        return self.tracer.instrumentation_info
 
     @property
     def _span_processor(self) -> SpanProcessor:
-        return self._tracer.span_processor
+        return self.tracer.span_processor
 
     @property
     def _limits(self) -> SpanLimits:
-        return self._tracer._span_limits
+        return self.tracer._span_limits
 
     @cached_property
     def _attributes(self) -> BoundedAttributes:
@@ -124,7 +124,7 @@ class LeanSpan(SdkSpan):
         self._end_time = time.time_ns() if end_time is None else end_time
         if "_attributes" in self.__dict__:
             self._attributes._immutable = True
-        processor = self._tracer.span_processor
+        processor = self.tracer.span_processor
         processor._on_ending(self)
         processor.on_end(self)
 

@@ -166,11 +166,11 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
         export(store, f"traces cannot be written to {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
     endpoint = settings.collector_of("traces")
     if endpoint is not None:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
+        from mesh.telemetry.otlp.span_exporter import SpanExporter as OtlpSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
 
         # OpenTelemetry types them as options with string values only.
         options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
-        exporter = OTLPSpanExporter(endpoint, channel_options=options)
+        exporter = OtlpSpanExporter(endpoint, channel_options=options)
         export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
     trace.set_tracer_provider(provider)
     return provider
