@@ -10,7 +10,6 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_by_package
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -34,6 +33,7 @@ _VARINT, _EIGHT_BYTES, _LENGTH_PREFIXED, _FOUR_BYTES = 0, 1, 2, 5
 _SEVEN_BITS = 0x7F
 _MORE = 0x80
 _INT64 = 0xFFFF_FFFF_FFFF_FFFF
+_SIMPLE = frozenset((str, int))
 
 
 def _varint(number: int) -> bytes:
@@ -84,7 +84,7 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     by_tracer: dict[SdkTracer, list[bytes]] = {}
     others: list[ReadableSpan] = []
     for span in spans:
-        if isinstance(span, LeanSpan) and not span.has_containers and _is_within_limits(span):
+        if isinstance(span, LeanSpan) and _is_simple(span):
             by_tracer.setdefault(span.tracer, []).append(_SPAN + _prefixed(_encode(span)))
         else:
             others.append(span)
@@ -94,7 +94,12 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     return b"".join(groups)
 
 
-def _is_within_limits(span: LeanSpan) -> bool:
+def _is_simple(span: LeanSpan) -> bool:
+    """Return whether all attributes of a span are text and whole numbers, within its limits, and it has nothing else."""
+    if span.has_containers:
+        return False
+    if not (_SIMPLE.issuperset(map(type, span.first.values())) and _SIMPLE.issuperset(map(type, span.rest.values()))):
+        return False
     limits = span.tracer._span_limits
     most = limits.max_span_attributes
     return limits.max_span_attribute_length is None and (most is None or len(span.first) + len(span.rest) <= most)
@@ -157,28 +162,14 @@ def _of_status(status: OtelStatus) -> bytes:
     return _STATUS + _prefixed(Status(code=status.status_code.value, message=status.description).SerializeToString())
 
 
-def _attribute(key: str, value: object) -> bytes:
-    kind = type(value)
-    if kind is str:
-        data = value.encode()
-        encoded = _STRING + _prefixed(data)
-    elif kind is int:
-        encoded = _INT + _varint(value & _INT64)
-    else:
-        return _other_attribute(key, value)
+def _attribute(key: str, value: str | int) -> bytes:
+    encoded = _STRING + _prefixed(value.encode()) if isinstance(value, str) else _INT + _varint(value & _INT64)
     return _ATTRIBUTE + _prefixed(_key(key) + _VALUE + _prefixed(encoded))
 
 
-_shared_attribute = lru_cache(maxsize=1024, typed=True)(_attribute)
+_shared_attribute = lru_cache(maxsize=1024)(_attribute)
 
 
 @lru_cache(maxsize=1024)
 def _key(key: str) -> bytes:
     return _KEY + _prefixed(key.encode())
-
-
-def _other_attribute(key: str, value: object) -> bytes:
-    """Return an attribute with a value that is neither text nor a whole number, by the exporter package."""
-    span = ReadableSpan("", INVALID_SPAN_CONTEXT, attributes=BoundedAttributes(attributes={key: value}))
-    encoded = encode_by_package([span]).resource_spans[0].scope_spans[0].spans[0]
-    return b"".join(_ATTRIBUTE + _prefixed(each.SerializeToString()) for each in encoded.attributes)

@@ -1,0 +1,158 @@
+"""Lean spans beside those of the SDK: the same operations on both give the same span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Span as SdkSpan
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
+
+from interceptors.tracing.lean_span import lean_tracer
+from tests.support.counted_ids import CountedIds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import Tracer
+    from opentelemetry.util.types import Attributes
+
+    Operation = Callable[[Span], None]
+
+STATE = TraceState([("vendor", "1")])
+REMOTE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=STATE)
+LINK = Link(REMOTE, {"of": "link"})
+
+keys = st.sampled_from(["a", "b", "c", "d", "e", ""])
+values = st.one_of(
+    st.text(max_size=12), st.integers(), st.booleans(), st.floats(allow_nan=False), st.binary(max_size=4), st.none(),
+    st.lists(st.integers(), max_size=3), st.builds(object),
+)  # fmt: skip
+attributes = st.dictionaries(keys, values, max_size=5)
+operations = st.one_of(
+    attributes.map(lambda given: lambda span: span.set_attributes(given)),
+    st.tuples(keys, values).map(lambda pair: lambda span: span.set_attribute(*pair)),
+    attributes.map(lambda given: lambda span: span.add_event("event", given, timestamp=1)),
+    attributes.map(lambda given: lambda span: span.add_link(REMOTE, given)),
+    st.text(max_size=5).map(lambda name: lambda span: span.update_name(name)),
+    st.sampled_from(StatusCode).map(lambda code: lambda span: span.set_status(code, "because")),
+    st.just(lambda span: span.record_exception(ValueError("no"), {"extra": 1}, timestamp=2)),
+    st.just(lambda span: span.end(5)),
+    st.just(lambda span: getattr(span, "attributes", None)),
+)
+
+
+@dataclass
+class Recorder(SpanProcessor):
+    """Processor that records what it sees of each span, when it starts and when it ends."""
+
+    started: list[dict[str, Any]] = field(default_factory=list)
+    ended: list[dict[str, Any]] = field(default_factory=list)
+    last: ReadableSpan | None = None
+
+    def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
+        self.started.append(facts_of(span) | {"has parent context": parent_context is not None})
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self.ended.append(facts_of(span))
+        self.last = span
+
+
+class Drawn(Sampler):
+    """Sampler with a fixed decision, which adds an attribute and a trace state."""
+
+    def __init__(self, decision: Decision) -> None:
+        self._decision = decision
+
+    def should_sample(self, *arguments: Any, **named: Any) -> SamplingResult:
+        given: Attributes = arguments[4]
+        return SamplingResult(self._decision, {**(given or {}), "by": "sampler"}, STATE)
+
+    def get_description(self) -> str:
+        return "drawn"
+
+
+def facts_of(span: ReadableSpan) -> dict[str, Any]:
+    """Return everything that an exporter can read of a span, except times that the clock gave."""
+    context = span.get_span_context()
+    assert context is not None
+    return {
+        "name": span.name,
+        "context": (*context,),
+        "parent": span.parent,
+        "kind": span.kind,
+        "attributes": list((span.attributes or {}).items()),
+        "events": [(each.name, each.timestamp, dict(each.attributes or {})) for each in span.events
+                   if each.name != "exception"],
+        "exceptions": [each.timestamp for each in span.events if each.name == "exception"],
+        "links": [(each.context, dict(each.attributes or {})) for each in span.links],
+        "status": (span.status.status_code, span.status.description),
+        "dropped": (span.dropped_attributes, span.dropped_events, span.dropped_links),
+        "resource": span.resource.attributes["service.name"],
+        "scope": span.instrumentation_scope,
+        "ends": span.end_time,
+    }  # fmt: skip
+
+
+def tracer(recorder: Recorder, **options: Any) -> Tracer:
+    """Return a tracer of the SDK whose spans `recorder` gets."""
+    provider = TracerProvider(id_generator=CountedIds(), shutdown_on_exit=False, **options)
+    provider.add_span_processor(recorder)
+    return provider.get_tracer("tests", "1.0", "https://example.com/schema", {"of": "scope"})
+
+
+def with_parent(context: SpanContext | None) -> Context:
+    """Return a context with this span, or an empty one."""
+    return Context() if context is None else trace.set_span_in_context(NonRecordingSpan(context), Context())
+
+
+limits = st.builds(
+    SpanLimits,
+    max_span_attributes=st.sampled_from([0, 1, 3, 128]),
+    max_events=st.sampled_from([0, 1, 128]),
+    max_links=st.sampled_from([0, 1, 128]),
+    max_event_attributes=st.sampled_from([1, 128]),
+    max_attribute_length=st.sampled_from([None, 2]),
+)
+
+
+@pytest.mark.requirement("S5")
+@given(
+    attributes,
+    st.lists(operations, max_size=6),
+    limits,
+    st.sampled_from([None, REMOTE]),
+    st.lists(st.just(LINK), max_size=2),
+    st.sampled_from(Decision),
+)
+def test_a_lean_span_is_the_span_of_the_sdk(
+    first: dict[str, Any],
+    steps: Sequence[Operation],
+    limits: SpanLimits,
+    parent: SpanContext | None,
+    links: Sequence[Link],
+    decision: Decision,
+) -> None:
+    """Whatever is done with it, a lean span and a span of the SDK are equal to processors and exporters."""
+    seen: list[Recorder] = []
+    for convert in (lambda sdk: sdk, lean_tracer):
+        recorder = Recorder()
+        started = convert(tracer(recorder, span_limits=limits, sampler=Drawn(decision))).start_span(
+            "name", with_parent(parent), SpanKind.SERVER, dict(first), links, 1
+        )
+        for step in steps:
+            step(started)
+        started.end(9)
+        seen.append(recorder)
+
+    sdk, lean = seen
+    assert lean.started == sdk.started
+    assert lean.ended == sdk.ended

@@ -1,0 +1,90 @@
+"""The encoding of spans beside that of OpenTelemetry's exporter package: both give the same message."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_by_package
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+
+from interceptors.tracing.lean_span import lean_tracer
+from mesh.telemetry.otlp.span_encoding import encode_spans
+from tests.support.counted_ids import CountedIds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
+keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=150)
+values = st.one_of(
+    texts, st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False), st.binary(max_size=4),
+    st.lists(st.integers(0, 9), max_size=3), st.lists(texts, max_size=2),
+)  # fmt: skip
+attributes = st.dictionaries(keys, values, max_size=6)
+states = st.sampled_from([None, TraceState([("vendor", "1"), ("other", "é=2")])])
+contexts = st.builds(
+    SpanContext, st.integers(1, 2**128 - 1), st.integers(1, 2**64 - 1), st.booleans(), st.just(TraceFlags(1)), states
+)
+statuses = st.one_of(st.none(), st.just(Status(StatusCode.OK)), texts.map(lambda text: Status(StatusCode.ERROR, text)))
+
+
+@st.composite
+def spans(draw: st.DrawFn) -> Sequence[ReadableSpan]:
+    """Draw spans of two scopes and both kinds of tracers, some with events, and some with too many attributes."""
+    provider = TracerProvider(
+        id_generator=CountedIds(),
+        resource=Resource(draw(attributes), draw(st.sampled_from(["", "https://example.com/r"]))),
+        span_limits=SpanLimits(max_span_attributes=draw(st.sampled_from([5, 128]))),
+        shutdown_on_exit=False,
+    )
+    exporter = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    tracers = [lean_tracer(provider.get_tracer("a", "1", draw(st.sampled_from(["", "https://example.com/s"]))))]
+    tracers += [lean_tracer(provider.get_tracer("b", None, None, {"of": "scope"})), provider.get_tracer("sdk")]
+    for tracer in draw(st.lists(st.sampled_from(tracers), min_size=1, max_size=5)):
+        parent = draw(st.one_of(st.none(), contexts))
+        context = Context() if parent is None else trace.set_span_in_context(NonRecordingSpan(parent), Context())
+        span = tracer.start_span(draw(texts), context, draw(st.sampled_from(SpanKind)), draw(attributes))
+        if draw(st.booleans()):
+            span.set_attributes(draw(attributes))
+        if draw(st.integers(0, 4)) == 0:
+            span.add_event("event", draw(attributes))
+        if (status := draw(statuses)) is not None:
+            span.set_status(status)
+        span.end()
+    return exporter.get_finished_spans()
+
+
+def by_id(request: ExportTraceServiceRequest) -> dict[bytes, tuple[Any, ...]]:
+    """Return each span of a request by its id, with its resource, scope and schema addresses."""
+    return {
+        span.span_id: (span, group.resource, group.schema_url, scoped.scope, scoped.schema_url)
+        for group in request.resource_spans
+        for scoped in group.scope_spans
+        for span in scoped.spans
+    }
+
+
+@pytest.mark.requirement("S5")
+@given(spans())
+def test_the_encoding_is_that_of_the_exporter_package(found: Sequence[ReadableSpan]) -> None:
+    """Over random spans, both encoders give messages that are equal field by field, for the package's parser."""
+    actual = ExportTraceServiceRequest.FromString(encode_spans(found))
+
+    assert by_id(actual) == by_id(encode_by_package(found))
+
+
+def test_no_spans_are_an_empty_request() -> None:
+    assert encode_spans([]) == b""
