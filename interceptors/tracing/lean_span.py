@@ -17,7 +17,6 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
-from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 
 if TYPE_CHECKING:
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import SpanLimits, SpanProcessor
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+    from opentelemetry.sdk.trace import Event, SpanLimits, SpanProcessor
+    from opentelemetry.sdk.util import BoundedList
+    from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
     from opentelemetry.trace import Link, Span
     from opentelemetry.util.types import Attributes
 
@@ -82,7 +82,7 @@ class LeanSpan(SdkSpan):
         return self.tracer._instrumentation_scope
 
     @property
-    def _instrumentation_info(self) -> Any:
+    def _instrumentation_info(self) -> InstrumentationInfo:
         return self.tracer.instrumentation_info
 
     @property
@@ -104,11 +104,11 @@ class LeanSpan(SdkSpan):
         return attributes
 
     @cached_property
-    def _events(self) -> BoundedList:
+    def _events(self) -> BoundedList[Event]:
         return self._new_events()
 
     @cached_property
-    def _links(self) -> BoundedList:
+    def _links(self) -> BoundedList[Link]:
         return self._new_links(())
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
@@ -141,28 +141,24 @@ class LeanTracer(Tracer):
         context: Context | None = None,
         kind: SpanKind = SpanKind.INTERNAL,
         attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        start_time: int | None = None,
-        record_exception: bool = True,
-        set_status_on_exception: bool = True,
+        *rest: Any,
+        **named: Any,
     ) -> Span:
         sdk = self.sdk
-        if links or not (record_exception and set_status_on_exception and sdk._is_enabled()):
-            return sdk.start_span(
-                name, context, kind, attributes, links, start_time, record_exception, set_status_on_exception
-            )
+        if rest or named or not sdk._is_enabled():  # such as links
+            return sdk.start_span(name, context, kind, attributes, *rest, **named)
         parent = trace.get_current_span(context).get_span_context()
         if parent.is_valid:
             trace_id, is_random = parent.trace_id, parent.trace_flags.random_trace_id
         else:
             trace_id, is_random = sdk.id_generator.generate_trace_id(), sdk.id_generator.is_trace_id_random()
-        result = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+        result = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
         flags = FLAGS[result.decision.is_sampled() | is_random * TraceFlags.RANDOM_TRACE_ID]
         span_id = sdk.id_generator.generate_span_id()
         own = SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=result.trace_state)
         if not result.decision.is_recording():
             return NonRecordingSpan(own)
-        return self.record(name, own, context, kind, result.attributes, start_time)
+        return self.record(name, own, context, kind, result.attributes)
 
     def record(
         self,
