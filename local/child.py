@@ -11,19 +11,21 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from io import FileIO
 from typing import TYPE_CHECKING
 
+from local.processes import Streams, spawn
 from mesh.telemetry.foreign_lines import ForeignRecord, forward_records
 from mesh.telemetry.log_lines import FOREIGN_LOGGER, foreign_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from local.processes import Start
 
 # The next process renames a log larger than this and starts a new one. Only one older file is stored.
 MAX_LOG_BYTES = 16 * 1024 * 1024
@@ -37,8 +39,8 @@ LOG_TIMEOUT_S = 2.0
 class Child:
     """Process of one service. The process loads its code at once and serves after `send_database_url`.
 
-    `program` is a module with its arguments, to run instead of the service. `inherited` are file descriptors that stay
-    open in the process.
+    `program` is a module with its arguments, to run instead of the service. `start` starts the process; Child raises
+    its exceptions.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class Child:
         environment: Mapping[str, str],
         log: Path,
         program: Sequence[str] = (),
-        inherited: Sequence[int] = (),
+        start: Start = spawn,
     ) -> None:
         self.name = name
         self.log = log
@@ -55,30 +57,26 @@ class Child:
         if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
             log.replace(log.with_suffix(".old.jsonl"))
         _end_last_line(log, name)
-        reader, writer = os.pipe()
-        os.set_blocking(writer, False)
-        with log.open("ab") as output, os.fdopen(writer, "wb", buffering=0) as foreign:
-            self._log_begins_at = output.tell()
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
-                [sys.executable, "-m", *(program or [f"services.{name}"])],
-                env={**environment, "LOG_FD": str(output.fileno())},
-                stdin=subprocess.PIPE,  # carries the DATABASE_URL; closes with the parent, which stops the service
-                stdout=foreign,
-                stderr=foreign,
-                pass_fds=[output.fileno(), *inherited],
-                start_new_session=True,  # the parent handles Ctrl-C in a terminal
-            )
+        with ExitStack() as own_ends, ExitStack() as childs_ends:
+            standard_input, database_urls = _open_pipe(childs_ends, own_ends)
+            output, foreign = _open_pipe(own_ends, childs_ends)
+            os.set_blocking(foreign, False)
+            own_log = childs_ends.enter_context(log.open("ab"))
+            self._log_begins_at = own_log.tell()
+            streams = Streams(standard_input, foreign, own_log.fileno())
+            self._process = start(program or [f"services.{name}"], environment, streams)
+            own_ends.pop_all()
+        # Carries the DATABASE_URL. Closes with this process, which stops the service.
+        self._standard_input = FileIO(database_urls, "wb")
         self._reading = threading.Thread(
-            target=_log_foreign, args=(reader, log, name), name=f"output of {name}", daemon=True
+            target=_log_foreign, args=(output, log, name), name=f"output of {name}", daemon=True
         )
         self._reading.start()
 
     def send_database_url(self, database_url: str) -> None:
         """Send the URL of a ready database to the service, which then begins to serve."""
-        if self._process.stdin is not None:
-            with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
-                self._process.stdin.write(f"{database_url}\n".encode())
-                self._process.stdin.flush()
+        with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
+            self._standard_input.write(f"{database_url}\n".encode())
 
     @property
     def pid(self) -> int:
@@ -106,8 +104,7 @@ class Child:
         give_up_at = time.monotonic() + LOG_TIMEOUT_S
         while self._reading.is_alive() and time.monotonic() < give_up_at:  # noqa: ASYNC110 - nor does the thread
             await asyncio.sleep(POLL_INTERVAL_S)
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        self._standard_input.close()
         return code
 
     def last_output(self) -> str:
@@ -119,6 +116,14 @@ class Child:
         foreign = [record for record in records if record.get("logger") == FOREIGN_LOGGER]
         last = (foreign or records or [{"event": "it wrote nothing"}])[-1]
         return str(last.get("exception") or last.get("event")).strip().splitlines()[-1]
+
+
+def _open_pipe(for_reader: ExitStack, for_writer: ExitStack) -> tuple[int, int]:
+    """Open a pipe, whose ends close with the stacks."""
+    reader, writer = os.pipe()
+    for_reader.callback(os.close, reader)
+    for_writer.callback(os.close, writer)
+    return reader, writer
 
 
 def _parsed(line: bytes) -> Mapping[str, object] | None:

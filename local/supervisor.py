@@ -14,6 +14,8 @@ from local.commands import handle_command
 from local.control import serve_commands
 from local.disk import reject_full_disk
 from local.folder_lock import FolderLock, lock_folder
+from local.forking import NAME as FORK_SERVER
+from local.forking import CannotFork, fork_server, modules_of_services
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
 from local.mail_sink import MailSink
@@ -32,6 +34,7 @@ from local.parts import (
 )
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import reject_unusable_settings
+from local.processes import spawn
 from local.readiness import wait_until_answering, wait_until_serving
 from local.service_databases import check_databases, database_url_of, migrate_service, reject_unusable_services
 from local.supervised_settings import (
@@ -44,11 +47,13 @@ from local.supervised_settings import (
     reject_settings_of_one_process,
     settings_of_service,
 )
+from mesh.config import child_environment
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from local.processes import Start
     from mesh.config import Settings
 
     Report = Callable[[str, str], None]
@@ -216,20 +221,19 @@ class Mesh:
         self._stack.push_async_callback(postgres.stop)
         await self._start_mail_sink()
         self._stack.push_async_callback(self._stop_services)
-        # The services load their code while PostgreSQL starts.
-        for name in SERVICE_NAMES:
-            self._launch(name)
-        if settings.database_url is None:
-            self.report(POSTGRES, STARTING)
-            await postgres.start()
-            self._postgres = postgres
-            self.report(POSTGRES, SERVING)
-            lock.publish(database_url=postgres.url)
-            await check_databases(settings, postgres.url)
-        self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
         async with asyncio.TaskGroup() as group:
+            # The services load their code while PostgreSQL starts.
+            launching = group.create_task(self._launch_services())
+            if settings.database_url is None:
+                self.report(POSTGRES, STARTING)
+                await postgres.start()
+                self._postgres = postgres
+                self.report(POSTGRES, SERVING)
+                lock.publish(database_url=postgres.url)
+                await check_databases(settings, postgres.url)
+            self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
             for name in SERVICE_NAMES:
-                group.create_task(self._bring_up(name))
+                group.create_task(self._bring_up(name, launching))
         if self._with_console:
             self.console_problem = console_problem_of(settings)
             if not self.console_problem:
@@ -251,18 +255,37 @@ class Mesh:
             )
             self.report(MAIL_SINK, SERVING)
 
-    async def _bring_up(self, name: str) -> None:
+    async def _launch_services(self) -> None:
+        """Launch all services, as forks of one process if possible."""
+        environment, log = child_environment(), self.settings.log_path_of(FORK_SERVER)
+        modules = modules_of_services(self.settings)
+        try:
+            async with fork_server(modules, environment, log, [self._services_lock]) as server:
+                for name in SERVICE_NAMES:
+                    self._launch(name, server.fork)
+        except CannotFork as failure:
+            self.report(MESH, f"starts an interpreter for each service, because {failure}")
+            for name in SERVICE_NAMES:
+                if name not in self._children:
+                    self._launch(name)
+
+    async def _bring_up(self, name: str, launching: asyncio.Task[None]) -> None:
         self.report(name, "migrating")
         await migrate_service(self.settings, self.server_url, name)
+        await launching
         await self._start_serving(self._children[name])
 
-    def _launch(self, name: str) -> Child:
+    def _launch(self, name: str, start: Start | None = None) -> Child:
         self.report(name, "loading")
         environment = self.environment_of(name)
         self._shows_metrics[name] = bool(environment.get("METRICS_ADDRESS"))
-        child = Child(name, environment, self.settings.log_path_of(name), inherited=[self._services_lock])
+        child = Child(name, environment, self.settings.log_path_of(name), start=start or self._spawn)
         self._children[name] = child
         return child
+
+    @property
+    def _spawn(self) -> Start:
+        return partial(spawn, inherited=[self._services_lock])
 
     async def _start_serving(self, child: Child) -> None:
         self.report(child.name, STARTING)
@@ -274,7 +297,7 @@ class Mesh:
         self.report(CONSOLE, STARTING)
         environment = environment_of_console(self.settings)
         log = self.settings.log_path_of(CONSOLE)
-        child = Child(CONSOLE, environment, log, program=[CONSOLE], inherited=[self._services_lock])
+        child = Child(CONSOLE, environment, log, [CONSOLE], self._spawn)
         self._children[CONSOLE] = child
         await wait_until_answering(child, self.settings.console_listen_address)
         self.report(CONSOLE, SERVING)

@@ -354,3 +354,9 @@ def child_environment(**settings: object) -> dict[str, str]:
     """Return the environment for a child process, with `settings` (by field name) set."""
     changed = {name.upper(): str(value) for name, value in settings.items() if value is not None}
     return {**os.environ, **changed}
+
+
+def replace_environment(environment: dict[str, str]) -> None:
+    """Replace the environment of this process, as a forked process does."""
+    os.environ.clear()
+    os.environ.update(environment)

@@ -1,0 +1,119 @@
+"""Fork server: program that imports the code of all services once, and forks one process for each service.
+
+The processes share the memory of the imported code, and start faster than interpreters of their own. The server starts
+no thread and creates no gRPC object, because neither survives a fork. `local.forking` runs this program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import runpy
+import socket
+import sys
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mesh.config import replace_environment
+from mesh.loading import loading
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+READY = b"ready"
+MAX_REQUEST_BYTES = 1024 * 1024
+# Descriptors of a request: standard input, the pipe for standard output and standard error, and the log.
+DESCRIPTORS = 3
+# Fields `arg_start` and `arg_end` of /proc/self/stat, counted from the state of the process (proc(5)).
+ARGUMENT_FIELDS = slice(45, 47)
+
+
+class ThreadsRemain(Exception):
+    """Error of a module that starts a thread when it is imported; the message lists the modules of the server."""
+
+
+def main() -> None:
+    """Import the modules in the first message on a socket, then fork a process for each further message.
+
+    The argument is the descriptor of the socket. Each forked process runs its program as `python -m` would. The server
+    exits when the other end of the socket closes.
+    """
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--connection", type=int, required=True, help="descriptor of a socket (AF_UNIX)")
+    with socket.socket(fileno=parser.parse_args().connection) as connection:
+        modules = json.loads(connection.recv(MAX_REQUEST_BYTES))
+        with loading():
+            for module in modules:
+                import_module(module)
+        if len([*Path("/proc/self/task").iterdir()]) > 1:
+            raise ThreadsRemain(f"One of these modules starts a thread, so the server cannot fork: {modules}")
+        connection.send(READY)
+        program = _serve(connection)
+    if program:
+        sys.argv = program
+        runpy.run_module(program[0], run_name="__main__", alter_sys=True)
+
+
+def _serve(connection: socket.socket) -> list[str]:
+    """Fork for each request. Return the program in a forked process, and an empty list in the server at its end."""
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, DESCRIPTORS)
+        if not request:
+            return []
+        program, environment = json.loads(request)
+        pid = _fork_child_of_supervisor()
+        if not pid:
+            _become(program, environment, descriptors)
+            return [*program]
+        connection.send(pid)
+        for each in descriptors:
+            os.close(each)
+
+
+def _fork_child_of_supervisor() -> bytes:
+    """Fork a process; return its id, and an empty value in that process.
+
+    Its parent is a process that has ended. So the kernel has made it a child of the nearest subreaper, the supervisor.
+    """
+    reader, writer = os.pipe()
+    if not os.fork():
+        pid = os.fork()
+        if not pid:
+            os.close(reader)
+            os.close(writer)
+            return b""
+        os.write(writer, str(pid).encode())
+        os._exit(0)
+    os.wait()
+    os.close(writer)
+    with os.fdopen(reader, "rb") as answer:
+        return answer.read()
+
+
+def _become(program: Sequence[str], environment: dict[str, str], descriptors: list[int]) -> None:
+    """Give this process its own session, standard streams, environment and command line."""
+    os.setsid()
+    standard_input, output, log = descriptors
+    for source, target in ((standard_input, 0), (output, 1), (output, 2)):
+        os.dup2(source, target)
+    os.close(standard_input)
+    os.close(output)
+    replace_environment({**environment, "LOG_FD": str(log)})
+    with suppress(OSError):  # the command line is only for `ps`
+        _set_command_line([sys.executable, "-m", *program])
+
+
+def _set_command_line(command: Sequence[str]) -> None:
+    fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+    start, end = map(int, fields[ARGUMENT_FIELDS])
+    text = b"".join(word.encode() + b"\0" for word in command)[: end - start]
+    with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
+        memory.seek(start)
+        memory.write(text.ljust(end - start, b"\0"))
+
+
+if __name__ == "__main__":
+    main()
