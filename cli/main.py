@@ -13,6 +13,7 @@ import typer
 from cli.terminal import err, print_service_error
 from contracts.errors import ServiceError
 from mesh.failure import Failure
+from mesh.loading import loading
 
 EXIT_FAILED = 1
 # Errors that are reported without a traceback.
@@ -68,7 +69,8 @@ def app_for(arguments: list[str]) -> typer.Typer:
     # Without a callback, Typer turns an app with a single command into that command.
     app.callback()(lambda: None)
     for verb in VERBS.keys() & set(arguments[:1]) or VERBS:
-        command = resolve_name(VERBS[verb])
+        with loading():
+            command = resolve_name(VERBS[verb])
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=verb)
         else:

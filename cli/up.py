@@ -12,9 +12,6 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from cli.demos.booking import booking
-from cli.demos.commands import tell
-from cli.demos.printing import StoryPrinter
 from cli.health import health_table
 from cli.terminal import CommandError, err, out, print_service_error
 from contracts.errors import ServiceError
@@ -144,6 +141,11 @@ class _Run:
             await self._stop()
 
     async def _run_demo(self) -> int:
+        # Only with --demo, because these imports take as long as a third of all others.
+        from cli.demos.booking import booking  # noqa: PLC0415
+        from cli.demos.commands import tell  # noqa: PLC0415
+        from cli.demos.printing import StoryPrinter  # noqa: PLC0415
+
         try:
             await tell(booking, StoryPrinter().print)
         except ServiceError as error:

@@ -33,9 +33,11 @@ if TYPE_CHECKING:
 PROGRAM = "local.fork_server"
 NAME = "fork_server"
 PR_SET_CHILD_SUBREAPER = 36
-# Longest time until all modules are imported, and until one process is forked.
+# Longest times until all modules are imported, and until one process is forked.
 READY_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 5.0
+# Longest time until the server exits by itself.
+EXIT_TIMEOUT_S = 2.0
 MAX_ANSWER_BYTES = 64
 
 
@@ -88,8 +90,18 @@ class ForkServer:
         except (TimeoutError, OSError):
             answer = b""
         if answer != READY:
+            await self.stop()
             raise self._failure()
         self._connection.settimeout(FORK_TIMEOUT_S)
+
+    async def stop(self) -> None:
+        """Close the connection, so that the server exits; kill a server that does not exit in time."""
+        self._connection.close()
+        try:
+            await asyncio.wait_for(self._child.wait(), EXIT_TIMEOUT_S)
+        except TimeoutError:
+            self._child.kill()
+            await self._child.wait()
 
     def fork(self, program: Sequence[str], environment: Mapping[str, str], streams: Streams) -> ForkedProcess:
         """Fork a process that runs a module with its arguments; raise CannotFork if the server fails."""
@@ -122,14 +134,12 @@ async def fork_server(
             with other_end:
                 program = [PROGRAM, f"--connection={other_end.fileno()}"]
                 start = partial(spawn, inherited=[other_end.fileno(), *inherited])
-                child = Child(NAME, environment, log, program, start)
+                server = ForkServer(connection, Child(NAME, environment, log, program, start))
             try:
-                server = ForkServer(connection, child)
                 await server.load(modules)
                 yield server
             finally:
-                child.kill()
-                await child.wait()
+                await server.stop()
 
 
 def modules_of_services(settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from contracts.services import SERVICE_NAMES, our_services, problems_of_services
 from local.parts import MeshError
 from local.preflight import reject_unusable_databases
 from mesh.data.integrity import IntegrityReport, check_integrity
-from mesh.data.migrations import MigrationError, migrate
+from mesh.data.migrations import MigrationError, migrate, open_database
 
 if TYPE_CHECKING:
     from mesh.config import Settings
@@ -56,6 +56,24 @@ async def migrate_service(settings: Settings, server_url: str, name: str) -> lis
         if settings.database_url is None:
             raise
         raise MigrationError(f"DATABASE_URL: {error}") from None
+
+
+async def create_databases(server_url: str) -> None:
+    """Create the missing databases of all services on a server of this mesh alone.
+
+    A copy of the template's files takes a tenth of the time of the default, which writes a log record for each page.
+    It needs a checkpoint, which would slow down a server with other users. Raises MigrationError if the server cannot
+    be reached.
+    """
+    connection = await open_database(server_url)
+    try:
+        existing = {name for (name,) in await connection.fetch("select datname from pg_database")}
+        for name in SERVICE_NAMES:
+            database = urlsplit(database_url_of(server_url, name)).path.removeprefix("/")
+            if database not in existing:
+                await connection.execute(f'create database "{database}" strategy file_copy')
+    finally:
+        await connection.close()
 
 
 async def check_databases(settings: Settings, server_url: str) -> None:

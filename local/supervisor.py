@@ -36,7 +36,13 @@ from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import reject_unusable_settings
 from local.processes import spawn
 from local.readiness import wait_until_answering, wait_until_serving
-from local.service_databases import check_databases, database_url_of, migrate_service, reject_unusable_services
+from local.service_databases import (
+    check_databases,
+    create_databases,
+    database_url_of,
+    migrate_service,
+    reject_unusable_services,
+)
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
     console_problem_of,
@@ -231,6 +237,7 @@ class Mesh:
                 self.report(POSTGRES, SERVING)
                 lock.publish(database_url=postgres.url)
                 await check_databases(settings, postgres.url)
+                await create_databases(postgres.url)
             self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
             for name in SERVICE_NAMES:
                 group.create_task(self._bring_up(name, launching))

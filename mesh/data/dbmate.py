@@ -54,13 +54,17 @@ class DbmateError(Exception):
     """A file cannot be applied; the message is dbmate's own and may hold the password."""
 
 
-async def apply_files(connection: Connection, database_url: str, files: Sequence[Path]) -> None:
+async def apply_files(connection: Connection, database_url: str, files: Sequence[Path], *, is_new: bool) -> None:
     """Apply files in order; raise DbmateError at the first that fails.
 
     `connection` must be to the same database. Invalid indexes are dropped before each attempt, so that a failed
-    concurrent creation can be retried.
+    concurrent creation can be retried. Nothing else uses the tables of a database that is new. So one run of dbmate
+    applies all of its files, with the longer limits.
     """
     url = await _url_with_tls_as(connection, database_url)
+    if is_new:
+        await _apply_with_retries(connection, _url_with_limits(url, OUTSIDE_TRANSACTION), files)
+        return
     for is_outside, group in itertools.groupby(files, _runs_outside_transaction):
         limits = OUTSIDE_TRANSACTION if is_outside else IN_TRANSACTION
         await _apply_with_retries(connection, _url_with_limits(url, limits), list(group))

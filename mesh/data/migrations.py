@@ -45,6 +45,7 @@ CHECKSUMS = """
         recorded_at timestamptz not null default now()
     )
 """
+IS_NEW = "select not exists (select from pg_class where relnamespace = 'public'::regnamespace)"
 
 
 class MigrationError(Failure):
@@ -71,11 +72,13 @@ async def migrate(database_url: str, folder: Path) -> list[str]:
     try:
         async with _locked(database_url) as connection:
             await _reject_foreign_history(connection, migrations)
+            is_new = await connection.fetchval(IS_NEW)
             await connection.execute(CHECKSUMS)
             pending = await _pending(connection, migrations)
             try:
                 if pending:
-                    await apply_files(connection, database_url, [migrations[version].path for version in pending])
+                    files = [migrations[version].path for version in pending]
+                    await apply_files(connection, database_url, files, is_new=is_new)
             finally:
                 await _record(connection, migrations)
             return pending
