@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mesh.config import replace_environment
-from mesh.loading import loading
+from mesh.loading import loading_service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--connection", type=int, required=True, help="descriptor of a socket (AF_UNIX)")
     with socket.socket(fileno=parser.parse_args().connection) as connection:
         modules = json.loads(connection.recv(MAX_REQUEST_BYTES))
-        with loading():
+        with loading_service():
             for module in modules:
                 import_module(module)
         if len([*Path("/proc/self/task").iterdir()]) > 1:

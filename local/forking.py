@@ -116,7 +116,7 @@ class ForkServer:
         return ForkedProcess(int(pid))
 
     def _failure(self) -> CannotFork:
-        return CannotFork(f"the fork server failed: {self._child.last_output()}")
+        return CannotFork(f"the fork server failed: {self._child.last_output()}.")
 
 
 @asynccontextmanager

@@ -58,12 +58,12 @@ async def apply_files(connection: Connection, database_url: str, files: Sequence
     """Apply files in order; raise DbmateError at the first that fails.
 
     `connection` must be to the same database. Invalid indexes are dropped before each attempt, so that a failed
-    concurrent creation can be retried. Nothing else uses the tables of a database that is new. So one run of dbmate
-    applies all of its files, with the longer limits.
+    concurrent creation can be retried. In a database that is new, no file takes long. So one run of dbmate applies all
+    files, which is faster than one run for each group of files with the same limits.
     """
     url = await _url_with_tls_as(connection, database_url)
     if is_new:
-        await _apply_with_retries(connection, _url_with_limits(url, OUTSIDE_TRANSACTION), files)
+        await _apply_with_retries(connection, _url_with_limits(url, IN_TRANSACTION), files)
         return
     for is_outside, group in itertools.groupby(files, _runs_outside_transaction):
         limits = OUTSIDE_TRANSACTION if is_outside else IN_TRANSACTION

@@ -1,8 +1,8 @@
 """Entry point of the gym service: python -m services.gym."""
 
-from mesh.loading import loading
+from mesh.loading import loading_service
 
-with loading():
+with loading_service():
     from mesh.serving.process import main
     from services.gym.app import SERVICE
 

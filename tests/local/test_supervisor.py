@@ -10,7 +10,7 @@ from pydantic import SecretStr
 
 from contracts.services import SERVICE_NAMES
 from local.held_ports import HeldPorts
-from local.parts import MeshError
+from local.parts import MESH, MeshError
 from local.service_databases import reject_unusable_services
 from local.supervised_settings import environment_of_service, hold_ports, mail_sink_port
 from local.supervisor import Mesh
@@ -121,6 +121,22 @@ async def test_two_settings_with_one_address_are_rejected(stopped: LocalMesh) ->
         with closing(HeldPorts()) as ports, pytest.raises(SettingsError, match=rf":{port} is also set in ") as refused:
             await hold_ports(ports, settings)
         assert {"GYM_SERVICE_URL", setting.upper()} == set(re.findall("[A-Z]+(?:_[A-Z]+)*_URL", str(refused.value)))
+
+
+@pytest.mark.system
+async def test_services_start_without_a_fork_server(stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the fork server fails, the reason is reported, and each service starts in an interpreter of its own."""
+    monkeypatch.setattr("local.supervisor.modules_of_services", lambda _settings: ["no_such_module"])
+    reports: list[tuple[str, str]] = []
+
+    async with Mesh(stopped.settings, lambda *report: reports.append(report)):
+        assert stopped.is_serving()
+
+    (sentence,) = [state for part, state in reports if part == MESH]
+    assert sentence == (
+        "starts an interpreter for each service, because the fork server failed: "
+        "ModuleNotFoundError: No module named 'no_such_module'."
+    )
 
 
 def test_a_service_without_a_folder_stops_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.system
+MAX_MEMORY_MIB = 45
 SERVING = dict.fromkeys(SERVICE_NAMES, "SERVING")
 
 
@@ -64,6 +65,13 @@ def kill(process: psutil.Process) -> None:
     """Kill a process and wait until it is gone."""
     process.kill()
     wait_for(lambda: all_gone([process]))
+
+
+def test_services_share_the_memory_of_their_code(mesh_with_restarts: LocalMesh) -> None:
+    """Each service of a new mesh has at most 45 MiB of memory, counting its part of shared memory (PSS)."""
+    memory = {name: process_of(mesh_with_restarts, name).memory_full_info().pss / 2**20 for name in SERVICE_NAMES}
+
+    assert max(memory.values()) <= MAX_MEMORY_MIB, memory
 
 
 def test_a_dead_service_is_reported_and_restarted(mesh_with_restarts: LocalMesh) -> None:

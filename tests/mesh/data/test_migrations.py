@@ -216,18 +216,26 @@ async def test_a_url_without_sslmode_works_on_a_server_without_tls(
 async def test_every_lock_and_statement_has_a_timeout(empty_database_url: str, tmp_path: Path, write: Write) -> None:
     """Every migration runs with a lock timeout and a statement timeout.
 
-    The timeouts are longer outside a transaction, as for a concurrent index.
+    The timeouts are longer outside a transaction, as for a concurrent index, but not in a new database.
     """
     limits = "select current_setting('lock_timeout') as lock, current_setting('statement_timeout') as statement"
-    write("0001_in.sql", f"create table short as {limits}")
-    path = write("0002_outside.sql", f"create table long as {limits}")
-    path.write_text(path.read_text().replace("migrate:up", "migrate:up transaction:false"))
 
+    def write_outside(name: str, table: str) -> None:
+        path = write(name, f"create table {table} as {limits}")
+        path.write_text(path.read_text().replace("migrate:up", "migrate:up transaction:false"))
+
+    write("0001_in.sql", f"create table short as {limits}")
+    write_outside("0002_new.sql", "short_in_new")
+    await migrate(empty_database_url, tmp_path)
+    write_outside("0003_outside.sql", "long")
+    write("0004_in.sql", f"create table short_again as {limits}")
     await migrate(empty_database_url, tmp_path)
 
     async with connection_to(empty_database_url) as connection:
         assert tuple(await connection.fetchrow("select * from short") or ()) == ("5s", "1min")
+        assert tuple(await connection.fetchrow("select * from short_in_new") or ()) == ("5s", "1min")
         assert tuple(await connection.fetchrow("select * from long") or ()) == ("15min", "1h")
+        assert tuple(await connection.fetchrow("select * from short_again") or ()) == ("5s", "1min")
 
 
 async def test_a_statement_that_takes_too_long_is_rolled_back(

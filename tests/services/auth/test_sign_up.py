@@ -13,7 +13,7 @@ from contracts.errors import (
     PasswordTooCommon,
     Unavailable,
 )
-from services.auth.passwords.blocklist import COMMON_PASSWORDS
+from services.auth.passwords.blocklist import COMMON_PASSWORDS, require_uncommon
 from solo60.auth.v1.auth_pb2 import SignUpRequest
 from solo60.user.v1.user_pb2 import GetUserRequest
 from tests.services.auth.auth_mesh import EMAIL, PASSWORD
@@ -96,7 +96,16 @@ async def test_a_common_password_is_rejected_before_a_user_is_created(mesh: Auth
 
 def test_the_list_of_common_passwords_is_long_enough() -> None:
     """At least 10,000 common passwords are rejected."""
-    assert len(COMMON_PASSWORDS) > 10_000
+    assert COMMON_PASSWORDS.count(",") > 10_000
+
+
+def test_a_password_with_commas_is_not_a_part_of_the_list() -> None:
+    """Two common passwords with a comma between them are not a common password."""
+    first, second = COMMON_PASSWORDS.split(",")[1:3]
+
+    require_uncommon(f"{first},{second}")
+    with pytest.raises(PasswordTooCommon):
+        require_uncommon(second)
 
 
 async def test_any_characters_make_a_password(mesh: AuthMesh) -> None:
