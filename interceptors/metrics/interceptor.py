@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, MessageHook, Proceed
-    from interceptors.chain.client import Finish, MessageListener
+    from interceptors.chain.call import Call, Finish, MessageHook
+    from interceptors.chain.client import MessageListener
     from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
@@ -58,24 +58,23 @@ class ServerMetrics(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._unmeasured_services
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:
         counts = self._counts.of(call.method)
         began = counts.begin()
         if not call.method.request_streaming:
             counts.received += 1
-        try:
-            response = await proceed(call)
-        except BaseException as error:
+        return partial(self._finish, call, counts, began)
+
+    def _finish(self, call: Call, counts: MethodCounts, began: float, error: BaseException | None) -> None:
+        if error is None:
+            outcome = OK, "", call.context.caller
+            if not call.method.response_streaming:
+                counts.sent += 1
+        else:
             rejection = caller_error(error, call)
             outcome = rejection.code.name, rejection.reason_name(), call.context.caller
-            counts.end(began, outcome, call.trace_id, call.span_id)
-            self._count_rare(call)
-            raise
-        if response is not None:
-            counts.sent += 1
-        counts.end(began, (OK, "", call.context.caller), call.trace_id, call.span_id)
+        counts.end(began, outcome, call.trace_id, call.span_id)
         self._count_rare(call)
-        return response
 
     def request_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).receive if method.request_streaming else None
