@@ -64,7 +64,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         """Return whether this interceptor handles calls of `method`. Called once per method."""
         return True
 
-    def start(self, call: Call) -> Finish | None:
+    def start(self, call: Call) -> Finish | None:  # noqa: ARG002 - for subclasses
         """Act before the rest of the chain and the handler; raise a ServiceError to reject the call.
 
         Return a function to be called once when the rest has ended, with its error or None, or return None. An error
@@ -198,16 +198,25 @@ def _nested(
             starts = []
         elif _overrides(interceptor, "start"):
             starts.insert(0, interceptor.start)
-    proceed = partial(errors.intercept, proceed=around(starts, proceed))
+    proceed = around(starts, proceed)
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: ServicerContext) -> bytes | None:
         fields: Sequence[tuple[str, str]] = context.invocation_metadata() or ()  # type: ignore[assignment]  # grpc.aio declares a more general type but returns pairs
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
-        response = await proceed(call)
-        context.set_trailing_metadata(call.all_trailing())
-        return response
+        try:
+            response = await proceed(call)
+        except BaseException as error:
+            rejection = errors.rejection_for(call, error)
+            if rejection is None:
+                raise
+        else:
+            context.set_trailing_metadata(call.all_trailing())
+            return response
+        # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
+        await context.abort(rejection.code, rejection.message, call.all_trailing())
+        raise AssertionError("abort must raise an exception.")
 
     return serve
 
