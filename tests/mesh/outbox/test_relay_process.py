@@ -41,8 +41,7 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
     try:
         relay.send_database_url(url)
         await eventually(lambda: holds(sessions, "select count(*) = 1 from outbox where status = 'delivered'"))
-        assert relay._process.stdin is not None
-        relay._process.stdin.close()
+        relay._standard_input.close()
         assert await relay.wait() == 0, relay.last_output()
     finally:
         relay.kill()
