@@ -107,12 +107,13 @@ def _become(program: Sequence[str], environment: dict[str, str], descriptors: li
 
 
 def _set_command_line(command: Sequence[str]) -> None:
+    """Overwrite the command line. The kernel shows only the text before the first NUL if the last byte is no NUL."""
     fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     start, end = map(int, fields[ARGUMENT_FIELDS])
-    text = b"".join(word.encode() + b"\0" for word in command)[: end - start]
+    text = " ".join(command).encode()[: end - start - 2]
     with Path("/proc/self/mem").open("r+b", buffering=0) as memory:
         memory.seek(start)
-        memory.write(text.ljust(end - start, b"\0"))
+        memory.write(text.ljust(end - start - 1, b"\0") + b".")
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path) -> 
     assert facts["environment"].keys() <= {"SETTING", "LOG_FD", "LC_CTYPE"}
     assert facts["session"] == child.pid
     assert facts["loaded_by"] not in (child.pid, os.getpid())
-    assert [word for word in process.cmdline() if word][1:] == ["-m", PROGRAM, "one", "two"]
+    assert process.cmdline()[1:] == ["-m", PROGRAM, "one", "two"]
     assert process.ppid() == os.getpid()
     assert "socket:" not in str(facts["open"])
     assert str(facts["open"]).count("pipe:") == len(("input", "output", "errors"))
