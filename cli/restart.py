@@ -10,10 +10,10 @@ import typer
 from cli.terminal import CommandError, JsonFlag, out, print_json
 from contracts.services import SERVICE_NAMES
 from local.control import send_command
-from local.parts import CONSOLE, POSTGRES
+from local.parts import ALL_SERVICES, CONSOLE, POSTGRES
 from mesh.config import load_settings
 
-PARTS = (*SERVICE_NAMES, POSTGRES, CONSOLE)
+PARTS = (*SERVICE_NAMES, ALL_SERVICES, POSTGRES, CONSOLE)
 
 
 def restart(
@@ -21,7 +21,10 @@ def restart(
     *,
     as_json: JsonFlag = False,
 ) -> None:
-    """Restart a service, the PostgreSQL or the console of the running mesh, and wait until it is SERVING."""
+    """Restart a service, the PostgreSQL or the console of the running mesh, and wait until it is SERVING.
+
+    "services" is the process of all services in a mesh of `solo60 up --one-process`.
+    """
     if part not in PARTS:
         raise CommandError(f'There is no part "{part}". Parts: {", ".join(PARTS)}.')
     answer = asyncio.run(send_command(load_settings().data_dir, verb="restart", part=part))

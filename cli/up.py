@@ -6,6 +6,7 @@ import asyncio
 import signal
 import time
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -28,7 +29,6 @@ from operations.health.report import health_of_all
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mesh.config import Settings
 
 STYLES = {Tone.TROUBLE: "red", Tone.RECOVERY: "green"}
 NEXT_STEPS = """
@@ -57,6 +57,9 @@ def up(
         bool, typer.Option("--clock", help="Let `solo60 clock advance` move the time of this mesh.")
     ] = False,
     no_console: Annotated[bool, typer.Option("--no-console", help="Do not start the console.")] = False,
+    one_process: Annotated[
+        bool, typer.Option("--one-process", help="Run all services in one process, which needs less memory.")
+    ] = False,
     no_restart: Annotated[
         bool, typer.Option("--no-restart", help="Report parts that exit unexpectedly, without restarting them.")
     ] = False,
@@ -70,7 +73,8 @@ def up(
         settings = with_movable_clock(settings)
     elif settings.clock_file is None and is_ahead(settings):
         err.print(EARLIER_CLOCK, style="yellow", markup=False)
-    run = _Run(settings, demo=demo, restarts=not no_restart, console=not no_console)
+    mesh = partial(Mesh, settings, with_console=not no_console, in_one_process=one_process)
+    run = _Run(mesh, demo=demo, restarts=not no_restart)
     raise typer.Exit(asyncio.run(_run_until_signal(run)))
 
 
@@ -98,12 +102,12 @@ async def _run_until_signal(run: _Run) -> int:
 class _Run:
     """One run of the mesh. Its exit code is 0 unless the demo, or a service after the start, failed."""
 
-    def __init__(self, settings: Settings, *, demo: bool, restarts: bool, console: bool) -> None:
+    def __init__(self, make_mesh: Callable[..., Mesh], *, demo: bool, restarts: bool) -> None:
         self.exit_code = 0
         self._is_up = False
-        self._settings = settings
         self._demo = demo
-        self._mesh = Mesh(settings, self._report, with_console=console)
+        self._mesh = make_mesh(report=self._report)
+        self._settings = self._mesh.settings
         self._monitor = Monitor(self._mesh, self._notify, restarts=restarts)
         self._show: Callable[[str, str], None] = lambda _part, _state: None
 

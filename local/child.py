@@ -37,7 +37,7 @@ LOG_TIMEOUT_S = 2.0
 
 
 class Child:
-    """Process of one service. The process loads its code at once and serves after `send_database_url`.
+    """Process of one service. The process loads its code at once and serves after `send_line`.
 
     `program` is a module with its arguments, to run instead of the service. `start` starts the process; Child raises
     its exceptions.
@@ -53,10 +53,7 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
-            log.replace(log.with_suffix(".old.jsonl"))
-        _end_last_line(log, name)
+        prepare_log(log, name)
         with ExitStack() as own_ends, ExitStack() as childs_ends:
             standard_input, database_urls = _open_pipe(childs_ends, own_ends)
             output, foreign = _open_pipe(own_ends, childs_ends)
@@ -66,17 +63,19 @@ class Child:
             streams = Streams(standard_input, foreign, own_log.fileno())
             self._process = start(program or [f"services.{name}"], environment, streams)
             own_ends.pop_all()
-        # Carries the DATABASE_URL. Closes with this process, which stops the service.
+        # Carries the line. Closes with this process, which stops the service.
         self._standard_input = FileIO(database_urls, "wb")
         self._reading = threading.Thread(
             target=_log_foreign, args=(output, log, name), name=f"output of {name}", daemon=True
         )
         self._reading.start()
 
-    def send_database_url(self, database_url: str) -> None:
-        """Send the URL of a ready database to the service, which then begins to serve."""
+    def send_line(self, text: str) -> None:
+        """Send a line to the process: for a service, the URL of its ready database, which the service waits for."""
+        line = memoryview(f"{text}\n".encode())
         with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
-            self._standard_input.write(f"{database_url}\n".encode())
+            while line:
+                line = line[self._standard_input.write(line) :]
 
     @property
     def pid(self) -> int:
@@ -116,6 +115,14 @@ class Child:
         foreign = [record for record in records if record.get("logger") == FOREIGN_LOGGER]
         last = (foreign or records or [{"event": "it wrote nothing"}])[-1]
         return str(last.get("exception") or last.get("event")).strip().splitlines()[-1]
+
+
+def prepare_log(log: Path, name: str) -> None:
+    """Create the folder of a log, rename a large log, and complete the last line, for a new process of a service."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
+        log.replace(log.with_suffix(".old.jsonl"))
+    _end_last_line(log, name)
 
 
 def _open_pipe(for_reader: ExitStack, for_writer: ExitStack) -> tuple[int, int]:

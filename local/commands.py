@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from contracts.services import SERVICE_NAMES
 from local.control import ControlError
-from local.parts import CONSOLE, POSTGRES, MeshError
+from local.parts import ALL_SERVICES, CONSOLE, POSTGRES, MeshError
 from local.postgres.server import PostgresError
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ async def handle_command(mesh: Restartable, command: Command) -> dict[str, objec
     if command.get("verb") == "states":
         return {"states": mesh.states}
     part = str(command.get("part"))
-    if command.get("verb") != "restart" or part not in (POSTGRES, CONSOLE, *SERVICE_NAMES):
+    if command.get("verb") != "restart" or part not in (POSTGRES, CONSOLE, ALL_SERVICES, *SERVICE_NAMES):
         raise ControlError('Unknown command: a mesh accepts "states", and "restart" with the name of a part.')
     try:
         await mesh.restart(part)

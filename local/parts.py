@@ -17,6 +17,8 @@ POSTGRES = "postgresql"
 MAIL_SINK = "mail_sink"
 CONSOLE = "console"
 MESH = "mesh"
+# The process of all services, in a mesh that runs them in one process.
+ALL_SERVICES = "services"
 # State of a part that is not ready yet.
 STARTING = "starting"
 NO_CONSOLE_PACKAGES = "The console needs more packages: pip install 'solo60-mesh[console]'."

@@ -22,18 +22,21 @@ START_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 5.0
 
 
-async def wait_until_serving(child: Child, settings: Settings) -> None:
-    """Return once a started service is SERVING; raise MeshError with its last output if it fails or takes too long."""
+async def wait_until_serving(child: Child, name: str, settings: Settings) -> None:
+    """Return once a service of a started process is SERVING.
+
+    Raises MeshError with the last output of the process if it fails or takes too long.
+    """
     give_up_at = time.monotonic() + START_TIMEOUT_S
     key = settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()
-    address, service = settings.listen_address_of(child.name), SERVICES[child.name].full_name
+    address, service = settings.listen_address_of(name), SERVICES[name].full_name
     async with probe_of(address, service, key=key) as probe:
         while (status := await probe()) != SERVING:
             if child.exit_code is not None:
                 raise MeshError(f"{child.name} did not start: {child.last_output()} (log: {child.log})")
             if time.monotonic() > give_up_at:
                 raise MeshError(
-                    f"{child.name} is {status} after {START_TIMEOUT_S:.0f} s: {child.last_output()} (log: {child.log})"
+                    f"{name} is {status} after {START_TIMEOUT_S:.0f} s: {child.last_output()} (log: {child.log})"
                 )
             await asyncio.sleep(POLL_INTERVAL_S)
 

@@ -97,6 +97,17 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
 
     The environment lacks the DATABASE_URL, which the process receives when the database is ready.
     """
+    return child_environment(**own_settings_of(settings, name))
+
+
+def environment_of_all_services(settings: Settings) -> dict[str, str]:
+    """Return the environment of a process of all services: the mesh's settings."""
+    given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
+    return child_environment(**given, stop_with_parent=True)
+
+
+def own_settings_of(settings: Settings, name: str) -> dict[str, object]:
+    """Return the settings of a service by field name: those of the mesh, and the service's own."""
     given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
     own = {
         "keyring_file": settings.keyring_path,
@@ -107,7 +118,7 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
         "stop_with_parent": True,
     }
     links = _link_settings(settings) if name == "communication" else {}
-    return child_environment(**{**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own})
+    return {**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own}
 
 
 def environment_of_console(settings: Settings) -> dict[str, str]:

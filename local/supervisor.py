@@ -14,14 +14,13 @@ from local.commands import handle_command
 from local.control import serve_commands
 from local.disk import reject_full_disk
 from local.folder_lock import FolderLock, lock_folder
-from local.forking import NAME as FORK_SERVER
-from local.forking import CannotFork, fork_server, modules_of_services
 from local.held_ports import HeldPorts
 from local.keys import ensure_local_keys
 from local.mail_sink import MailSink
 from local.movable_clock import CLOCK_FACT, clock_in, ensure_clock_file
 from local.orphans import without_orphans
 from local.parts import (
+    ALL_SERVICES,
     CONSOLE,
     MAIL_SINK,
     MESH,
@@ -34,32 +33,27 @@ from local.parts import (
 )
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import reject_unusable_settings
-from local.processes import spawn
-from local.readiness import wait_until_answering, wait_until_serving
+from local.readiness import wait_until_answering
 from local.service_databases import (
     check_databases,
     create_databases,
     database_url_of,
-    migrate_service,
     reject_unusable_services,
 )
+from local.service_processes import ServiceProcesses
 from local.supervised_settings import (
     NO_LISTEN_ADDRESSES,
     console_problem_of,
     environment_of_console,
-    environment_of_service,
     hold_ports,
     mail_sink_port,
     reject_settings_of_one_process,
-    settings_of_service,
 )
-from mesh.config import child_environment
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from local.processes import Start
     from mesh.config import Settings
 
     Report = Callable[[str, str], None]
@@ -72,14 +66,14 @@ def _report_nothing(_part: str, _state: str) -> None: ...
 
 
 class Mesh:
-    """The services in their own processes, with PostgreSQL and a mail sink, as an async context manager.
+    """The services in their processes, with PostgreSQL and a mail sink, as an async context manager.
 
     The data is in DATA_DIR: database, keyring, keys, logs, spans, mail. Without DATABASE_URL the mesh runs its own
     PostgreSQL. If SMTP_URL is on loopback, the mesh runs its own mail sink on that port. All parts end when this
     process ends for any reason. `report` receives each part ("gym", "postgresql", "mail_sink") and its new state.
-    With `with_console`, the mesh runs the console too; `console_problem` is the reason if it cannot, or "".
-    `listen_addresses` are for services that listen on another address than their callers use, because they are behind
-    an external proxy.
+    With `in_one_process`, the services share one process. With `with_console`, the mesh runs the console too;
+    `console_problem` is the reason if it cannot, or "". `listen_addresses` are for services that listen on another
+    address than their callers use, because they are behind an external proxy.
     """
 
     def __init__(
@@ -89,6 +83,7 @@ class Mesh:
         listen_addresses: Mapping[str, str] = NO_LISTEN_ADDRESSES,
         *,
         with_console: bool = False,
+        in_one_process: bool = False,
     ) -> None:
         self.settings = settings
         self.console_problem = ""
@@ -101,9 +96,10 @@ class Mesh:
         self._on_report = report
         self._stack = AsyncExitStack()
         self._children: dict[str, Child] = {}
-        self._shows_metrics: dict[str, bool] = {}
+        self._services = ServiceProcesses(
+            settings, self.report, listen_addresses, self._children, in_one_process=in_one_process
+        )
         self._postgres: EmbeddedPostgres | None = None
-        self._services_lock = 0
         # One lock per part, so that a requested restart and a restart after a crash do not overlap.
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -157,12 +153,18 @@ class Mesh:
             self.report(POSTGRES, SERVING)
             return
         if name not in self._children:
-            raise MeshError(f"{name} is not a part of this mesh.")
+            raise MeshError(self._why_not_restartable(name))
         await self._stop_children([self._children[name]])
         if name == CONSOLE:
             await self._start_console()
         else:
-            await self._start_serving(self._launch(name))
+            self._services.launch(name)
+            await self._services.start_serving(name, self.server_url)
+
+    def _why_not_restartable(self, name: str) -> str:
+        if ALL_SERVICES in self._children and name in SERVICE_NAMES:
+            return f"{name} shares a process with all other services: `solo60 restart {ALL_SERVICES}` restarts them."
+        return f"{name} is not a part of this mesh."
 
     def unexpected_exit_of(self, name: str) -> UnexpectedExit | None:
         """Return the UnexpectedExit of a part that ended unexpectedly, or None while it runs or restarts."""
@@ -178,7 +180,7 @@ class Mesh:
     def parts(self) -> tuple[str, ...]:
         """Return the names of the parts that can be restarted."""
         console = (CONSOLE,) if CONSOLE in self._children else ()
-        return (*(() if self._postgres is None else (POSTGRES,)), *SERVICE_NAMES, *console)
+        return (*(() if self._postgres is None else (POSTGRES,)), *self._services.parts, *console)
 
     def postgres_pid(self) -> int | None:
         """Return the process id of the mesh's own PostgreSQL, or None."""
@@ -191,7 +193,7 @@ class Mesh:
 
     def without_metrics(self) -> list[str]:
         """Return the services without a metrics endpoint, because its port is taken."""
-        return [name for name, shows in self._shows_metrics.items() if not shows]
+        return [name for name, shows in self._services.shows_metrics.items() if not shows]
 
     def database_url_of(self, name: str) -> str:
         """Return the URL of a service's own database."""
@@ -199,7 +201,7 @@ class Mesh:
 
     def environment_of(self, name: str) -> dict[str, str]:
         """Return the environment of a service's process, without its DATABASE_URL."""
-        return environment_of_service(settings_of_service(self.settings, name, self._listen_addresses), name)
+        return self._services.environment_of(name)
 
     async def _start(self) -> None:
         settings = self.settings
@@ -210,7 +212,7 @@ class Mesh:
         reject_full_disk(settings)
         if settings.clock_file is not None:
             ensure_clock_file(settings.clock_file)
-        self._services_lock = await self._stack.enter_async_context(
+        self._services.lock = await self._stack.enter_async_context(
             without_orphans(
                 settings.data_dir,
                 self._stop_timeout_s,
@@ -229,7 +231,7 @@ class Mesh:
         self._stack.push_async_callback(self._stop_services)
         async with asyncio.TaskGroup() as group:
             # The services load their code while PostgreSQL starts.
-            launching = group.create_task(self._launch_services())
+            launching = group.create_task(self._services.launch_all())
             if settings.database_url is None:
                 self.report(POSTGRES, STARTING)
                 await postgres.start()
@@ -239,8 +241,8 @@ class Mesh:
                 await check_databases(settings, postgres.url)
                 await create_databases(postgres.url)
             self.server_url = settings.database_url.get_secret_value() if settings.database_url else postgres.url
-            for name in SERVICE_NAMES:
-                group.create_task(self._bring_up(name, launching))
+            for part in self._services.parts:
+                group.create_task(self._services.bring_up(part, self.server_url, launching))
         if self._with_console:
             self.console_problem = console_problem_of(settings)
             if not self.console_problem:
@@ -262,49 +264,11 @@ class Mesh:
             )
             self.report(MAIL_SINK, SERVING)
 
-    async def _launch_services(self) -> None:
-        """Launch all services, as forks of one process if possible."""
-        environment, log = child_environment(), self.settings.log_path_of(FORK_SERVER)
-        modules = modules_of_services(self.settings)
-        try:
-            async with fork_server(modules, environment, log, [self._services_lock]) as server:
-                for name in SERVICE_NAMES:
-                    self._launch(name, server.fork)
-        except CannotFork as failure:
-            self.report(MESH, f"starts an interpreter for each service, because {failure}")
-            for name in SERVICE_NAMES:
-                if name not in self._children:
-                    self._launch(name)
-
-    async def _bring_up(self, name: str, launching: asyncio.Task[None]) -> None:
-        self.report(name, "migrating")
-        await migrate_service(self.settings, self.server_url, name)
-        await launching
-        await self._start_serving(self._children[name])
-
-    def _launch(self, name: str, start: Start | None = None) -> Child:
-        self.report(name, "loading")
-        environment = self.environment_of(name)
-        self._shows_metrics[name] = bool(environment.get("METRICS_ADDRESS"))
-        child = Child(name, environment, self.settings.log_path_of(name), start=start or self._spawn)
-        self._children[name] = child
-        return child
-
-    @property
-    def _spawn(self) -> Start:
-        return partial(spawn, inherited=[self._services_lock])
-
-    async def _start_serving(self, child: Child) -> None:
-        self.report(child.name, STARTING)
-        child.send_database_url(self.database_url_of(child.name))
-        await wait_until_serving(child, settings_of_service(self.settings, child.name, self._listen_addresses))
-        self.report(child.name, SERVING)
-
     async def _start_console(self) -> None:
         self.report(CONSOLE, STARTING)
         environment = environment_of_console(self.settings)
         log = self.settings.log_path_of(CONSOLE)
-        child = Child(CONSOLE, environment, log, [CONSOLE], self._spawn)
+        child = Child(CONSOLE, environment, log, [CONSOLE], self._services.spawn)
         self._children[CONSOLE] = child
         await wait_until_answering(child, self.settings.console_listen_address)
         self.report(CONSOLE, SERVING)

@@ -7,8 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import grpc.aio
-from opentelemetry import trace
-from prometheus_client import REGISTRY
 
 from contracts.method import service_of_stub
 from contracts.service_config import service_config
@@ -32,6 +30,7 @@ from interceptors.breaker.metrics import report_breakers
 from mesh.config import load_settings
 from mesh.connection import connection_options
 from mesh.serving.keyring_file import own_key
+from mesh.telemetry.current import current_registry, current_tracers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -73,7 +72,7 @@ class Channels:
     ) -> None:
         self._settings = settings
         self.breakers = breakers or Breakers()
-        report_breakers(self.breakers, REGISTRY)
+        report_breakers(self.breakers, current_registry())
         self._interceptors = client_interceptors(
             settings, key, breakers=self.breakers, budgets=budgets, longest_call_s=longest_call_s
         )
@@ -105,7 +104,7 @@ class Channels:
 def client_interceptors(
     settings: Settings,
     key: Callable[[], str],
-    registry: CollectorRegistry = REGISTRY,
+    registry: CollectorRegistry | None = None,
     breakers: Breakers | None = None,
     budgets: RetryBudgets | None = None,
     longest_call_s: float = math.inf,
@@ -117,8 +116,8 @@ def client_interceptors(
         return settings.url_of(name) if name in SERVICE_NAMES else ""
 
     return [
-        ClientTracing(trace.get_tracer_provider(), address_of, old_names_too=settings.emits_old_rpc_names),
-        ClientMetrics(registry),
+        ClientTracing(current_tracers(), address_of, old_names_too=settings.emits_old_rpc_names),
+        ClientMetrics(registry or current_registry()),
         ClientDeclaredCalls(reject=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor, longest_call_s),
         ClientContext(),

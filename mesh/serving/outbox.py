@@ -6,8 +6,6 @@ import random
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY
-
 from contracts.services import SERVICES, short_service_name
 from interceptors.metrics.registry import metrics_of
 from mesh.data.notifications import listening
@@ -18,6 +16,7 @@ from mesh.outbox.schedule import Schedule
 from mesh.outbox.servicer import OutboxServicer
 from mesh.outbox.store import OutboxStore
 from mesh.outbox.transport import BrokeredTransport, DirectTransport
+from mesh.telemetry.current import current_registry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -61,7 +60,7 @@ async def serve_outbox(name: str, runtime: Runtime) -> AsyncIterator[OutboxServi
 @asynccontextmanager
 async def run_relay(store: OutboxStore, database_url: str, transport: Transport) -> AsyncIterator[Relay]:
     """Deliver the messages of `store`, the outbox of the database at `database_url`, while the context is open."""
-    relay = Relay(store, transport, metrics_of(REGISTRY, OutboxMetrics), random.SystemRandom())
+    relay = Relay(store, transport, metrics_of(current_registry(), OutboxMetrics), random.SystemRandom())
     async with (
         relay.running(),
         listening(database_url, CHANNEL, lambda _payload: relay.wake(), relay.wake),

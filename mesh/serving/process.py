@@ -23,6 +23,7 @@ from mesh.serving.outbox import serve_outbox
 from mesh.serving.program import run
 from mesh.serving.server import MeshServer, server_interceptors
 from mesh.serving.service import Runtime
+from mesh.telemetry.current import current_registry
 from mesh.telemetry.metrics import serve_metrics
 from mesh.telemetry.setup import telemetry_troubles
 
@@ -108,7 +109,9 @@ async def _runtime(
 ) -> AsyncIterator[Runtime]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(
-            serve_metrics(settings.metrics_address, is_exported=settings.collector_of("metrics") is not None)
+            serve_metrics(
+                settings.metrics_address, current_registry(), is_exported=settings.collector_of("metrics") is not None
+            )
         )
         clock = await stack.enter_async_context(open_clock(settings)) if given_clock is None else given_clock
         channels = Channels(settings, own_key(settings))

@@ -39,6 +39,17 @@ def run(
     Exits with code 2 and one sentence if a setting is wrong. With STOP_WITH_PARENT, a process that needs a database
     waits for its URL.
     """
+
+    def with_database(settings: Settings) -> AbstractAsyncContextManager[object]:
+        if settings.stop_with_parent and needs_database:
+            settings = settings.model_copy(update={"database_url": SecretStr(line_from_parent("DATABASE_URL"))})
+        return work(settings)
+
+    run_program(name, with_database)
+
+
+def run_program(name: str, prepare: Callable[[Settings], AbstractAsyncContextManager[object]]) -> None:
+    """Run the context that `prepare` returns, like `run`; `prepare` may wait for lines from the parent process."""
     # Garbage collection at exit takes 0.1 s and is useless, because the end of the process frees all memory.
     atexit.register(gc.freeze)
     try:
@@ -46,10 +57,9 @@ def run(
         if settings.span_dir is not None:
             make_span_folder(settings.span_dir)
         with _telemetry(settings, name):
-            if settings.stop_with_parent and needs_database:
-                settings = settings.model_copy(update={"database_url": SecretStr(_database_url_from_parent())})
+            work = prepare(settings)
             with service_loop() as runner:
-                runner.run(_run_until_stopped(work(settings), stop_with_parent=settings.stop_with_parent))
+                runner.run(_run_until_stopped(work, stop_with_parent=settings.stop_with_parent))
             # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
             for number in STOP_SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
@@ -76,11 +86,11 @@ def _telemetry(settings: Settings, name: str) -> Iterator[None]:
             raise SystemExit(1) from None
 
 
-def _database_url_from_parent() -> str:
-    """Wait for the parent to write the DATABASE_URL, which it does when the database is ready."""
+def line_from_parent(what: str) -> str:
+    """Wait for a line of the parent process, such as the DATABASE_URL when the database is ready."""
     line = sys.stdin.readline().strip()
     if not line:
-        raise SettingsError("STOP_WITH_PARENT: standard input closed before the DATABASE_URL arrived.")
+        raise SettingsError(f"STOP_WITH_PARENT: standard input closed before the {what} arrived.")
     return line
 
 

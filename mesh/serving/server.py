@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING
 
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from opentelemetry import trace
 from opentelemetry.instrumentation.grpc import filters
-from prometheus_client import REGISTRY
 
 from interceptors import (
     ServerAccessLog,
@@ -31,6 +29,7 @@ from mesh.clock import SYSTEM_CLOCK
 from mesh.config import SettingsError
 from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, SUPPORTS_PUSHBACK, RunningCalls, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
+from mesh.telemetry.current import current_registry, current_tracers
 from mesh.telemetry.setup import access_log_writer
 from mesh.telemetry.tracebacks import traceback_text
 from solo60.mesh.v1 import outbox_pb2
@@ -59,7 +58,7 @@ IS_GRPC_SERVICE = filters.any_of(*(filters.service_name(service) for service in 
 def server_interceptors(
     settings: Settings,
     keyring: Callable[[], Keyring],
-    registry: CollectorRegistry = REGISTRY,
+    registry: CollectorRegistry | None = None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> list[ServerInterceptor]:
     """Return the interceptors of every server, outermost first; their order is defined only here."""
@@ -70,13 +69,11 @@ def server_interceptors(
             describe=traceback_text,
         ),
         ServerContext(),
-        ServerMetrics(registry, GRPC_SERVICES),
+        ServerMetrics(registry or current_registry(), GRPC_SERVICES),
         ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(
-            trace.get_tracer_provider(), filters.negate(IS_GRPC_SERVICE), old_names_too=settings.emits_old_rpc_names
-        ),
+        ServerTracing(current_tracers(), filters.negate(IS_GRPC_SERVICE), old_names_too=settings.emits_old_rpc_names),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),

@@ -6,13 +6,17 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from opentelemetry import trace
 from prometheus_client import REGISTRY
 
 from mesh.telemetry.export_state import reported
-from mesh.telemetry.setup import EXIT_TIMEOUT_S, resource_of, set_up_tracing
+from mesh.telemetry.setup import EXIT_TIMEOUT_S, open_tracers, resource_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from opentelemetry.sdk.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
 
     from mesh.config import Settings
     from mesh.telemetry.log_lines import LogLineHandler
@@ -22,16 +26,27 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exporting(settings: Settings, service: str, lines: LogLineHandler) -> Iterator[None]:
-    """Export the spans, the metrics and the lines of `lines` as configured, while the context is open.
+    """Export the telemetry of this process with `exporting_service`; its spans are those of the global provider."""
+    with exporting_service(settings, service, lines, REGISTRY) as tracers:
+        trace.set_tracer_provider(tracers)
+        yield
 
-    At its end, the last ones are exported for at most EXIT_TIMEOUT_S.
+
+@contextmanager
+def exporting_service(
+    settings: Settings, service: str, lines: LogLineHandler, registry: CollectorRegistry
+) -> Iterator[TracerProvider]:
+    """Export the metrics of `registry` and the lines of `lines` as configured, while the context is open.
+
+    Yields a provider, whose spans are exported too. At the end of the context, the last ones are exported for at most
+    EXIT_TIMEOUT_S.
     """
     with ExitStack() as stack:
         logs = _start_log_export(settings, service, lines, stack)
-        tracers = set_up_tracing(settings, service)
-        metrics = _start_metric_export(settings, service, stack)
+        tracers = open_tracers(settings, service)
+        metrics = _start_metric_export(settings, service, registry, stack)
         try:
-            yield
+            yield tracers
         finally:
             ends_at = time.monotonic() + EXIT_TIMEOUT_S
             # Metrics at the same time as spans, because a slow collector would take too long for one after the other.
@@ -59,12 +74,14 @@ def _start_log_export(settings: Settings, service: str, lines: LogLineHandler, s
     return export
 
 
-def _start_metric_export(settings: Settings, service: str, stack: ExitStack) -> MetricExport | None:
+def _start_metric_export(
+    settings: Settings, service: str, registry: CollectorRegistry, stack: ExitStack
+) -> MetricExport | None:
     collector = settings.collector_of("metrics")
     if collector is None:
         return None
     from mesh.telemetry.otlp.exports import start_metric_export  # noqa: PLC0415 - most local processes do not need it
 
-    export, state = start_metric_export(settings, collector, resource_of(service), REGISTRY)
+    export, state = start_metric_export(settings, collector, resource_of(service), registry)
     stack.enter_context(reported(state))
     return export

@@ -16,6 +16,7 @@ from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.config import SettingsError
 from mesh.connection import connection_options
+from mesh.telemetry.current import ProcessLog, current_lines, current_tracers
 from mesh.telemetry.export_state import export_troubles
 from mesh.telemetry.library_lines import LibraryLineFilter
 from mesh.telemetry.log_lines import LogLineHandler, json_line
@@ -46,28 +47,34 @@ def set_up_logging(settings: Settings, service: str, stream: BinaryIO | None = N
     Lines of libraries, Python warnings and uncaught exceptions are included. `mesh.telemetry.tracebacks` formats
     exceptions. Returns the handler of all loggers.
     """
-    shared: list[Processor] = [
-        add_call_context,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.ExceptionRenderer(_exception_text),
-    ]
     structlog.configure(
-        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_shared_processors(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
     # Unbuffered: if a full disk rejected a buffer at exit, the process would fail.
     unbuffered: BinaryIO = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-    lines = LogLineHandler(stream or unbuffered, service)
-    lines.setFormatter(_json_of(service, shared))
-    lines.addFilter(LibraryLineFilter())
+    lines = _prepared(ProcessLog(stream or unbuffered, service), service)
     level = logging.getLevelNamesMapping()[settings.log_level.upper()]
     logging.basicConfig(level=level, handlers=[lines], force=True)
     logging.captureWarnings(capture=True)
     _log_uncaught_exceptions()
+    return lines
+
+
+def log_of_service(stream: BinaryIO, service: str) -> LogLineHandler:
+    """Return the log of one of several services in a process, for its `ServiceTelemetry`."""
+    return _prepared(LogLineHandler(stream, service), service)
+
+
+def _prepared(lines: LogLineHandler, service: str) -> LogLineHandler:
+    lines.setFormatter(_json_of(service))
+    lines.addFilter(LibraryLineFilter())
     return lines
 
 
@@ -102,24 +109,34 @@ def _log_uncaught_exceptions() -> None:
 
 
 def access_log_writer() -> Write:
-    """Return the writer of this process's access log.
+    """Return the writer of the access log of this task's service.
 
     After `set_up_logging`, the writer bypasses all loggers, which takes a fifth of the time. The writer does nothing if
     the log level is above "info".
     """
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, LogLineHandler):
-            return handler.write_call if logging.getLogger(LOGGER).isEnabledFor(logging.INFO) else _discard
-    return log_call
+    lines = current_lines()
+    if lines is None:
+        return log_call
+    return lines.write_call if logging.getLogger(LOGGER).isEnabledFor(logging.INFO) else _discard
 
 
 def _discard(_facts: Mapping[str, object]) -> None:
     pass
 
 
-def _json_of(service: str, shared: list[Processor]) -> logging.Formatter:
+def _shared_processors() -> list[Processor]:
+    return [
+        add_call_context,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.ExceptionRenderer(_exception_text),
+    ]
+
+
+def _json_of(service: str) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
+        foreign_pre_chain=_shared_processors(),
         processors=[
             lambda _logger, _name, event: {"service": service, **event},
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -145,12 +162,19 @@ def add_call_context(_logger: object, _name: str, event: EventDict) -> EventDict
 
 
 def resource_of(service: str) -> Resource:
-    """Return the resource of this process: its service, its instance and the OTEL_RESOURCE_ATTRIBUTES."""
+    """Return the resource of a service: its name, its instance and the OTEL_RESOURCE_ATTRIBUTES."""
     return Resource.create({SERVICE_NAME: service})
 
 
 def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
-    """Export this process's spans as configured; `shutdown()` of the returned provider exports the queued spans.
+    """Export the spans of this process with the provider that `open_tracers` returns."""
+    provider = open_tracers(settings, service, exit_timeout_s)
+    trace.set_tracer_provider(provider)
+    return provider
+
+
+def open_tracers(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
+    """Export a service's spans as configured; `shutdown()` of the returned provider exports the queued spans.
 
     `shutdown()` takes at most `exit_timeout_s` for each of the two destinations.
     """
@@ -172,14 +196,13 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
         options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
         exporter = OtlpSpanExporter(endpoint, channel_options=options)
         export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
-    trace.set_tracer_provider(provider)
     return provider
 
 
 def telemetry_troubles() -> list[str]:
-    """Return one sentence for each destination that rejects this process's logs, traces or metrics."""
-    provider = trace.get_tracer_provider()
+    """Return one sentence for each destination that rejects the logs, traces or metrics of this task's service."""
+    provider, lines = current_tracers(), current_lines()
     exporters = provider.exporters if isinstance(provider, SamplingProvider) else []
-    logs = [handler for handler in logging.getLogger().handlers if isinstance(handler, LogLineHandler)]
-    troubles = (*(each.trouble for each in logs), *(each.trouble for each in exporters), *export_troubles())
+    logs = [] if lines is None else [lines.trouble]
+    troubles = (*logs, *(each.trouble for each in exporters), *export_troubles())
     return [trouble for trouble in troubles if trouble]

@@ -10,7 +10,7 @@ from contracts.services import SERVICE_NAMES
 from local.control import ControlError, send_command
 from local.disk import disk_trouble_of_mesh
 from local.folder_lock import read_published
-from local.parts import POSTGRES, STARTING
+from local.parts import ALL_SERVICES, POSTGRES, STARTING
 from mesh.serving.health_probe import SERVING, UNREACHABLE
 from operations.texts import as_sentence
 
@@ -79,11 +79,12 @@ def _diagnose_unreachable(name: str, mesh: MeshState, settings: Settings) -> Fin
         return Finding("Not reachable, and no mesh runs in DATA_DIR.", START)
     if not mesh.states:
         return Finding("The mesh is starting or stopping.", CHECK_AGAIN)
-    state = mesh.states.get(name, "")
+    part = ALL_SERVICES if ALL_SERVICES in mesh.states else name
+    state = mesh.states.get(part, "")
     if state == STARTING:
         return Finding("It is starting or stopping.", CHECK_AGAIN)
     silent = f"It runs but does not answer. Its log is {settings.log_path_of(name)}."
-    return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{name} "), f"solo60 restart {name}")
+    return Finding(silent if state in ("", SERVING) else state.removeprefix(f"{part} "), f"solo60 restart {part}")
 
 
 def _diagnose_troubles(troubles: Sequence[str], mesh: MeshState) -> Finding:

@@ -8,12 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY
-
 from interceptors.metrics.registry import metrics_of
 from mesh.config import SettingsError
 from mesh.periodic import repeating
 from mesh.serving.service import Service
+from mesh.telemetry.current import current_registry
 from services.communication.domain import RETENTION
 from services.communication.drafts import Drafts
 from services.communication.mail import parse_mailboxes
@@ -52,7 +51,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         AUDIENCE_OPERATORS: _mailboxes("OPERATORS_EMAIL", settings.operators_email),
     }
     server = _mail_server(settings.mail_server_url.get_secret_value())
-    metrics = metrics_of(REGISTRY, MailMetrics)
+    metrics = metrics_of(current_registry(), MailMetrics)
     sender = Sender(
         store,
         server,

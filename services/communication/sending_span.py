@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from opentelemetry import trace
 from opentelemetry.semconv.attributes.error_attributes import ERROR_TYPE
 from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, SERVER_PORT
 from opentelemetry.trace import SpanKind, Status, StatusCode
@@ -13,6 +12,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode
 from interceptors.tracing.interceptor import CORRELATION_ID_ATTRIBUTE
 from interceptors.tracing.span_attributes import tracer_of
 from interceptors.tracing.trace_context import trace_of
+from mesh.telemetry.current import current_tracers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ def sending_span(attempt: Attempt, server: MailServer) -> Iterator[Span]:
         "solo60.attempt": attempt.number,
     }
     parent = trace_of(attempt.traceparent)
-    tracer = tracer_of(trace.get_tracer_provider(), "solo60.communication")
+    tracer = tracer_of(current_tracers(), "solo60.communication")
     # The text of an exception may contain an address.
     with tracer.start_as_current_span(
         NAME, parent, SpanKind.CLIENT, attributes, record_exception=False, set_status_on_exception=False

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
-from prometheus_client import REGISTRY
 
 from interceptors.metrics.registry import metrics_of
 from mesh.periodic import repeating
 from mesh.serving.service import Service
+from mesh.telemetry.current import current_registry
 from mesh.webhooks.secrets import processor_keys, standard_keys
 from mesh.webhooks.signature import WebhookKeys
 from services.subscription.commands import SubscriptionCommands, schedule_deadlines_of_older
@@ -59,7 +59,7 @@ async def open_subscription(runtime: Runtime) -> AsyncIterator[SubscriptionServi
     )
     mailer = Mailer(users, runtime.channels.stub(CommunicationServiceStub))
     store, commands = SubscriptionStore(runtime.database), SubscriptionCommands(follow_ups, runtime.now)
-    inbox, metrics = WebhookInbox(runtime.database), metrics_of(REGISTRY, WebhookMetrics)
+    inbox, metrics = WebhookInbox(runtime.database), metrics_of(current_registry(), WebhookMetrics)
     webhook_handler = WebhookHandler(store, inbox, commands, _webhook_keys(runtime), metrics, runtime.now)
     async with (
         _card_processor(runtime, store, webhook_handler) as processor,

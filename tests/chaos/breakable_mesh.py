@@ -166,7 +166,7 @@ class BreakableMesh:
         log = self.mesh.settings.log_folder / f"relay-of-{name}.jsonl"
         relay = Child(name, environment, log, ["cli", "relay", name])
         self._relays[name] = relay
-        relay.send_database_url(self.mesh.database_url_of(name))
+        relay.send_line(self.mesh.database_url_of(name))
 
     async def _stop(self) -> None:
         for relay in self._relays.values():

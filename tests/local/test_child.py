@@ -52,7 +52,7 @@ async def running(log: Path, port: int, **more: str) -> AsyncIterator[Child]:
     """Run an echo service for the duration of the context."""
     child = Child("echo", environment(port, **more), log, [ECHO])
     try:
-        child.send_database_url(UNUSED_DATABASE_URL)
+        child.send_line(UNUSED_DATABASE_URL)
         await until(lambda: child.exit_code is not None or _answers(port))
         assert child.exit_code is None, child.last_output()
         yield child

@@ -69,7 +69,7 @@ async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path) -> 
     """
     async with server_with(tmp_path, program, "import os; PID = os.getpid()") as server:
         child = forked(server, tmp_path, "one", "two", SETTING="its own")
-    child.send_database_url("postgresql://its-own")
+    child.send_line("postgresql://its-own")
     await eventually(lambda: as_awaitable(len(records_of(child.log)) == 2))
 
     facts = json.loads(event_of(child))

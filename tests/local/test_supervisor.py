@@ -126,7 +126,7 @@ async def test_two_settings_with_one_address_are_rejected(stopped: LocalMesh) ->
 @pytest.mark.system
 async def test_services_start_without_a_fork_server(stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the fork server fails, the reason is reported, and each service starts in an interpreter of its own."""
-    monkeypatch.setattr("local.supervisor.modules_of_services", lambda _settings: ["no_such_module"])
+    monkeypatch.setattr("local.service_processes.modules_of_services", lambda _settings: ["no_such_module"])
     reports: list[tuple[str, str]] = []
 
     async with Mesh(stopped.settings, lambda *report: reports.append(report)):

@@ -39,7 +39,7 @@ async def test_a_relay_in_its_own_process_delivers_and_stops_with_its_parent(
 
     relay = Child("session", environment, tmp_path / "relay.jsonl", ["cli", "relay", "session"])
     try:
-        relay.send_database_url(url)
+        relay.send_line(url)
         await eventually(lambda: holds(sessions, "select count(*) = 1 from outbox where status = 'delivered'"))
         relay._standard_input.close()
         assert await relay.wait() == 0, relay.last_output()

@@ -1,0 +1,133 @@
+"""Processes of the services in a local mesh: one for each service, or one for all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import partial
+from typing import TYPE_CHECKING
+
+from contracts.services import SERVICE_NAMES
+from local.child import Child, prepare_log
+from local.forking import NAME as FORK_SERVER
+from local.forking import CannotFork, fork_server, modules_of_services
+from local.parts import ALL_SERVICES, MESH, STARTING
+from local.processes import spawn
+from local.readiness import wait_until_serving
+from local.service_databases import database_url_of, migrate_service
+from local.supervised_settings import (
+    environment_of_all_services,
+    environment_of_service,
+    own_settings_of,
+    settings_of_service,
+)
+from mesh.config import child_environment
+from mesh.serving.health_probe import SERVING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from local.processes import Start
+    from mesh.config import Settings
+
+    Report = Callable[[str, str], None]
+
+ONE_PROCESS = "local.one_process"
+
+
+class ServiceProcesses:
+    """Processes that run the services of a local mesh, each named as a part of the mesh.
+
+    With `in_one_process`, the part "services" runs all services. `children` receives the running processes. `report`
+    receives each part and its new state. All processes inherit the descriptor `lock`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        report: Report,
+        listen_addresses: Mapping[str, str],
+        children: dict[str, Child],
+        *,
+        in_one_process: bool,
+    ) -> None:
+        self.parts = (ALL_SERVICES,) if in_one_process else SERVICE_NAMES
+        self.lock = 0
+        # Whether each service has a metrics endpoint.
+        self.shows_metrics: dict[str, bool] = {}
+        self._settings = settings
+        self._report = report
+        self._listen_addresses = listen_addresses
+        self._children = children
+
+    def environment_of(self, part: str) -> dict[str, str]:
+        """Return the environment of a part's process, without the settings that it receives on its standard input."""
+        if part == ALL_SERVICES:
+            return environment_of_all_services(self._settings)
+        return environment_of_service(self._settings_of(part), part)
+
+    async def launch_all(self) -> None:
+        """Launch all processes, as forks of one process if there are several and the system supports it."""
+        if self.parts == (ALL_SERVICES,):
+            self.launch(ALL_SERVICES)
+            return
+        environment, log = child_environment(), self._settings.log_path_of(FORK_SERVER)
+        modules = modules_of_services(self._settings)
+        try:
+            async with fork_server(modules, environment, log, [self.lock]) as server:
+                for part in self.parts:
+                    self.launch(part, server.fork)
+        except CannotFork as failure:
+            self._report(MESH, f"starts an interpreter for each service, because {failure}")
+            for part in self.parts:
+                if part not in self._children:
+                    self.launch(part)
+
+    def launch(self, part: str, start: Start | None = None) -> Child:
+        """Start a process, which loads its code and waits for `start_serving`."""
+        self._report(part, "loading")
+        program = [ONE_PROCESS] if part == ALL_SERVICES else [f"services.{part}"]
+        if part == ALL_SERVICES:
+            for name in SERVICE_NAMES:
+                prepare_log(self._settings.log_path_of(name), name)
+        log = self._settings.log_path_of(part)
+        child = Child(part, self.environment_of(part), log, program, start or self.spawn)
+        self._children[part] = child
+        return child
+
+    @property
+    def spawn(self) -> Start:
+        """Function that starts a process in a new interpreter."""
+        return partial(spawn, inherited=[self.lock])
+
+    async def bring_up(self, part: str, server_url: str, launching: asyncio.Task[None]) -> None:
+        """Migrate the databases of a part, wait for the end of `launch_all`, and start to serve."""
+        self._report(part, "migrating")
+        async with asyncio.TaskGroup() as group:
+            for name in services_in(part):
+                group.create_task(migrate_service(self._settings, server_url, name))
+        await launching
+        await self.start_serving(part, server_url)
+
+    async def start_serving(self, part: str, server_url: str) -> None:
+        """Let a launched process serve; return when its services are SERVING, or raise MeshError."""
+        self._report(part, STARTING)
+        child = self._children[part]
+        own = {name: self._own_settings_of(name, server_url) for name in services_in(part)}
+        self.shows_metrics |= {name: "metrics_address" in settings for name, settings in own.items()}
+        child.send_line(json.dumps(own) if part == ALL_SERVICES else own[part]["database_url"])
+        for name in own:
+            await wait_until_serving(child, name, self._settings_of(name))
+        self._report(part, SERVING)
+
+    def _own_settings_of(self, name: str, server_url: str) -> dict[str, str]:
+        own = own_settings_of(self._settings_of(name), name) | {"database_url": database_url_of(server_url, name)}
+        return {field: str(value) for field, value in own.items() if value is not None}
+
+    def _settings_of(self, name: str) -> Settings:
+        return settings_of_service(self._settings, name, self._listen_addresses)
+
+
+def services_in(part: str) -> tuple[str, ...]:
+    """Return the services that a part runs."""
+    return SERVICE_NAMES if part == ALL_SERVICES else (part,)

@@ -1,0 +1,80 @@
+"""Telemetry of the service that the current task belongs to: its log, its tracers and its metrics.
+
+A process usually runs one service, and has one of each. In a process with several services (`local.one_process`), each
+service runs with a `ServiceTelemetry` of its own, which its tasks inherit.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from prometheus_client import REGISTRY
+
+from mesh.telemetry.log_lines import LogLineHandler
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.trace import TracerProvider
+    from prometheus_client import CollectorRegistry
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceTelemetry:
+    """Telemetry of one of several services in a process."""
+
+    lines: LogLineHandler
+    tracers: TracerProvider
+    registry: CollectorRegistry
+
+
+_current: ContextVar[ServiceTelemetry | None] = ContextVar("solo60_telemetry", default=None)
+
+
+@contextmanager
+def telemetry_of_service(telemetry: ServiceTelemetry) -> Iterator[None]:
+    """Use `telemetry` in this task, and in all tasks that it starts, while the context is open."""
+    token = _current.set(telemetry)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_telemetry() -> ServiceTelemetry | None:
+    """Return the telemetry of this task's service, or None if it has that of the process."""
+    return _current.get()
+
+
+def current_registry() -> CollectorRegistry:
+    """Return the metrics of this task's service."""
+    telemetry = _current.get()
+    return REGISTRY if telemetry is None else telemetry.registry
+
+
+def current_tracers() -> TracerProvider:
+    """Return the tracers of this task's service."""
+    telemetry = _current.get()
+    return trace.get_tracer_provider() if telemetry is None else telemetry.tracers
+
+
+def current_lines() -> LogLineHandler | None:
+    """Return the log of this task's service, or None if the process has no log, because it is a command."""
+    telemetry = _current.get()
+    if telemetry is not None:
+        return telemetry.lines
+    return next((each for each in logging.getLogger().handlers if isinstance(each, LogLineHandler)), None)
+
+
+class ProcessLog(LogLineHandler):
+    """Log of a process, as the only handler of all loggers. It leaves a record to the log of its service, if any."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Handle a record by the log of the current task's service, or write it as a line of the process."""
+        telemetry = _current.get()
+        return bool(super().handle(record) if telemetry is None else telemetry.lines.handle(record))
