@@ -77,6 +77,8 @@ SERVER_OPTIONS: dict[Engine, Options] = {"grpcio": (*_COMMON, *_GRPCIO_ONLY), "n
 SUPPORTS_PUSHBACK: frozenset[Engine] = frozenset({"grpcio"})
 # The native engine closes its connections when the last call ends, and drops responses that are not yet written.
 FLUSHES_BEFORE_CLOSE: frozenset[Engine] = frozenset({"grpcio"})
+# The native engine runs handlers outside of the context in which the server was started.
+KEEPS_CONTEXT: frozenset[Engine] = frozenset({"grpcio"})
 FLUSH_TIME_S = 0.05
 NATIVE_MISSING_MESSAGE = (
     "ENGINE: native needs the package pygrpc-native, which is not installed; install it, or set ENGINE=grpcio."

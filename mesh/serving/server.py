@@ -27,9 +27,9 @@ from interceptors import (
 )
 from mesh.clock import SYSTEM_CLOCK
 from mesh.config import SettingsError
-from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, SUPPORTS_PUSHBACK, RunningCalls, new_server
+from mesh.serving.engine import FLUSHES_BEFORE_CLOSE, KEEPS_CONTEXT, SUPPORTS_PUSHBACK, RunningCalls, new_server
 from mesh.serving.reflection import REFLECTION_SERVICES, add_reflection_to_server
-from mesh.telemetry.current import current_registry, current_tracers
+from mesh.telemetry.current import ServerTelemetry, current_registry, current_telemetry, current_tracers
 from mesh.telemetry.setup import access_log_writer
 from mesh.telemetry.tracebacks import traceback_text
 from solo60.mesh.v1 import outbox_pb2
@@ -109,9 +109,13 @@ class MeshServer:
         engine: Engine = "grpcio",
     ) -> None:
         self._service = service
-        interceptors = list(interceptors)
+        own = list(interceptors)
         self._calls = None if engine in FLUSHES_BEFORE_CLOSE else RunningCalls()
-        own = interceptors if self._calls is None else [self._calls, *interceptors]
+        if self._calls is not None:
+            own.insert(0, self._calls)
+        telemetry = current_telemetry()
+        if telemetry is not None and engine not in KEEPS_CONTEXT:
+            own.insert(0, ServerTelemetry(telemetry))
         self._server = new_server(engine, own, service.interceptors)
         service.add_to_server(servicer, self._server)
         add_OutboxServiceServicer_to_server(outbox, self._server)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import trace
 from prometheus_client import REGISTRY
 
+from interceptors.chain.server import ServerInterceptor
 from mesh.telemetry.log_lines import LogLineHandler
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
+
+    from interceptors.chain.call import Call, Proceed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,18 @@ def telemetry_of_service(telemetry: ServiceTelemetry) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+class ServerTelemetry(ServerInterceptor):
+    """Interceptor that serves calls with a service's telemetry, for an engine without the context of its start."""
+
+    def __init__(self, telemetry: ServiceTelemetry) -> None:
+        self._telemetry = telemetry
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        # Never reset: the context ends with the task of the call.
+        _current.set(self._telemetry)
+        return await proceed(call)
 
 
 def current_telemetry() -> ServiceTelemetry | None:
