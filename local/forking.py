@@ -1,6 +1,6 @@
 """Start of the services as forked processes, which share the memory of the code that one process imported.
 
-See docs/adr/0037-the-first-start-forks.md.
+See docs/adr/0037-processes-of-a-local-mesh.md.
 """
 
 from __future__ import annotations

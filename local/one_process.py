@@ -22,7 +22,7 @@ with loading_service():
     from mesh.config import SettingsError, load_settings
     from mesh.serving.process import serving
     from mesh.serving.program import line_from_parent, run_program
-    from mesh.telemetry.current import ServiceTelemetry, telemetry_of_service
+    from mesh.telemetry.current import ServiceTelemetry, current_tracers, telemetry_of_service
     from mesh.telemetry.exporting import exporting_service
     from mesh.telemetry.setup import log_of_service
 
@@ -90,7 +90,9 @@ async def _telemetry_of(name: str, settings: Settings) -> AsyncIterator[None]:
         collector(registry=registry)
     with settings.log_path_of(name).open("ab", buffering=0) as stream:
         lines, exports = log_of_service(stream, name), ExitStack()
-        tracers = exports.enter_context(exporting_service(settings, name, lines, registry))
+        # The exports log their failures with the telemetry that is in use when they start.
+        with telemetry_of_service(ServiceTelemetry(lines, current_tracers(), registry)):
+            tracers = exports.enter_context(exporting_service(settings, name, lines, registry))
         try:
             with telemetry_of_service(ServiceTelemetry(lines, tracers, registry)):
                 yield

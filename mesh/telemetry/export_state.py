@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,6 +27,8 @@ class ExportState:
     def __init__(self, what: str, failure: str) -> None:
         self._what = what
         self._failure = failure
+        # Exports run in threads, and the lines about them belong to the service that is opened here.
+        self._context = copy_context()
         self._is_exporting = False
         self.lost = 0
         self.trouble = ""
@@ -61,10 +64,10 @@ class ExportState:
         if not structlog.is_configured():  # a command: its output is for the user
             return
         if trouble and not before:
-            _log.warning(f"{self._what} are not exported", reason=trouble)
+            self._context.copy().run(_log.warning, f"{self._what} are not exported", reason=trouble)
         elif not trouble and (before or self.lost):
             lost, self.lost = self.lost, 0
-            _log.info(f"{self._what} are exported again", lost=lost)
+            self._context.copy().run(_log.info, f"{self._what} are exported again", lost=lost)
 
 
 @contextmanager

@@ -6,17 +6,20 @@ import asyncio
 import io
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+import structlog
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry, generate_latest
 
 from mesh.serving.process import serving
-from mesh.telemetry.current import ProcessLog, ServiceTelemetry, telemetry_of_service
+from mesh.telemetry.current import ProcessLog, ServiceTelemetry, current_telemetry, telemetry_of_service
+from mesh.telemetry.export_state import ExportState
 from mesh.telemetry.setup import log_of_service, telemetry_troubles
 from tests.mesh.serving.served_echo import connected, echo_hi, echo_service
 from tests.support.echo import EchoServicer
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
     import grpc.aio
+    from structlog.typing import EventDict
 
     from mesh.config import Settings
     from mesh.serving.server import MeshServer
@@ -134,6 +138,27 @@ def test_a_line_outside_of_all_services_belongs_to_the_process(process_log: io.B
 
     assert [record["event"] for record in service.records()] == ["of the service"]
     assert process_log.getvalue() == b"of the process\n"
+
+
+def test_a_line_about_an_export_belongs_to_its_service() -> None:
+    """A thread that exports the spans of a service reports a failure in the log of that service."""
+    service, logged_by = ServiceInTest("first"), list[object]()
+
+    def note(_logger: object, _name: str, _event: EventDict) -> NoReturn:
+        logged_by.append(current_telemetry())
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[note])
+    try:
+        with telemetry_of_service(service.telemetry):
+            state = ExportState("spans", "traces do not reach the collector")
+        with ThreadPoolExecutor() as threads:
+            threads.submit(state.attempt, lambda: False, 1).result()
+            threads.submit(state.attempt, lambda: True, 1).result()
+    finally:
+        structlog.reset_defaults()
+
+    assert logged_by == [service.telemetry, service.telemetry]
 
 
 def test_the_troubles_of_a_service_are_its_own() -> None:
