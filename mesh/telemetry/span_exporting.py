@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 
 MILLISECONDS = 1_000
 # The SDK logs every attempt for every batch, but one message of ExportState is enough.
-SDK_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+SDK_LOGGERS = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.exporter.otlp.proto.http")
+# At the level "debug", this library logs each request, so each export of log lines would cause another one.
+HTTP_LOGGER = "urllib3"
 
 
 def silence_sdk() -> None:
-    """Keep the SDK from logging failed exports."""
-    logging.getLogger(SDK_LOGGER).setLevel(logging.CRITICAL)
+    """Keep the SDK from logging failed exports, and its HTTP library from logging requests."""
+    for each in SDK_LOGGERS:
+        logging.getLogger(each).setLevel(logging.CRITICAL)
+    logging.getLogger(HTTP_LOGGER).setLevel(logging.WARNING)
 
 
 class BoundedShutdownProcessor(BatchSpanProcessor):
