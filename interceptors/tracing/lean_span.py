@@ -46,6 +46,7 @@ class LeanSpan(SdkSpan):
     first: Mapping[str, Any]
     rest: Mapping[str, Any] = _NOTHING
     is_plain = True
+    _context: SpanContext
     _end_time: int | None = None
     _status = Status(StatusCode.UNSET)
     _record_exception = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
@@ -27,18 +29,31 @@ class EncodedValues(dict[str | int, bytes]):
 
     def __init__(self, key: str) -> None:
         super().__init__()
-        self._start = _KEY + prefixed(key.encode()) + _VALUE
+        self._key = _KEY + prefixed(key.encode())
+        self._before_text = lru_cache(maxsize=MAX_VALUES)(self._before)
 
     def __missing__(self, value: str | int) -> bytes:
-        is_text = isinstance(value, str)
-        encoded = _ATTRIBUTE + prefixed(self._start + prefixed(_of_text(value) if is_text else _of_int(value)))
+        if isinstance(value, str):
+            text = value.encode()
+            encoded = self._before_text(len(text)) + text
+        elif _MIN_INT <= value <= _MAX_INT:
+            number = _INT + varint(value & _64_BITS)
+            encoded = _ATTRIBUTE + prefixed(self._key + _VALUE + prefixed(number))
+        else:
+            raise ValueError("a number has at most 64 bits")
         if len(self) < MAX_VALUES and len(encoded) < MAX_BYTES:
             self[value] = encoded
         return encoded
 
+    def _before(self, length: int) -> bytes:
+        """Return the bytes of an attribute before its text of this length."""
+        any_value = _STRING + varint(length)
+        key_value = self._key + _VALUE + varint(len(any_value) + length) + any_value
+        return _ATTRIBUTE + varint(len(key_value) + length) + key_value
+
 
 class EncodedAttributes(dict[str, EncodedValues]):
-    """Encoded attributes by their keys. A lookup adds a missing key, or raises ValueError if the SDK rejects the key."""
+    """Encoded attributes by key. A lookup adds a missing key; it raises ValueError if the SDK rejects the key."""
 
     def __missing__(self, key: str) -> EncodedValues:
         if not key or not isinstance(key, str):
@@ -47,13 +62,3 @@ class EncodedAttributes(dict[str, EncodedValues]):
         if len(self) < MAX_KEYS and len(key) < MAX_BYTES:
             self[key] = values
         return values
-
-
-def _of_text(text: str) -> bytes:
-    return _STRING + prefixed(text.encode())
-
-
-def _of_int(number: int) -> bytes:
-    if not _MIN_INT <= number <= _MAX_INT:
-        raise ValueError("a number has at most 64 bits")
-    return _INT + varint(number & _64_BITS)

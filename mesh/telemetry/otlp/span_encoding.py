@@ -57,15 +57,12 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     by_tracer: dict[LeanTracer, list[bytes]] = {}
     others: list[ReadableSpan] = []
     for span in spans:
-        encoded = _encode(span) if type(span) is LeanSpan else None
-        if encoded is None:
-            others.append(span)
-        else:
+        if isinstance(span, LeanSpan) and (encoded := _encode(span)) is not None:
             group = by_tracer.setdefault(span.tracer, [])
-            group.append(
-                _BEFORE_SPAN[len(encoded)] if len(encoded) < len(_BEFORE_SPAN) else _SPAN + varint(len(encoded))
-            )
-            group.append(encoded)
+            length = len(encoded)
+            group += _BEFORE_SPAN[length] if length < len(_BEFORE_SPAN) else _SPAN + varint(length), encoded
+        else:
+            others.append(span)
     groups = [_group(tracer, b"".join(encoded)) for tracer, encoded in by_tracer.items()]
     if others:
         groups.append(encode_by_package(others).SerializeToString())

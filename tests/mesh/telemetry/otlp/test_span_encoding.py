@@ -87,4 +87,5 @@ def test_the_encoding_is_that_of_the_exporter_package(found: Sequence[ReadableSp
 
 
 def test_no_spans_are_an_empty_request() -> None:
+    """The encoding of no spans is an empty request."""
     assert encode_spans([]) == b""
