@@ -46,8 +46,8 @@ _pack_root = struct.Struct("<2s16s2s8ssQsQ").pack
 _TRACE_STATE = tag(Span, "trace_state", LENGTH_PREFIXED)
 _STATUS = tag(Span, "status", LENGTH_PREFIXED)
 _UNSET, _OF_UNSET = LeanSpan._status, _STATUS + varint(0)
-_OF_LOCAL_PARENT = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
-_OF_REMOTE_PARENT = _OF_LOCAL_PARENT | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
+_OF_LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
+_OF_REMOTE = _OF_LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _SIMPLE = (str, int)
 _encoded_attributes = EncodedAttributes()
 
@@ -93,7 +93,10 @@ def _encode(span: LeanSpan) -> bytes | None:
     # A SpanContext is a tuple, and its properties take longer.
     trace_id, span_id, _, _, state, _ = span._context
     parent = span._parent
-    parts = [_constants(span._name, span._kind, parent is not None and parent[2]), _of_status(span._status)]
+    parts = [
+        _constants(span._name, span._kind, _OF_REMOTE if parent and parent[2] else _OF_LOCAL),
+        _of_status(span._status),
+    ]
     ids = _TRACE_ID, trace_id.to_bytes(16, "big"), _SPAN_ID, span_id.to_bytes(8, "big")
     times = _START, span._start_time, _END, span._end_time
     if parent is None:
@@ -121,13 +124,10 @@ def _add_attributes(parts: list[bytes], attributes: Mapping[str, Any], overridde
 
 
 @lru_cache(maxsize=256)
-def _constants(name: str, kind: SpanKind, is_remote: bool) -> bytes:
+def _constants(name: str, kind: SpanKind, flags: int) -> bytes:
     """Return the fields that are equal for all spans of a method."""
-    return Span(
-        name=name,
-        kind=Span.SpanKind.Value(f"SPAN_KIND_{kind.name}"),
-        flags=_OF_REMOTE_PARENT if is_remote else _OF_LOCAL_PARENT,
-    ).SerializeToString()
+    number = Span.SpanKind.Value(f"SPAN_KIND_{kind.name}")
+    return Span(name=name, kind=number, flags=flags).SerializeToString()
 
 
 def _of_status(status: OtelStatus) -> bytes:
