@@ -21,6 +21,8 @@ from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 
+from interceptors.tracing.trace_context import FLAGS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes
 
 _NOTHING: Mapping[str, Any] = {}
-# Flags of a trace by number, because making them takes longer than looking them up.
-FLAGS = tuple(map(TraceFlags, range((TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID) + 1)))
 # One lock for all spans, held for some nanoseconds and never while other code runs.
 _changing = threading.Lock()
 

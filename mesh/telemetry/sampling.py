@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
-from interceptors.tracing.lean_span import FLAGS, LeanTracer
+from interceptors.tracing.lean_span import LeanTracer
+from interceptors.tracing.trace_context import FLAGS
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
