@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import TraceFlags
 
 from mesh.telemetry.export_state import ExportState
 
@@ -36,6 +37,12 @@ class BoundedShutdownProcessor(BatchSpanProcessor):
     ) -> None:
         super().__init__(exporter, schedule_delay_millis=schedule_delay_millis)
         self._exit_timeout_s = exit_timeout_s
+
+    def on_end(self, span: ReadableSpan) -> None:
+        # A SpanContext is a tuple. The method of the SDK reads four properties, which takes longer than the rest.
+        context = span.get_span_context()
+        if context is not None and context[3] & TraceFlags.SAMPLED:
+            self._batch_processor.emit(span)
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=int(self._exit_timeout_s * MILLISECONDS))

@@ -90,19 +90,19 @@ def _encode(span: LeanSpan) -> bytes | None:
     first, rest = span.first, span.rest
     if not span.is_plain or len(first) + len(rest) > span.tracer.max_plain_attributes:
         return None
-    # A SpanContext is a tuple, and its properties take longer.
+    # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, _, state, _ = span._context
     parent = span._parent
-    parts = [
-        _constants(span._name, span._kind, _OF_REMOTE if parent and parent[2] else _OF_LOCAL),
-        _of_status(span._status),
-    ]
-    ids = _TRACE_ID, trace_id.to_bytes(16, "big"), _SPAN_ID, span_id.to_bytes(8, "big")
-    times = _START, span._start_time, _END, span._end_time
+    trace, own, start, end = trace_id.to_bytes(16), span_id.to_bytes(8), span._start_time, span._end_time
+    flags: int = _OF_LOCAL
     if parent is None:
-        parts.append(_pack_root(*ids, *times))
+        ids = _pack_root(_TRACE_ID, trace, _SPAN_ID, own, _START, start, _END, end)
     else:
-        parts.append(_pack(*ids, _PARENT_ID, parent[1].to_bytes(8, "big"), *times))
+        if parent[2]:
+            flags = _OF_REMOTE
+        ids = _pack(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, parent[1].to_bytes(8), _START, start, _END, end)
+    status = _OF_UNSET if span._status is _UNSET else _of_status(span._status)
+    parts = [_constants(span._name, span._kind, flags), ids, status]
     if state:
         parts.append(_of_state(state))
     try:
@@ -131,8 +131,6 @@ def _constants(name: str, kind: SpanKind, flags: int) -> bytes:
 
 
 def _of_status(status: OtelStatus) -> bytes:
-    if status is _UNSET:
-        return _OF_UNSET
     code = Status.StatusCode.Value(f"STATUS_CODE_{status.status_code.name}")
     return _STATUS + prefixed(Status(code=code, message=status.description or "").SerializeToString())
 
