@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from opentelemetry.context import Context
     from opentelemetry.sdk.resources import Resource
