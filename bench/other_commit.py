@@ -14,7 +14,6 @@ WORKTREES = Path("build/base")
 LOCK = Path("requirements/bench.txt")
 PYTHON = Path(".venv-bench/bin/python")
 READY = ".venv-bench/.ready"
-GIT, MAKE = ("/usr/bin/env", "git"), ("/usr/bin/env", "make")
 PROGRAMS = (Path("bench/servers/ours.py"), Path("bench/client.py"), LOCK)
 
 
@@ -51,7 +50,7 @@ def check_out(base: str) -> OtherCommit:
 def sha_of(base: str) -> str:
     """Return the hash of the commit called `base`; raise UnusableCommit if there is none."""
     found = subprocess.run(
-        [*GIT, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"],
+        ["git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{base}^{{commit}}"],  # noqa: S607 - git on PATH
         capture_output=True,
         text=True,
         check=False,
@@ -80,11 +79,12 @@ def _python_of(base: str, folder: Path) -> Path:
         return Path(sys.executable)
     # The variables of our own make would select our packages and our targets.
     environment = child_environment(makeflags="", mflags="", pythonpath="", virtual_env="")
-    done = subprocess.run([*MAKE, "--directory", folder, READY], env=environment, stdout=sys.stderr, check=False)
+    command = ["make", "--directory", str(folder), READY]
+    done = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
     if done.returncode != 0:
         raise UnusableCommit(f"BASE: the packages of {base} cannot be installed. `make -C {folder} {READY}` shows why.")
     return folder / PYTHON
 
 
 def _git(*arguments: str) -> None:
-    subprocess.run([*GIT, *arguments], check=True)
+    subprocess.run(["git", *arguments], check=True)  # noqa: S607 - git on PATH

@@ -12,7 +12,7 @@ from rich.table import Table as ScreenTable
 from bench.page import fill_section, markdown_table
 from bench.run import BASE, CLIENTS
 from bench.spread import Spread
-from bench.startup import lines_of
+from bench.startup import lines_of, summary_of
 from bench.targets import RPS, TARGETS, spreads_of, verdict
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def write_readme(run: Run, path: Path) -> None:
         "summary",
         markdown_table(headings, [(each.description, _in_words(spreads[each.name])) for each in quoted]),
     )
-    fill_section(path, "startup", _startup_table(run))
+    fill_section(path, "startup", markdown_table(("", "measured"), summary_of(run.startup)))
 
 
 def _sections(run: Run) -> dict[str, str]:
@@ -69,7 +69,7 @@ def _sections(run: Run) -> dict[str, str]:
         "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
         "client": markdown_table(CLIENT_HEADINGS, _client_cells(run)) + _paragraphs(_client_notes(run)),
         "shares": markdown_table(("", *run.shares), _share_cells(run)),
-        "startup": _startup_table(run),
+        "startup": markdown_table(("", "measured"), lines_of(run.startup)),
     }
 
 
@@ -202,7 +202,3 @@ def _share_cells(run: Run) -> list[Cells]:
             largest[part] = max(share, largest.get(part, 0))
     parts = sorted((part for part in largest if largest[part] >= MIN_SHARE), key=lambda part: -largest[part])
     return [(part, *(f"{shares.get(part, 0):.1%}" for shares in run.shares.values())) for part in parts]
-
-
-def _startup_table(run: Run) -> str:
-    return markdown_table(("", "measured"), lines_of(run.startup))

@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, TypeAlias
@@ -100,17 +101,19 @@ def memory_of(supervisor: psutil.Process, ports: Mapping[str, int]) -> Memory:
 
     A service is the process that listens at its port.
     """
-    service_at = {port: name for name, port in ports.items()}
     memory: Memory = {"pss_mib": {}, "rss_mib": {}}
     for process in (supervisor, *supervisor.children(recursive=True)):
-        if process.name() == POSTGRES:
-            continue
-        served = (service_at.get(each.laddr.port) for each in process.net_connections("tcp") if each.status == "LISTEN")
-        name = next(filter(None, served), OTHERS)
-        used = process.memory_full_info()
-        for kind, size in (("pss_mib", used.pss), ("rss_mib", used.rss)):
-            memory[kind][name] = memory[kind].get(name, 0) + size / MIB
+        with suppress(psutil.NoSuchProcess):  # PostgreSQL's workers come and go
+            if process.name() != POSTGRES:
+                name, used = _served_by(process, ports), process.memory_full_info()
+                for kind, size in (("pss_mib", used.pss), ("rss_mib", used.rss)):
+                    memory[kind][name] = memory[kind].get(name, 0) + size / MIB
     return memory
+
+
+def _served_by(process: psutil.Process, ports: Mapping[str, int]) -> str:
+    listens_at = {each.laddr.port for each in process.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
+    return next((name for name, port in ports.items() if port in listens_at), OTHERS)
 
 
 def pss_of_services(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> list[float]:
@@ -120,24 +123,31 @@ def pss_of_services(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> lis
 
 def lines_of(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[str, str]]:
     """Return the lines of the table: label and measured value."""
-    starts, pss, rss = figures["healthy_s"], figures["pss_mib"], figures["rss_mib"]
-    seconds = {label: starts[name] for label, name in (("new", "new_database"), ("existing", "existing_database"))}
-    services = sorted(pss.keys() - {OTHERS})
+    pss = figures["pss_mib"]
+    each = [(f"{name}, PSS", f"{median(pss[name]):.0f} MiB") for name in sorted(pss.keys() - {OTHERS})]
+    return [*summary_of(figures), *each]
+
+
+def summary_of(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[str, str]]:
+    """Return the lines of the table that do not name a service."""
+    seconds, pss, rss = figures["healthy_s"], figures["pss_mib"], figures["rss_mib"]
+    services = pss.keys() - {OTHERS}
     return [
-        *(
-            (f"all healthy, {label} database", f"{median(each):.1f} s ({min(each):.1f} to {max(each):.1f})")
-            for label, each in seconds.items()
-        ),
-        *((f"idle {name}", f"{median(pss[name]):.0f} MiB") for name in services),
-        (f"idle {OTHERS}", f"{median(pss[OTHERS]):.0f} MiB"),
-        ("all idle services together", f"{sum(median(pss[name]) for name in services):.0f} MiB"),
-        ("the same as RSS", f"{sum(median(rss[name]) for name in services):.0f} MiB"),
+        ("all services healthy, new database", _seconds(seconds["new_database"])),
+        ("all services healthy, existing database", _seconds(seconds["existing_database"])),
+        ("all idle services together, PSS", f"{sum(median(pss[name]) for name in services):.0f} MiB"),
+        ("all idle services together, RSS", f"{sum(median(rss[name]) for name in services):.0f} MiB"),
+        (f"{OTHERS}, PSS", f"{median(pss[OTHERS]):.0f} MiB"),
     ]
+
+
+def _seconds(samples: Sequence[float]) -> str:
+    return f"{median(samples):.1f} s ({min(samples):.1f} to {max(samples):.1f})"
 
 
 def show(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
     """Print the figures as a table."""
-    table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}; memory is PSS")
+    table = Table(title=f"{os.cpu_count()} cores, Python {sys.version.split()[0]}")
     table.add_column("figure")
     table.add_column("measured", justify="right")
     for line in lines_of(figures):
