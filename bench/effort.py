@@ -26,9 +26,9 @@ class Effort:
 
 
 FULL = Effort(
-    rounds=7,
+    rounds=11,
     warm_up_s=0.3,
-    window_s=1.5,
+    window_s=0.8,
     latency_rounds=3,
     latency_window_s=1.0,
     client_rounds=9,

@@ -13,7 +13,7 @@ from bench.page import fill_section, markdown_table
 from bench.run import BASE, CLIENTS
 from bench.spread import Spread
 from bench.startup import lines_of, summary_of
-from bench.targets import RPS, TARGETS, spreads_of, verdict
+from bench.targets import MIN_CORE_SHARE, RPS, TARGETS, least_core_share, spreads_of, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,8 +30,6 @@ CLIENT_HEADINGS = ("", "calls/s", "ratio to plain stub", "quartiles", "client CP
 MIN_SHARE = 0.01
 SCREEN_WIDTH = 130
 MAX_REFUSED_SHARE = 0.01
-# A program that uses less of its core waits for something else, so its calls per second do not show its cost.
-MIN_CORE_SHARE = 0.9
 # Targets whose ratios README quotes, with the calls per second of their rows.
 QUOTED = (
     "grpcio_full_10_vs_bare",
@@ -161,10 +159,17 @@ def _target_cells(run: Run) -> list[Cells]:
             _bar(target),
             f"{spreads[target.name].median:.2f}",
             quartiles_in_words(spreads[target.name]),
-            verdict(target, spreads[target.name]),
+            _verdict(run, target, spreads[target.name]),
         )
         for target in TARGETS
     ]
+
+
+def _verdict(run: Run, target: Target, spread: Spread) -> str:
+    share = least_core_share(target, run.core_shares)
+    waited = ", with waiting programs" if share is not None and share < MIN_CORE_SHARE else ""
+    words = verdict(target, spread)
+    return f"{words}{waited}" if words else ""
 
 
 def _bar(target: Target) -> str:

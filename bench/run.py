@@ -76,7 +76,7 @@ def write_json(run: Run, path: Path) -> None:
             {**asdict(row), "ratio_to_bare": asdict(Spread.of_ratios(run.samples[RPS][row.name], base))}
             for row in run.table.rows
         ],
-        "ratios": {target.name: facts_of(target, spreads[target.name]) for target in TARGETS},
+        "ratios": {target.name: facts_of(target, spreads[target.name], run.core_shares) for target in TARGETS},
         "rounds": len(base),
         "policies_us": run.policies,
         "client": {name: median(each[name] for each in run.client) for name in run.client[0]},

@@ -20,6 +20,8 @@ RPS = "calls/s"
 CPU = "CPU/call"
 PSS = "MiB of PSS"
 START = "seconds"
+# A program that uses less of its core waits for something else, so its calls per second do not show its cost.
+MIN_CORE_SHARE = 0.9
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,12 @@ def verdict(target: Target, spread: Spread) -> str:
     return "reached" if target.is_reached(spread) else "not reached"
 
 
-def facts_of(target: Target, spread: Spread) -> dict[str, float | bool]:
+def least_core_share(target: Target, core_shares: Mapping[str, float]) -> float | None:
+    """Return the smaller share of its core that one of the two rows used; None unless they compare calls per second."""
+    return min(core_shares[row] for row in target.rows) if target.figure == RPS else None
+
+
+def facts_of(target: Target, spread: Spread, core_shares: Mapping[str, float]) -> dict[str, float | bool]:
     """Return the entry of a target in the file of figures."""
     facts: dict[str, float | bool] = {
         "median": spread.median,
@@ -128,4 +135,5 @@ def facts_of(target: Target, spread: Spread) -> dict[str, float | bool]:
     for name, bar in (("minimum", target.minimum), ("maximum", target.maximum)):
         if bar is not None:
             facts |= {name: bar, "reached": target.is_reached(spread)}
-    return facts
+    share = least_core_share(target, core_shares)
+    return facts if share is None else {**facts, "least_core_share": share}

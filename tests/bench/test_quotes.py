@@ -11,7 +11,7 @@ PAGE = Path("docs/performance.md")
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 # A number with two decimals, or with a unit of speed or memory.
-_QUOTE = re.compile(rf"\b(?<!Python )(\d+\.\d\d\b|{_NUMBER}(?= ?(?:\N{MULTIPLICATION SIGN}|times|µs|[GM]iB|\w+/s)))")
+_QUOTE = re.compile(rf"\b(?<!Python )(\d+\.\d\d\b|{_NUMBER}(?= ?(?:\u00d7|times|µs|[GM]iB|\w+/s)))")
 
 
 def quotes_in(text: str) -> list[str]:

@@ -119,6 +119,7 @@ def test_the_figures_file_has_the_spread_of_each_ratio(tmp_path: Path) -> None:
         "upper_quartile": 4.2,
         "minimum": 4.0,
         "reached": True,
+        "least_core_share": pytest.approx(0.3),
     }
     assert ratios["client_chain_vs_stub"]["median"] == pytest.approx(0.8)
     assert ratios["pss_mib_per_service"] == {
@@ -158,6 +159,7 @@ def test_a_program_that_waited_is_named(tmp_path: Path) -> None:
 
     assert "the row grpcio_10 (30%)" in waited
     assert "bare_aio (" not in waited
+    assert "| 4.10 | 4.00 to 4.20 | reached, with waiting programs |" in page.read_text(encoding="utf-8")
     assert "Spans that reached the collector: 97.0% (the row bare_aio)" in page.read_text(encoding="utf-8")
 
 

@@ -26,13 +26,21 @@ def test_the_worse_quartile_decides_whether_a_bar_is_met(target: Target, spread:
 
 
 def test_an_entry_of_the_figures_has_the_spread_the_bar_and_the_verdict() -> None:
-    """The file of figures has the median, both quartiles, the bar and the verdict of each ratio."""
-    spread = Spread(0.8, 0.7, 0.9)
+    """The file of figures has the median, both quartiles, the bar and the verdict of each ratio.
+
+    A ratio of calls per second also shows whether one of the two programs waited.
+    """
+    spread, core_shares = Spread(0.8, 0.7, 0.9), {"ours": 0.98, "bare": 0.6}
     quartiles = {"median": 0.8, "lower_quartile": 0.7, "upper_quartile": 0.9}
 
-    assert facts_of(AT_LEAST, spread) == {**quartiles, "minimum": 0.75, "reached": False}
-    assert facts_of(AT_MOST, spread) == {**quartiles, "maximum": 1.6, "reached": True}
-    assert facts_of(BARE_TARGET, spread) == quartiles
+    assert facts_of(AT_LEAST, spread, core_shares) == {
+        **quartiles,
+        "minimum": 0.75,
+        "reached": False,
+        "least_core_share": 0.6,
+    }
+    assert facts_of(AT_MOST, spread, core_shares) == {**quartiles, "maximum": 1.6, "reached": True}
+    assert facts_of(BARE_TARGET, spread, core_shares) == {**quartiles, "least_core_share": 0.6}
 
 
 def test_a_target_without_a_base_is_the_figure_of_its_row() -> None:
