@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,10 @@ FOREIGN_POLICY = Policy(deadline_s=math.inf, scopes=frozenset({"mesh.inspect"}))
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """An RPC, as its descriptor declares it."""
+    """An RPC, as its descriptor declares it.
+
+    `full_name` is its name in contracts: "solo60.gym.v1.GymService/GetGym".
+    """
 
     path: str
     service: str
@@ -36,11 +39,10 @@ class Method:
     request_streaming: bool
     response_streaming: bool
     policy: Policy
+    full_name: str = field(init=False)
 
-    @property
-    def full_name(self) -> str:
-        """Name in contracts: "solo60.gym.v1.GymService/GetGym"."""
-        return self.path[1:]
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full_name", self.path[1:])
 
     @property
     def short_name(self) -> str:

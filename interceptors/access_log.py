@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,9 +17,8 @@ if TYPE_CHECKING:
 
     from google.protobuf.message import Message
 
-    from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call, Finish
 
     Write = Callable[[Mapping[str, object]], None]
 
@@ -67,31 +67,25 @@ class ServerAccessLog(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._quiet_services and method.full_name not in self._quiet_methods
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        began = time.perf_counter()
-        try:
-            response = await proceed(call)
-        except BaseException as error:
-            self._log(call, began, caller_error(error, call))
-            raise
-        self._log(call, began, None)
-        return response
+    def start(self, call: Call) -> Finish:
+        return partial(self._log, call)
 
     def on_request(self, call: Call, message: Message) -> None:
         if self._log_requests:
             call.notes.setdefault("request", redacted(message))
 
-    def _log(self, call: Call, began: float, error: ServiceError | None) -> None:
+    def _log(self, call: Call, error: BaseException | None) -> None:
+        rejection = None if error is None else caller_error(error, call)
         facts = {
             **call.notes,
             "method": call.method.full_name,
             "caller": call.context.caller,
-            "code": error.code.name if error else "OK",
-            "duration_ms": int((time.perf_counter() - began) * 100_000) / 100,
+            "code": "OK" if rejection is None else rejection.code.name,
+            "duration_ms": int((time.monotonic() - call.began_s) * 100_000) / 100,
             "correlation_id": call.context.correlation_id,
         }
-        if error is not None:
-            facts["reason"] = error.reason_name()
+        if rejection is not None:
+            facts["reason"] = rejection.reason_name()
         if call.trace_id:
             facts["trace_id"], facts["span_id"] = call.trace_id, call.span_id
         try:

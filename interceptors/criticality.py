@@ -15,7 +15,7 @@ from interceptors.chain.server import ServerInterceptor
 from interceptors.context import current_context
 
 if TYPE_CHECKING:
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 CRITICALITY = "x-criticality"
 _BY_NAME = {level.name.lower(): level for level in Criticality}
@@ -35,9 +35,8 @@ class ServerCriticality(ServerInterceptor):
     'hi'
     """
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:
         call.context.criticality = criticality_of(call)
-        return await proceed(call)
 
 
 class ClientCriticality(ClientInterceptor):

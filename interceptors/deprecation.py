@@ -10,7 +10,7 @@ from interceptors.chain.server import ServerInterceptor
 if TYPE_CHECKING:
     from contracts.method import Method
     from contracts.policy import Deprecation
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 # RFC 8594: the method may be removed after this date.
 SUNSET = "sunset"
@@ -29,11 +29,10 @@ class ServerDeprecation(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.policy.deprecation is not None
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:
         deprecation = call.method.policy.deprecation
         if deprecation is not None:
             call.trailing.extend(_notice(deprecation))
-        return await proceed(call)
 
 
 def _notice(deprecation: Deprecation) -> list[tuple[str, str]]:

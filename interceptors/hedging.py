@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from contracts.policy import Hedge
-    from interceptors.chain.client import Attempt, Finish, Send
+    from interceptors.chain.call import Finish
+    from interceptors.chain.client import Attempt, Send
     from interceptors.chain.untyped import AnyAttribute, AnyCall
     from interceptors.retry_budget import RetryBudget, RetryBudgets
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.errors import IdempotencyKeyMissing
@@ -18,7 +19,7 @@ from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call, Finish
 
 _FORM = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -38,17 +39,19 @@ class ServerIdempotencyKey(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.policy.idempotency_key_required
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:
         key = call.metadata.get(IDEMPOTENCY_KEY, "")
         if not _FORM.fullmatch(key):
             raise IdempotencyKeyMissing(
                 f"{call.method.full_name} requires metadata {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
             )
         call.context.idempotency_key = key
-        response = await proceed(call)
-        if call.context.replayed:
-            call.trailing.append((REPLAYED, "true"))
-        return response
+        return partial(_announce_replay, call)
+
+
+def _announce_replay(call: Call, error: BaseException | None) -> None:
+    if error is None and call.context.replayed:
+        call.trailing.append((REPLAYED, "true"))
 
 
 class ClientIdempotencyKey(ClientInterceptor):

@@ -13,7 +13,7 @@ from contracts.metadata import metadata_size
 from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 
 class ServerMetadataLimit(ServerInterceptor):
@@ -28,8 +28,7 @@ class ServerMetadataLimit(ServerInterceptor):
     def __init__(self, max_bytes: int = MAX_METADATA_BYTES) -> None:
         self._max_bytes = max_bytes
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:
         # Do not store the fields in a local variable: a traceback would show the API key.
         if metadata_size(call.fields) > self._max_bytes:
             raise MessageTooLarge(f"The metadata is larger than {self._max_bytes} bytes. Send less.")
-        return await proceed(call)

@@ -11,7 +11,7 @@ from interceptors.chain.server import ServerInterceptor
 from interceptors.context import correlation_id_in, current_context, new_correlation_id, set_current_context
 
 if TYPE_CHECKING:
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 USER_ID = "x-user-id"
 _USER_ID_FORM = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -27,7 +27,7 @@ class ServerContext(ServerInterceptor):
     'hi'
     """
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:
         context = call.context
         context.correlation_id = correlation_id_in(call.metadata)
         call.trailing.append((CORRELATION_ID, context.correlation_id))
@@ -35,7 +35,6 @@ class ServerContext(ServerInterceptor):
         if user_id and _USER_ID_FORM.fullmatch(user_id):
             context.user_id = user_id
         set_current_context(context)
-        return await proceed(call)
 
 
 class ClientContext(ClientInterceptor):

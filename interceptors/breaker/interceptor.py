@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.breaker.circuit import Limits
-    from interceptors.chain.client import Finish
+    from interceptors.chain.call import Finish
 
 # Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS

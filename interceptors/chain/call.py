@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.context import CallContext
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     ServicerContext = grpc.aio.ServicerContext[Any, Any]
     # Runs the rest of the chain and the handler.
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
+    # Acts at the end of a call, which has failed with the given error, or succeeded.
+    Finish = Callable[[BaseException | None], None]
     # Inspects one message of a call; it raises a ServiceError to reject the message.
     MessageHook = Callable[["Call", Message], None]
 
@@ -38,6 +41,7 @@ class Call:
     - `trailing`: metadata sent at the end of the call, however it ends.
     - `notes`: facts for the access log.
     - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
+    - `began_s`: time of arrival on the clock of `time.monotonic`.
     - `context`: facts that the handler and its outgoing calls need too, such as caller and correlation id.
     """
 
@@ -52,6 +56,7 @@ class Call:
     allowed_s: float = 0.0
     trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
     notes: dict[str, object] = field(default_factory=dict)
+    began_s: float = field(default_factory=time.monotonic)
     context: CallContext = field(init=False)
 
     def __post_init__(self) -> None:
@@ -66,7 +71,7 @@ class Call:
         """Seconds until the caller's deadline; infinite if the caller set none."""
         # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
         # digits.
-        remaining_s = cast("float | None", self.servicer_context.time_remaining())
+        remaining_s: float | None = self.servicer_context.time_remaining()
         return math.inf if remaining_s is None or remaining_s > _UNLIMITED_S else remaining_s
 
     def is_out_of_time(self) -> bool:

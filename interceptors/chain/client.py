@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from contracts.method import Method
+    from interceptors.chain.call import Finish
 
-    Finish = Callable[[BaseException | None], None]
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]

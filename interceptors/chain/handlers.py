@@ -71,9 +71,12 @@ def _unary(function: HandlerFunction, messages: Messages) -> Proceed:
     parse, serialize = messages.parse, messages.serialize
 
     async def handle(call: Call) -> bytes:
-        context = call.servicer_context
+        context: AnyContext = call.servicer_context
         try:
-            return serialize(call, _checked(await function(parse(call, call.incoming), context), context))  # type: ignore[arg-type]  # bytes, as nothing is streamed
+            response = await function(parse(call, call.incoming), context)  # type: ignore[arg-type]  # bytes, as nothing is streamed
+            if context.code():  # neither None nor 0, the numbers of OK
+                response = _checked(response, context)
+            return serialize(call, response)
         except BaseExceptionGroup as group:
             error = first_error_in(group)
             if error is None:

@@ -27,7 +27,7 @@ class Messages:
     def __init__(
         self, method: Method, *, on_request: Sequence[MessageHook], on_response: Sequence[MessageHook]
     ) -> None:
-        self._request_type = method.request_type
+        self._parse = method.request_type.FromString
         self._response_type = method.response_type
         self._on_request = tuple(on_request)
         self._on_response = tuple(on_response)
@@ -35,15 +35,17 @@ class Messages:
     def parse(self, call: Call, raw: bytes) -> Message:
         """Return the request in `raw`; raise InvalidRequest if it is malformed, or the error of a hook."""
         message = None
-        rejection: ServiceError | None
+        rejection: ServiceError
         try:
-            message = self._request_type.FromString(raw)
+            message = self._parse(raw)
+            for hook in self._on_request:
+                hook(call, message)
         except DecodeError:
             rejection = InvalidRequest("The request is not a well-formed message of its type.")
+        except ServiceError as error:
+            rejection = error.with_traceback(None)  # without the frames that hold the message
         else:
-            rejection = _rejection_of(call, message, self._on_request)
-            if rejection is None:
-                return message
+            return message
         del raw, message
         raise rejection
 
@@ -60,18 +62,13 @@ class Messages:
             kind = type(message).__name__
             del message
             raise Internal(f"The handler returned {kind}, not {self._response_type.__name__}.")
-        rejection = _rejection_of(call, message, self._on_response)
-        if rejection is None:
+        rejection: ServiceError
+        try:
+            for hook in self._on_response:
+                hook(call, message)
+        except ServiceError as error:
+            rejection = error.with_traceback(None)
+        else:
             return message.SerializeToString()
         del message
         raise rejection
-
-
-def _rejection_of(call: Call, message: Message, hooks: Sequence[MessageHook]) -> ServiceError | None:
-    """Return the first error that a hook raises for `message`, without the frames that hold the message."""
-    try:
-        for hook in hooks:
-            hook(call, message)
-    except ServiceError as rejection:
-        return rejection.with_traceback(None)
-    return None

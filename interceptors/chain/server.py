@@ -14,7 +14,7 @@ starts and ends in the same task.
 from __future__ import annotations
 
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import grpc
 import grpc.aio
@@ -25,6 +25,7 @@ from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call
 from interceptors.chain.handlers import HANDLER_FACTORIES, handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
+from interceptors.chain.pipeline import around
 from interceptors.chain.unusable_contracts import (
     find_service,
     is_described,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.call import MessageHook, Proceed, ServicerContext
+    from interceptors.chain.call import Finish, MessageHook, Proceed, ServicerContext
+    from interceptors.chain.pipeline import Start
 
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
 
@@ -62,12 +64,21 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         """Return whether this interceptor handles calls of `method`. Called once per method."""
         return True
 
+    def start(self, call: Call) -> Finish | None:  # noqa: ARG002 - for subclasses
+        """Act before the rest of the chain and the handler; raise a ServiceError to reject the call.
+
+        Return a function to be called once when the rest has ended, with its error or None, or return None. An error
+        that this function raises replaces that of the call.
+        """
+        return None
+
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
-        Return the serialized response, or None if responses are streamed.
+        Return the serialized response, or None if responses are streamed. Override this method, in place of `start`,
+        for actions that await.
         """
-        return await proceed(call)
+        return await around([self.start], proceed)(call)
 
     def on_request(self, call: Call, message: Message) -> None:
         """Inspect one parsed request before the handler gets it."""
@@ -180,20 +191,32 @@ def _nested(
         on_response=[hook for each in reversed(applicable) if (hook := each.response_hook(method))],
     )
     proceed: Proceed = handler_end(method, handler_function(handler), messages)
+    starts: list[Start] = []
     for interceptor in reversed(applicable):
         if _overrides(interceptor, "intercept"):
-            proceed = partial(interceptor.intercept, proceed=proceed)
-    proceed = partial(errors.intercept, proceed=proceed)
+            proceed = partial(interceptor.intercept, proceed=around(starts, proceed))
+            starts = []
+        elif _overrides(interceptor, "start"):
+            starts.insert(0, interceptor.start)
+    proceed = around(starts, proceed)
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: ServicerContext) -> bytes | None:
-        # grpc.aio declares a more general type but returns pairs.
-        fields = cast("Sequence[tuple[str, str]]", context.invocation_metadata() or ())
+        fields: Sequence[tuple[str, str]] = context.invocation_metadata() or ()  # type: ignore[assignment]  # grpc.aio declares a more general type but returns pairs
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
-        response = await proceed(call)
-        context.set_trailing_metadata(call.all_trailing())
-        return response
+        try:
+            response = await proceed(call)
+        except BaseException as error:
+            rejection = errors.rejection_for(call, error)
+            if rejection is None:
+                raise
+        else:
+            context.set_trailing_metadata(call.all_trailing())
+            return response
+        # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
+        await context.abort(rejection.code, rejection.message, call.all_trailing())
+        raise AssertionError("abort must raise an exception.")
 
     return serve
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import DeadlineExceeded
 from interceptors.chain.client import ClientCall, ClientInterceptor
+from interceptors.chain.immediate import immediate_result
 from interceptors.chain.server import ServerInterceptor
 from interceptors.context import CallContext, current_context
 from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledger, hop_entry
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.call import Call, Proceed
-    from interceptors.chain.client import Finish
+    from interceptors.chain.call import Call, Finish
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
@@ -30,6 +30,8 @@ RESERVE_S = 0.010
 RESERVE_RATIO = 0.05
 # gRPC's core rounds a deadline up by at most this factor when it sends it.
 CORE_ROUNDING = 1.01
+
+_TIMEOUT_SUSPENDED = "asyncio.Timeout must not await."
 
 
 def time_for_callee(remaining_s: float) -> float:
@@ -70,7 +72,7 @@ class ServerDeadline(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return math.isfinite(method.policy.deadline_s)
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:
         began, context = time.monotonic(), call.context
         remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
         if remaining_s == math.inf:
@@ -79,34 +81,35 @@ class ServerDeadline(ServerInterceptor):
         if budget_s < MIN_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
         context.deadline, context.ledger = began + budget_s, []
-        try:
-            if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
-                response = await proceed(call)
-            else:
-                response = await _within(budget_s, call, proceed)
-        except BaseException as error:
-            ledger = _close_ledger(call, began)
-            if _is_out_of_time(error, call):
-                call.notes["ledger"] = ledger
-            if _is_overrun_of_callee(error, context):
-                raise _overrun(call, budget_s) from error
-            raise
-        _close_ledger(call, began)
-        return response
+        if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
+            return partial(_finish, call, began, None)
+        return partial(_finish, call, began, _begin_timeout(budget_s))
 
 
-async def _within(budget_s: float, call: Call, proceed: Proceed) -> bytes | None:
+def _finish(call: Call, began: float, limit: asyncio.Timeout | None, error: BaseException | None) -> None:
+    has_expired = limit is not None and _end_timeout(limit, error)
+    ledger = _close_ledger(call, began)
+    if error is None:
+        return
+    if has_expired or _is_out_of_time(error, call):
+        call.notes["ledger"] = ledger
+    if has_expired or _is_overrun_of_callee(error, call.context):
+        raise DeadlineExceeded(f"{call.method.full_name} did not finish in {call.allowed_s:.3g} s.") from error
+
+
+def _begin_timeout(budget_s: float) -> asyncio.Timeout:
+    limit = asyncio.timeout(budget_s)
+    immediate_result(limit.__aenter__(), _TIMEOUT_SUSPENDED)
+    return limit
+
+
+def _end_timeout(limit: asyncio.Timeout, error: BaseException | None) -> bool:
+    """Leave the context of `limit` with `error`; return whether the limit has caused the error."""
     try:
-        async with asyncio.timeout(budget_s) as limit:
-            return await proceed(call)
-    except TimeoutError as error:
-        if not limit.expired():  # the handler's own timeout, not this one
-            raise
-        raise _overrun(call, budget_s) from error
-
-
-def _overrun(call: Call, budget_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"{call.method.full_name} did not finish in {budget_s:.3g} s.")
+        immediate_result(limit.__aexit__(type(error) if error else None, error, None), _TIMEOUT_SUSPENDED)
+    except TimeoutError:
+        return True
+    return False
 
 
 def _is_out_of_time(error: BaseException, call: Call) -> bool:

@@ -28,7 +28,7 @@ from interceptors.errors.caller_error import caller_error, is_fault, task_is_can
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 # Pushback that forbids a further attempt.
 NO_RETRY = -1
@@ -59,24 +59,13 @@ class ErrorResponses:
         self._sends_undeclared = send_undeclared
         self._describe = describe
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
-        try:
-            return await proceed(call)
-        except asyncio.CancelledError as error:
-            if task_is_cancelled():
-                raise
-            # The handler raised CancelledError itself. Without a response, the caller would wait until its deadline.
-            rejection = self._rejection_for(call, error)
-        except grpc.aio.AbortError:
-            raise  # a third-party servicer, such as health or reflection, has already sent a status
-        except Exception as error:  # noqa: BLE001 - every error ends here and is logged
-            rejection = self._rejection_for(call, error)
-        # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
-        await call.servicer_context.abort(rejection.code, rejection.message, call.all_trailing())
-        raise AssertionError("abort must raise an exception.")
+    def rejection_for(self, call: Call, error: BaseException) -> ServiceError | None:
+        """Return the caller's error, add its details to the trailing metadata, and log a fault.
 
-    def _rejection_for(self, call: Call, error: BaseException) -> ServiceError:
-        """Return the caller's error, add its details to the trailing metadata, and log a fault."""
+        Return None for an exception that ends a call without a response from here.
+        """
+        if _needs_no_response(error):
+            return None
         rejection = caller_error(error, call)
         if is_fault(error, rejection):
             undeclared = undeclared_in(error, call.method)
@@ -92,6 +81,14 @@ class ErrorResponses:
         if pushback is not None:
             call.trailing.append((PUSHBACK_MS, str(pushback)))
         return rejection
+
+
+def _needs_no_response(error: BaseException) -> bool:
+    if isinstance(error, asyncio.CancelledError):
+        # If a handler raised CancelledError itself, the caller would wait until its deadline without a response.
+        return task_is_cancelled()
+    # After AbortError, a third-party servicer, such as health or reflection, has already sent a status.
+    return isinstance(error, grpc.aio.AbortError) or not isinstance(error, Exception)
 
 
 def _pushback(error: BaseException, rejection: ServiceError, call: Call) -> int | None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
     from interceptors.keys.keyring import KeyEntry, RejectedKey
 
 # Note on a call with a superseded key.
@@ -81,7 +81,7 @@ class ServerApiKey(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._open_services
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:
         now_s = self._wall_clock()
         try:
             entry = self._key_entry(call, now_s)
@@ -99,7 +99,6 @@ class ServerApiKey(ServerInterceptor):
         if not scopes <= record.scopes:
             names = ", ".join(sorted(scopes - record.scopes))
             raise ScopeMissing(f"The key of {record.caller} lacks {names}.", metadata={"scopes": names})
-        return await proceed(call)
 
     def _key_entry(self, call: Call, now_s: float) -> KeyEntry | ServiceError:
         """Return the record of the call's key, or the error to raise.

@@ -138,7 +138,7 @@ class Keyring:
     def cached(self, key: str, now_s: float) -> KeyEntry | None:
         """Return the cached record of a key that is valid at `now_s`, or None. Hashes nothing."""
         entry = self._active.get(key) or self._cached_idle(key, now_s)
-        return entry if entry is not None and entry.is_valid(now_s) else None
+        return entry if entry is not None and entry.begins_s <= now_s < entry.ends_s else None
 
     def _cached_idle(self, key: str, now_s: float) -> KeyEntry | None:
         entry = self._idle.pop(key, None)

@@ -1,16 +1,18 @@
 """Call counters: plain numbers, converted to Prometheus metrics at each scrape.
 
-Each call changes seven numbers, and a counter of prometheus-client takes a lock for each. All calls of a server start
-and end on the event loop's thread, so plain numbers are safe here and take a fifth of the time.
+Each call changes seven numbers, and a counter of prometheus-client takes a lock for each. Here a call that has ended
+only adds its facts to a queue. They are counted at the next scrape, or a hundred calls at a time, which takes half as
+long as one by one: in the middle of a call, this code is not in the processor's cache.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, deque
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from prometheus_client.core import CounterMetricFamily, Exemplar, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
     from contracts.method import Method
 
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+MAX_WAITING = 100
+OK = "OK"
 METHOD_LABELS = ("grpc_type", "grpc_service", "grpc_method")
 _BOUNDS = (*map(floatToGoString, BUCKETS_S), "+Inf")
 # Status names as in Go, also "Canceled". go-grpc-prometheus uses them as labels, and existing alerts match "NotFound".
@@ -61,58 +65,87 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 
 
 class MethodCounts:
-    """Counters of one method, which must be changed on a single thread."""
+    """Counters of one method, changed on a single thread and read on any thread.
 
-    __slots__ = ("by_bucket", "by_outcome", "ended", "exemplars", "labels", "received", "seconds", "sent", "started")
+    `started` counts calls. The other counters include only calls that `count_ended` has counted.
+    """
 
     def __init__(self, method: Method) -> None:
         self.labels = labels_of(method)
         self.started = 0
         self.ended = 0
-        self.received = 0
-        self.sent = 0
         self.seconds = 0.0
         self.by_bucket = [0] * len(_BOUNDS)
         # Per bucket: trace id, span id, duration in seconds and end time of the last recorded call.
         self.exemplars: list[tuple[str, str, float, float] | None] = [None] * len(_BOUNDS)
         self.by_outcome: Counter[tuple[str, ...]] = Counter()
+        self._request_streaming = method.request_streaming
+        self._response_streaming = method.response_streaming
+        self._streamed_requests = 0
+        self._streamed_responses = 0
+        self._waiting: deque[tuple[float, tuple[str, ...], str, str, float]] = deque()
+        self._counting = threading.Lock()
+
+    @property
+    def requests(self) -> int:
+        """Number of request messages: one for each call, unless they are streamed."""
+        return self._streamed_requests if self._request_streaming else self.started
+
+    @property
+    def responses(self) -> int:
+        """Number of response messages: one for each successful call, unless they are streamed."""
+        if self._response_streaming:
+            return self._streamed_responses
+        return sum(number for outcome, number in self.by_outcome.items() if outcome[0] == OK)
 
     def begin(self) -> float:
-        """Count a started call; return its start time, which `end` takes."""
+        """Count a started call; return its start time on the clock of `time.monotonic`."""
         self.started += 1
-        return time.perf_counter()
+        return time.monotonic()
 
-    def receive(self, *_message: object) -> None:
-        """Count a received message."""
-        self.received += 1
+    def stream_request(self, *_message: object) -> None:
+        """Count a request of a stream."""
+        self._streamed_requests += 1
 
-    def send(self, *_message: object) -> None:
-        """Count a sent message."""
-        self.sent += 1
+    def stream_response(self, *_message: object) -> None:
+        """Count a response of a stream."""
+        self._streamed_responses += 1
 
-    def end(self, began: float, outcome: tuple[str, ...], trace_id: str, span_id: str) -> None:
-        """Count a finished call.
+    def end(self, began_s: float, outcome: tuple[str, ...], trace_id: str, span_id: str) -> None:
+        """Queue an ended call for `count_ended`.
 
-        `began` is the result of `begin`. The first item of `outcome` is the name of the gRPC status, such as
-        "NOT_FOUND". `trace_id` and `span_id` are empty if the call's trace is not recorded.
+        `began_s` is on the clock of `time.monotonic`. The first item of `outcome` is the name of the gRPC status, such
+        as "NOT_FOUND". `trace_id` and `span_id` are empty if the call's trace is not recorded.
         """
-        seconds = time.perf_counter() - began
-        self.ended += 1
-        self.seconds += seconds
-        self.by_outcome[outcome] += 1
-        bucket = bisect_left(BUCKETS_S, seconds)
-        self.by_bucket[bucket] += 1
-        if trace_id:
-            self.exemplars[bucket] = trace_id, span_id, seconds, time.time()
+        ended_at = time.time() if trace_id else 0.0
+        self._waiting.append((time.monotonic() - began_s, outcome, trace_id, span_id, ended_at))
+        if len(self._waiting) >= MAX_WAITING:
+            self.count_ended()
+
+    def count_ended(self) -> None:
+        """Count the calls that have ended so far."""
+        with self._counting:
+            for _ in range(len(self._waiting)):
+                seconds, outcome, trace_id, span_id, ended_at = self._waiting.popleft()
+                bucket = bisect_left(BUCKETS_S, seconds)
+                self.ended += 1
+                self.seconds += seconds
+                self.by_outcome[outcome] += 1
+                self.by_bucket[bucket] += 1
+                if trace_id:
+                    self.exemplars[bucket] = trace_id, span_id, seconds, ended_at
 
 
 class CallCounts(Collector):
     """Collector of the call metrics of one side, "server" or "client", named as in go-grpc-prometheus.
 
+    A server receives requests and sends responses; a client does the reverse.
+
     `outcome_labels` name the items of each outcome given to `MethodCounts.end`. The first label is `grpc_code`.
     """
 
-    def __init__(self, side: str, outcome_labels: tuple[str, ...]) -> None:
+    def __init__(self, side: Literal["server", "client"], outcome_labels: tuple[str, ...]) -> None:
+        self._receives_requests = side == "server"
         self._prefix = f"grpc_{side}"
         self._outcome_labels = outcome_labels
         self._by_path: dict[str, MethodCounts] = {}
@@ -136,10 +169,13 @@ class CallCounts(Collector):
         )
         # A copy, because the thread of the server may add a method meanwhile.
         for counts in [each for each in list(self._by_path.values()) if each.started]:
+            counts.count_ended()
+            messages = counts.requests, counts.responses
+            inward, outward = messages if self._receives_requests else reversed(messages)
             started.add_metric(counts.labels, counts.started)
             in_flight.add_metric(counts.labels, counts.started - counts.ended)
-            received.add_metric(counts.labels, counts.received)
-            sent.add_metric(counts.labels, counts.sent)
+            received.add_metric(counts.labels, inward)
+            sent.add_metric(counts.labels, outward)
             for (code, *others), number in list(counts.by_outcome.items()):
                 handled.add_metric((*counts.labels, CODE_LABELS[code], *others), number)
             seconds.add_metric(counts.labels, _cumulative(counts), counts.seconds)

@@ -19,20 +19,19 @@ from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
 from interceptors.keys.interceptor import SUPERSEDED_KEY
-from interceptors.metrics.call_counts import METHOD_LABELS, CallCounts, labels_of
+from interceptors.metrics.call_counts import METHOD_LABELS, OK, CallCounts, labels_of
 from interceptors.metrics.registry import metrics_of
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, MessageHook, Proceed
-    from interceptors.chain.client import Finish, MessageListener
+    from interceptors.chain.call import Call, Finish, MessageHook
+    from interceptors.chain.client import MessageListener
     from interceptors.metrics.call_counts import MethodCounts
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")
-OK = "OK"
 
 
 class ServerMetrics(ServerInterceptor):
@@ -58,35 +57,31 @@ class ServerMetrics(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._unmeasured_services
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:
         counts = self._counts.of(call.method)
-        began = counts.begin()
-        if not call.method.request_streaming:
-            counts.received += 1
-        try:
-            response = await proceed(call)
-        except BaseException as error:
+        counts.begin()
+        return partial(self._finish, call, counts)
+
+    def _finish(self, call: Call, counts: MethodCounts, error: BaseException | None) -> None:
+        if error is None:
+            outcome = OK, "", call.context.caller
+        else:
             rejection = caller_error(error, call)
             outcome = rejection.code.name, rejection.reason_name(), call.context.caller
-            counts.end(began, outcome, call.trace_id, call.span_id)
+        counts.end(call.began_s, outcome, call.trace_id, call.span_id)
+        if call.notes or PREVIOUS_ATTEMPTS in call.metadata:
             self._count_rare(call)
-            raise
-        if response is not None:
-            counts.sent += 1
-        counts.end(began, (OK, "", call.context.caller), call.trace_id, call.span_id)
-        self._count_rare(call)
-        return response
 
     def request_hook(self, method: Method) -> MessageHook | None:
-        return self._counts.of(method).receive if method.request_streaming else None
+        return self._counts.of(method).stream_request if method.request_streaming else None
 
     def response_hook(self, method: Method) -> MessageHook | None:
-        return self._counts.of(method).send if method.response_streaming else None
+        return self._counts.of(method).stream_response if method.response_streaming else None
 
     def _count_rare(self, call: Call) -> None:
-        if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
+        if call.previous_attempts:
             self._rare.retried.labels(*labels_of(call.method)).inc()
-        if call.notes and call.context.caller and call.notes.get(SUPERSEDED_KEY):
+        if call.context.caller and call.notes.get(SUPERSEDED_KEY):
             self._rare.superseded_key_calls.labels(call.context.caller).inc()
 
 
@@ -102,25 +97,22 @@ class ClientMetrics(ClientInterceptor):
 
     def start(self, call: ClientCall) -> Finish:
         counts = self._counts.of(call.method)
-        if not call.method.request_streaming:
-            counts.sent += 1
         return partial(_finish, call, counts, counts.begin())
 
     def request_hook(self, method: Method) -> MessageListener | None:
-        return self._counts.of(method).send if method.request_streaming else None
+        return self._counts.of(method).stream_request if method.request_streaming else None
 
     def response_hook(self, method: Method) -> MessageListener | None:
-        return self._counts.of(method).receive if method.response_streaming else None
+        return self._counts.of(method).stream_response if method.response_streaming else None
 
 
-def _finish(call: ClientCall, counts: MethodCounts, began: float, error: BaseException | None) -> None:
+def _finish(call: ClientCall, counts: MethodCounts, began_s: float, error: BaseException | None) -> None:
     if error is None:
-        if not call.method.response_streaming:
-            counts.received += 1
-        counts.end(began, (OK, ""), call.trace_id, call.span_id)
+        outcome = OK, ""
     else:
         rejection = error_of_outcome(error)
-        counts.end(began, (rejection.code.name, rejection.reason_name()), call.trace_id, call.span_id)
+        outcome = rejection.code.name, rejection.reason_name()
+    counts.end(began_s, outcome, call.trace_id, call.span_id)
 
 
 class _RareCounters(NamedTuple):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import operator
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from contracts.canonical import canonical_form
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call, Finish
 
     ReadField = Callable[[Message], Hashable]
 
@@ -61,22 +62,19 @@ class ServerRateLimit(ServerInterceptor):
             self._by_caller[method.path] = limit
         return True
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish | None:
         limit = self._by_caller.get(call.method.path)
         if limit is not None:
             wait_s = limit.admit(call.context.caller, self._now())
             if wait_s:
                 self._reject(call.method, wait_s)
         elif call.method.request_streaming:
-            return await self._stream(call, proceed)
-        return await proceed(call)
+            self._unread_streams.add(id(call))
+            return partial(self._forget_stream, id(call))
+        return None
 
-    async def _stream(self, call: Call, proceed: Proceed) -> bytes | None:
-        self._unread_streams.add(id(call))
-        try:
-            return await proceed(call)
-        finally:
-            self._unread_streams.discard(id(call))
+    def _forget_stream(self, stream: int, _error: BaseException | None) -> None:
+        self._unread_streams.discard(stream)
 
     def on_request(self, call: Call, message: Message) -> None:
         limited = self._by_field.get(call.method.path)

@@ -16,6 +16,7 @@ import random
 import time
 from collections import Counter
 from contextvars import Context
+from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import Criticality
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call, Finish
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.
@@ -88,28 +89,26 @@ class ServerShedding(ServerInterceptor):
             self._gradients.setdefault(method.path, Gradient(self._min_concurrency))
         return True
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish | None:
         began_s, level = self._now(), criticality_of(call)
         if self._has_waited_too_long(call, level, began_s):
             self._reject(level)
         gradient = self._gradients.get(call.method.path)
         if gradient is None:
-            return await proceed(call)
+            return None
         if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
             self._reject(level)
-        latency_s: float | None = None
-        late = False
         gradient.enter()
-        try:
-            response = await proceed(call)
-            latency_s = self._now() - began_s
-        except (DeadlineExceeded, asyncio.CancelledError):
+        return partial(self._finish, call, gradient, began_s)
+
+    def _finish(self, call: Call, gradient: Gradient, began_s: float, error: BaseException | None) -> None:
+        if error is None:
+            gradient.leave(self._now() - began_s, began_s)
+        elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)):
             latency_s = gradient.latency_if_cancelled(self._now() - began_s)
-            late = call.is_out_of_time()
-            raise
-        finally:
-            gradient.leave(latency_s, began_s, late=late)
-        return response
+            gradient.leave(latency_s, began_s, late=call.is_out_of_time())
+        else:
+            gradient.leave(None, began_s)
 
     def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
         loop, queue = self._loop, self._queue

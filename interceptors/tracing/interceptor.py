@@ -33,14 +33,15 @@ from interceptors.tracing.trace_context import extract, inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextvars import Token
 
     import grpc
+    from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
     from contracts.errors import ServiceError
     from contracts.method import Method
-    from interceptors.chain.call import Call, Proceed
-    from interceptors.chain.client import Finish
+    from interceptors.chain.call import Call, Finish
     from interceptors.tracing.span_attributes import Attributes
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
@@ -76,7 +77,7 @@ class ServerTracing(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return self._is_traced(MethodDetails(method.path))
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:
         method, parent = call.method, extract(call.metadata)
         known = self._methods.get(method.path)
         if known is None:
@@ -84,18 +85,12 @@ class ServerTracing(ServerInterceptor):
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
         call.trace_id, call.span_id = _recorded_ids(span)
         token = current.attach(trace.set_span_in_context(span, parent))
-        try:
-            response = await proceed(call)
-        except BaseException as error:
-            if span.is_recording():
-                self._end(span, call, caller_error(error, call))
-            raise
-        else:
-            if span.is_recording():
-                self._end(span, call, None)
-            return response
-        finally:
-            current.detach(token)
+        return partial(self._finish, call, span, token)
+
+    def _finish(self, call: Call, span: Span, token: Token[Context], error: BaseException | None) -> None:
+        if span.is_recording():
+            self._end(span, call, None if error is None else caller_error(error, call))
+        current.detach(token)
 
     def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.

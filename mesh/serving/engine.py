@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call, Finish
 
     Options = Sequence[tuple[str, Any]]
 
@@ -92,17 +92,17 @@ class RunningCalls(ServerInterceptor):
         self._all_ended = asyncio.Event()
         self._last_ended = 0.0
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> Finish:  # noqa: ARG002 - every call counts
         if self._is_draining:
             raise Unavailable("This instance of the service is stopping.")
         self._count += 1
-        try:
-            return await proceed(call)
-        finally:
-            self._count -= 1
-            self._last_ended = time.monotonic()
-            if self._is_draining and not self._count:
-                self._all_ended.set()
+        return self._finish
+
+    def _finish(self, _error: BaseException | None) -> None:
+        self._count -= 1
+        self._last_ended = time.monotonic()
+        if self._is_draining and not self._count:
+            self._all_ended.set()
 
     async def drain(self, grace_s: float) -> float:
         """Reject new calls and wait for the end of running ones; return the rest of `grace_s` in seconds."""

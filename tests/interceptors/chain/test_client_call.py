@@ -31,7 +31,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from interceptors.chain.client import Finish
+    from interceptors.chain.call import Finish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 

@@ -77,13 +77,13 @@ class SilentPeer:
 def timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Record the seconds of every timer that the server starts."""
     begun: list[float] = []
-    within = interceptors.deadline.interceptor._within
+    begin = interceptors.deadline.interceptor._begin_timeout
 
-    async def noting(budget_s: float, *rest: Any) -> Any:
+    def noting(budget_s: float) -> asyncio.Timeout:
         begun.append(budget_s)
-        return await within(budget_s, *rest)
+        return begin(budget_s)
 
-    monkeypatch.setattr(interceptors.deadline.interceptor, "_within", noting)
+    monkeypatch.setattr(interceptors.deadline.interceptor, "_begin_timeout", noting)
     return begun
 
 
