@@ -79,7 +79,7 @@ breaking: setup ## fail if a contract breaks its callers, compared with BASE (de
 	@contracts/codegen/breaking.sh $(BASE)
 
 # With BASE, the documents stay as they are.
-bench: .venv-bench/.ready ## compare with bare gRPC and other stacks, and write docs/performance.md; with BASE=main, compare only with that commit; takes minutes
+bench: .venv-bench/.ready ## compare with bare gRPC and other stacks, and write docs/performance.md; BASE=main only compares two commits; takes minutes
 ifdef BASE
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.compare '$(BASE)'
 else
