@@ -62,6 +62,6 @@ def test_a_missing_row_is_named() -> None:
 
 
 def test_each_target_has_a_name_of_its_own_and_at_most_one_bar() -> None:
-    """No target replaces another one in the file of figures, and none has two bars."""
-    assert len({target.name for target in TARGETS}) == len(TARGETS)
+    """No target replaces another one in the file of figures or has the same label, and none has two bars."""
+    assert len({target.name for target in TARGETS}) == len({target.description for target in TARGETS}) == len(TARGETS)
     assert not [target.name for target in TARGETS if None not in (target.minimum, target.maximum)]
