@@ -1,7 +1,7 @@
 """OTLP encoding of spans: the result of the exporter package, for lean spans in a fraction of its time.
 
-Bytes that many spans share are made once, by the package's own encoder. This encoder also encodes everything unusual:
-spans with events, links, checked attributes or values other than text and whole numbers, and spans of other tracers.
+Bytes that many spans share are made once. The exporter package encodes everything unusual: spans with events, links,
+checked attributes or values other than text and whole numbers, and spans of other tracers.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
 
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import Tracer as SdkTracer
     from opentelemetry.trace import SpanKind, TraceState
     from opentelemetry.trace import Status as OtelStatus
-
-    from interceptors.tracing.lean_span import LeanTracer
 
 _RESOURCE_SPANS = tag(ExportTraceServiceRequest, "resource_spans", LENGTH_PREFIXED)
 _SCOPE_SPANS = tag(ResourceSpans, "scope_spans", LENGTH_PREFIXED)
@@ -42,7 +41,6 @@ _END = tag(Span, "end_time_unix_nano", EIGHT_BYTES)
 # The ids and times of a span, with the tag of each.
 _pack = struct.Struct("<2s16s2s8s2s8ssQsQ").pack
 _pack_root = struct.Struct("<2s16s2s8ssQsQ").pack
-
 _TRACE_STATE = tag(Span, "trace_state", LENGTH_PREFIXED)
 _STATUS = tag(Span, "status", LENGTH_PREFIXED)
 _UNSET, _OF_UNSET = LeanSpan._status, _STATUS + varint(0)
@@ -54,11 +52,12 @@ _encoded_attributes = EncodedAttributes()
 
 def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     """Return the ExportTraceServiceRequest with `spans`."""
-    by_tracer: dict[LeanTracer, list[bytes]] = {}
+    # The SDK has one tracer for each scope; a lean tracer is made each time that somebody asks for one.
+    by_tracer: dict[SdkTracer, list[bytes]] = {}
     others: list[ReadableSpan] = []
     for span in spans:
         if isinstance(span, LeanSpan) and (encoded := _encode(span)) is not None:
-            group = by_tracer.setdefault(span.tracer, [])
+            group = by_tracer.setdefault(span.tracer.sdk, [])
             length = len(encoded)
             group += _BEFORE_SPAN[length] if length < len(_BEFORE_SPAN) else _SPAN + varint(length), encoded
         else:
@@ -70,9 +69,9 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _frame(tracer: LeanTracer, resource: Resource) -> tuple[bytes, bytes]:
+def _frame(tracer: SdkTracer, resource: Resource) -> tuple[bytes, bytes]:
     """Return the encoded fields of ResourceSpans and of ScopeSpans around the spans of a tracer."""
-    scope = tracer.sdk._instrumentation_scope
+    scope = tracer._instrumentation_scope
     empty = ReadableSpan("", INVALID_SPAN_CONTEXT, resource=resource, instrumentation_scope=scope)
     [of_resource] = encode_by_package([empty]).resource_spans
     [of_scope] = of_resource.scope_spans
@@ -80,8 +79,8 @@ def _frame(tracer: LeanTracer, resource: Resource) -> tuple[bytes, bytes]:
     return of_resource.SerializeToString(), of_scope.SerializeToString()
 
 
-def _group(tracer: LeanTracer, spans: bytes) -> bytes:
-    of_resource, of_scope = _frame(tracer, tracer.sdk.resource)
+def _group(tracer: SdkTracer, spans: bytes) -> bytes:
+    of_resource, of_scope = _frame(tracer, tracer.resource)
     return _RESOURCE_SPANS + prefixed(of_resource + _SCOPE_SPANS + prefixed(of_scope + spans))
 
 

@@ -157,3 +157,13 @@ def test_the_cache_of_attributes_is_bounded() -> None:
     assert len(cache["id"]) == MAX_VALUES
     assert len(cache["0"]) == 0
     assert cache["id"][1] != cache["id"]["1"]
+
+
+def test_the_spans_of_a_scope_are_one_group() -> None:
+    """Spans of one scope are one group, even if each span comes from a tracer of its own."""
+    provider, exporter = recording(Resource({}), 5)
+    for _ in range(3):
+        lean_tracer(provider.get_tracer("a")).start_span("name").end()
+    [group] = ExportTraceServiceRequest.FromString(encode_spans(exporter.get_finished_spans())).resource_spans
+
+    assert [len(scoped.spans) for scoped in group.scope_spans] == [3]
