@@ -78,15 +78,20 @@ gen-check: setup ## fail if gen/ differs from the code generated from proto/
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)
 	@contracts/codegen/breaking.sh $(BASE)
 
-bench: .venv-bench/.ready ## compare with bare gRPC and other stacks on this machine, and write docs/performance.md; takes minutes
+# With BASE, the documents stay as they are.
+bench: .venv-bench/.ready ## compare with bare gRPC and other stacks, and write docs/performance.md; BASE=main only compares two commits; takes minutes
+ifdef BASE
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.compare '$(BASE)'
+else
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.outbox
+endif
 
 bench-outbox: .venv-bench/.ready ## compare the outbox alone with Procrastinate, quickly; docs/performance.md is not changed
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.outbox --quick
 
-bench-quick: .venv-bench/.ready ## measure the same less exactly, in under 50 s; docs/performance.md is not changed
-	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench --quick
+bench-quick: .venv-bench/.ready ## measure the same less exactly, also with BASE, in under two minutes; docs/performance.md is not changed
+	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench$(if $(BASE),.compare '$(BASE)') --quick
 
 bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about 3 minutes
 	@GRPC_VERBOSITY=NONE python -m bench.scale

@@ -1,7 +1,8 @@
-"""Client benchmark: calls per second of a plain generated stub and of a stub with the whole client chain.
+"""Client benchmark: calls per second of a plain generated stub, of a stub with the whole client chain, and of others.
 
-10 % of the traces are recorded. Both stubs run in turn in one process, with the same number of calls in flight. They
-call the fastest available server, which runs on another core. `python -m bench.client PORT ROUNDS SECONDS` prints JSON.
+10 % of the traces are recorded. All clients run in turn in one process, with the same number of calls in flight. They
+call the fastest available server, which runs on another core. `python -m bench.client PORT ROUNDS SECONDS` prints the
+figures of each round as JSON.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import asyncio
 import json
 import sys
 import time
-from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import grpc.aio
 
+from bench.programs import HOST
+from bench.rust_clients import ConnectrpcCaller, PyqwestCaller, http2_transport
 from bench.spans import count_spans
 from bench.workspace import TEXT, own_key
 from contracts.method import service_of_stub
@@ -29,7 +31,10 @@ from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 
 if TYPE_CHECKING:
-    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+    from collections.abc import Awaitable, Mapping
+
+    from solo60.example.v1.echo_pb2 import EchoResponse
+
 
 SAMPLED = 0.1
 CONCURRENT_CALLS = 20
@@ -37,24 +42,35 @@ TIMEOUT_S = 2.0
 MICROSECONDS = 1e6
 
 
-async def measure(port: int, rounds: int, seconds: float) -> dict[str, float]:
-    """Return the medians of all rounds for both stubs: calls per second and processor time per call."""
-    address = f"127.0.0.1:{port}"
-    samples: dict[str, list[tuple[float, float]]] = {"stub": [], "chain": []}
+class Caller(Protocol):
+    """Client of the echo service, called as a generated stub is."""
+
+    def Echo(self, request: EchoRequest, *, timeout: float) -> Awaitable[EchoResponse]: ...  # noqa: N802 - as generated
+
+
+async def measure(port: int, rounds: int, seconds: float) -> list[dict[str, float]]:
+    """Return for each round the calls per second and the processor time per call of each client."""
+    address = f"{HOST}:{port}"
     async with (
         grpc.aio.insecure_channel(address, connection_options()) as bare,
         chain_channel(address) as chained,
+        http2_transport() as transport,
     ):
-        stubs = {"stub": EchoServiceStub(bare), "chain": EchoServiceStub(chained)}
-        for stub in stubs.values():
-            await drive(stub, seconds / 4)
-        for _ in range(rounds):
-            for name, stub in stubs.items():
-                samples[name].append(await drive(stub, seconds))
+        clients: dict[str, Caller] = {
+            "stub": EchoServiceStub(bare),
+            "chain": EchoServiceStub(chained),
+            "connectrpc": ConnectrpcCaller(transport, address),
+            "pyqwest": PyqwestCaller(transport, address),
+        }
+        for client in clients.values():
+            await drive(client, seconds / 4)
+        return [await _round(clients, seconds) for _ in range(rounds)]
+
+
+async def _round(clients: Mapping[str, Caller], seconds: float) -> dict[str, float]:
     figures = {}
-    for name, windows in samples.items():
-        figures[f"{name}_rps"] = median(rps for rps, _ in windows)
-        figures[f"{name}_cpu_us"] = median(cpu_us for _, cpu_us in windows)
+    for name, client in clients.items():
+        figures[f"{name}_rps"], figures[f"{name}_cpu_us"] = await drive(client, seconds)
     return figures
 
 
@@ -70,18 +86,18 @@ def chain_channel(address: str) -> grpc.aio.Channel:
     )
 
 
-async def drive(stub: EchoServiceAsyncStub, seconds: float) -> tuple[float, float]:
+async def drive(client: Caller, seconds: float) -> tuple[float, float]:
     """Call for `seconds`; return the calls per second and the processor time per call in microseconds."""
     began, cpu_s = time.perf_counter(), time.process_time()
     ends = began + seconds
-    calls = sum(await asyncio.gather(*[_call_until(stub, ends) for _ in range(CONCURRENT_CALLS)]))
+    calls = sum(await asyncio.gather(*[_call_until(client, ends) for _ in range(CONCURRENT_CALLS)]))
     return calls / (time.perf_counter() - began), (time.process_time() - cpu_s) / calls * MICROSECONDS
 
 
-async def _call_until(stub: EchoServiceAsyncStub, ends: float) -> int:
+async def _call_until(client: Caller, ends: float) -> int:
     request, calls = EchoRequest(text=TEXT), 0
     while time.perf_counter() < ends:
-        answer = await stub.Echo(request, timeout=TIMEOUT_S)
+        answer = await client.Echo(request, timeout=TIMEOUT_S)
         assert answer.text == TEXT  # noqa: S101 - wrong responses would invalidate the figures
         calls += 1
     return calls

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """Numbers of rounds over all rows, and seconds per window. With `profile_s` 0, nothing is profiled."""
+    """Numbers of rounds over all rows, and seconds per window.
+
+    With `profile_s` 0, nothing is profiled. `starts` is the number of meshes that are started on a new database.
+    """
 
     rounds: int
     warm_up_s: float
@@ -19,12 +22,13 @@ class Effort:
     policy_rounds: int
     policy_calls: int
     profile_s: float
+    starts: int
 
 
 FULL = Effort(
-    rounds=7,
+    rounds=11,
     warm_up_s=0.3,
-    window_s=1.5,
+    window_s=0.8,
     latency_rounds=3,
     latency_window_s=1.0,
     client_rounds=9,
@@ -32,16 +36,18 @@ FULL = Effort(
     policy_rounds=15,
     policy_calls=2000,
     profile_s=6.0,
+    starts=5,
 )
 QUICK = Effort(
-    rounds=2,
+    rounds=5,
     warm_up_s=0.1,
-    window_s=0.3,
+    window_s=0.2,
     latency_rounds=1,
-    latency_window_s=0.3,
-    client_rounds=3,
-    client_window_s=0.4,
+    latency_window_s=0.2,
+    client_rounds=5,
+    client_window_s=0.3,
     policy_rounds=5,
-    policy_calls=300,
+    policy_calls=200,
     profile_s=0,
+    starts=2,
 )

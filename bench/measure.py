@@ -1,7 +1,8 @@
 """Server benchmark: calls per second, processor time per call, and latency at half load.
 
 All servers run at once, and each round measures every server for one short window in turn. So a change of the machine's
-speed affects all rows. The figure of a row is the median of its windows.
+speed affects all rows. The figure of a row is the median of its windows. The ratio of two rows is the median of the
+ratios in each round.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from typing import TYPE_CHECKING
 
 from bench.h2load import call_some, call_times_ms, completed_calls, load
 from bench.server_process import RowUnavailable
+from bench.targets import CPU, RPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from bench.effort import Effort
     from bench.server_process import ServerProcess
+    from bench.targets import Samples
 
 MICROSECONDS = 1e6
 ATTEMPTS = 5
@@ -46,7 +49,8 @@ class Figures:
     """One row of the table.
 
     `rps` is successful calls per second. `p50_ms` and `p99_ms` are latencies at half of that rate. `server_cpu_us` is
-    the processor time of all the server's threads per call. `refused` is the share of calls with an error response.
+    the processor time of all the server's threads per call. `refused` is the share of calls with an error response, and
+    `exported` the share of calls with a span at the collector, or None without a collector.
     """
 
     name: str
@@ -56,14 +60,16 @@ class Figures:
     p99_ms: float
     server_cpu_us: float
     refused: float
+    exported: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Measured rows, and the reason for each row that could not be measured."""
+    """Measured rows with the samples of each round, and the reason for each row that could not be measured."""
 
     rows: list[Figures]
-    omitted: dict[str, str]
+    samples: Samples
+    omitted: Mapping[str, str]
 
 
 def ready_servers(servers: Iterable[ServerProcess]) -> tuple[list[ServerProcess], dict[str, str]]:
@@ -94,19 +100,37 @@ def _check_answers(server: ServerProcess) -> None:
     raise RowUnavailable(f"{server.row.label} answered {answered} of {FIRST_CALLS} calls")
 
 
-def measure(servers: Sequence[ServerProcess], effort: Effort) -> list[Figures]:
+def measure(servers: Sequence[ServerProcess], omitted: Mapping[str, str], effort: Effort) -> Table:
     """Return the figures of all servers, measured side by side."""
-    windows: dict[str, list[Window]] = {server.row.name: [] for server in servers}
-    for _ in range(effort.rounds):
-        for server in servers:
-            windows[server.row.name].append(take_window(server, effort))
-    rates = {name: median(window.rps for window in samples) for name, samples in windows.items()}
+    windows = measure_rounds(servers, effort)
+    samples = samples_of(windows)
     times_ms: dict[str, list[float]] = {server.row.name: [] for server in servers}
     for _ in range(effort.latency_rounds):
         for server in servers:
             name = server.row.name
-            times_ms[name] += call_times_ms(server, effort.latency_window_s, rates[name] / 2)
-    return [_figures(server, windows[server.row.name], times_ms[server.row.name]) for server in servers]
+            times_ms[name] += call_times_ms(server, effort.latency_window_s, median(samples[RPS][name]) / 2)
+    rows = [_figures(server, windows[server.row.name], times_ms[server.row.name]) for server in servers]
+    return Table(rows, samples, omitted)
+
+
+def measure_rounds(servers: Sequence[ServerProcess], effort: Effort) -> dict[str, list[Window]]:
+    """Measure every server in each round; return the windows of each row, one for each round.
+
+    Every second round is in the opposite order, so that no row is always measured before another one.
+    """
+    windows: dict[str, list[Window]] = {server.row.name: [] for server in servers}
+    for number in range(effort.rounds):
+        for server in servers if number % 2 == 0 else reversed(servers):
+            windows[server.row.name].append(take_window(server, effort))
+    return windows
+
+
+def samples_of(windows: Mapping[str, Sequence[Window]]) -> dict[str, dict[str, list[float]]]:
+    """Return the samples of each figure and row, one for each round."""
+    return {
+        RPS: {name: [each.rps for each in found] for name, found in windows.items()},
+        CPU: {name: [each.cpu_us for each in found] for name, found in windows.items()},
+    }
 
 
 def _figures(server: ServerProcess, windows: Sequence[Window], times_ms: Sequence[float]) -> Figures:
@@ -119,6 +143,7 @@ def _figures(server: ServerProcess, windows: Sequence[Window], times_ms: Sequenc
         p99_ms=percentiles[98],
         server_cpu_us=median(window.cpu_us for window in windows),
         refused=fmean(window.refused for window in windows),
+        exported=server.exported_share(),
     )
 
 

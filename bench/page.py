@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -10,11 +11,18 @@ if TYPE_CHECKING:
 
 Cells: TypeAlias = "Sequence[str]"
 
+_SECTION = re.compile(r"<!-- bench \S+ -->\n(.*?)<!-- end -->", re.DOTALL)
+
 
 def fill_section(path: Path, name: str, text: str) -> None:
-    """Replace the text between `<!-- bench NAME -->` and `<!-- end -->` in the page at `path`."""
+    """Replace the text between `<!-- bench NAME -->` and `<!-- end -->` in the page at `path`.
+
+    Raises ValueError if the page has no such section.
+    """
     page = path.read_text(encoding="utf-8")
     before, begin, rest = page.partition(f"<!-- bench {name} -->\n")
+    if not begin:
+        raise ValueError(f"{path} has no section called {name}.")
     _, end, after = rest.partition("<!-- end -->")
     path.write_text(f"{before}{begin}{text}\n{end}{after}", encoding="utf-8")
 
@@ -23,3 +31,8 @@ def markdown_table(headings: Cells, rows: Iterable[Cells]) -> str:
     """Return a Markdown table with its first column left-aligned and the others right-aligned."""
     ruler = ["---", *("---:" for _ in headings[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))
+
+
+def measured_sections(page: str) -> str:
+    """Return the text of all sections that benchmark runs replace."""
+    return "\n".join(_SECTION.findall(page))

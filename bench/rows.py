@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.workspace import GRPC_BODY, JSON_BODY, PATH, PROTO_BODY, own_key, request_metadata
 
 SAMPLED_PERCENT = (0, 10, 100)
+ENGINES = ("grpcio", "native")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One server of the table: `label` in the table, command, and request for h2load.
 
-    In `command`, PORT is a placeholder for the port.
+    In `command`, PORT is a placeholder for the port. The command runs in `folder`, which has the sources of one commit.
+    With `exports_spans`, the server sends its spans to a collector.
     """
 
     name: str
@@ -25,11 +27,13 @@ class Row:
     body: Path
     headers: tuple[str, ...]
     http1: bool = False
+    folder: Path = field(default_factory=Path.cwd)
+    exports_spans: bool = False
 
 
 def all_rows() -> list[Row]:
     """Return the rows in the order of the table. Requires `bench.workspace.prepare`."""
-    return [*_bare_rows(), *_other_stacks(), *_our_rows()]
+    return [*_bare_rows(), *_other_stacks(), *our_rows()]
 
 
 def bare_native() -> Row:
@@ -82,22 +86,30 @@ def _fastapi(name: str, label: str, *options: str) -> Row:
 
 def our_row(engine: str, percent: int) -> Row:
     """Return our whole chain on an engine, with `percent` of the traces recorded."""
-    return _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, str(percent))
+    return _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, percent)
 
 
-def _our_rows() -> list[Row]:
-    rows = [our_row(engine, percent) for engine in ("grpcio", "native") for percent in SAMPLED_PERCENT]
-    encoded = "full chain on native, 100 % traced and encoded as OTLP"
-    return [*rows, _ours("native_100_otlp", encoded, "native", "100", "PORT", "otlp")]
+def our_exporting_row(engine: str) -> Row:
+    """Return our whole chain on an engine, with all traces recorded and sent to a collector."""
+    label = f"full chain on {engine}, 100 % traced and sent by OTLP"
+    return replace(_ours(f"{engine}_100_otlp", label, engine, 100), exports_spans=True)
 
 
-def _ours(name: str, label: str, *arguments: str) -> Row:
-    return _grpc(name, label, "bench.servers.ours", *arguments)
+def our_rows() -> list[Row]:
+    """Return our whole chain on both engines. Requires `bench.workspace.prepare`."""
+    return [
+        row
+        for engine in ENGINES
+        for row in (*(our_row(engine, percent) for percent in SAMPLED_PERCENT), our_exporting_row(engine))
+    ]
+
+
+def _ours(name: str, label: str, engine: str, percent: int) -> Row:
+    return _grpc(name, label, "bench.servers.ours", engine, str(percent))
 
 
 def _grpc(name: str, label: str, module: str, *arguments: str) -> Row:
-    port = () if "PORT" in arguments else ("PORT",)
-    command = (sys.executable, "-m", module, name, *arguments, *port)
+    command = (sys.executable, "-m", module, name, *arguments, "PORT")
     return Row(name, label, command, PATH, GRPC_BODY, _grpc_headers())
 
 

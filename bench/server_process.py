@@ -1,31 +1,28 @@
-"""Server process of one row, on its own core, with counters for its calls and processor time."""
+"""Server process of one row, on its own core, with counters for its calls, spans and processor time."""
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
+import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
-from bench.cores import on_core, server_core
+from bench.cores import load_core, server_core
+from bench.programs import HOST, POLL_INTERVAL_S, NotListening, running, wait_until_listening
 from bench.tally import Tally, reset_tally
-from bench.workspace import FOLDER
-from mesh.config import child_environment
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bench.rows import Row
 
-START_TIMEOUT_S = 20.0
-POLL_INTERVAL_S = 0.02
+# Longer than the interval at which an exporter sends a batch that is not full.
+EXPORT_TIMEOUT_S = 8.0
 
 
 class RowUnavailable(Exception):
@@ -33,13 +30,14 @@ class RowUnavailable(Exception):
 
 
 class ServerProcess:
-    """Running server of `row` at `port`."""
+    """Running server of `row` at `port`. `spans` counts the spans that its collector has received."""
 
-    def __init__(self, row: Row, port: int, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, row: Row, port: int, process: subprocess.Popen[bytes], spans: Tally | None) -> None:
         self.row = row
         self.port = port
         self._process = process
         self._tally = Tally(row.name)
+        self._spans = spans
 
     @property
     def pid(self) -> int:
@@ -54,7 +52,7 @@ class ServerProcess:
     @property
     def url(self) -> str:
         """URL of the row's method."""
-        return f"http://127.0.0.1:{self.port}{self.row.path}"
+        return f"http://{HOST}:{self.port}{self.row.path}"
 
     def cpu_s(self) -> float:
         """Return the user and system time of all processes and threads of the server, in seconds."""
@@ -64,53 +62,52 @@ class ServerProcess:
 
     def wait_until_listening(self) -> None:
         """Wait until the server accepts connections; raise RowUnavailable if it exits, or after 20 s."""
-        ends = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < ends:
-            if self._process.poll() is not None:
-                raise RowUnavailable(f"{self.row.label} exited at startup: {_last_line(error_path(self.row))}")
-            try:
-                socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
-            except OSError:
-                time.sleep(POLL_INTERVAL_S)
-            else:
-                return
-        raise RowUnavailable(f"{self.row.label} accepted no connection within {START_TIMEOUT_S:.0f} s")
+        try:
+            wait_until_listening(self.row.name, self._process, self.port)
+        except NotListening as error:
+            raise RowUnavailable(f"{self.row.label} {error}") from None
+
+    def exported_share(self) -> float | None:
+        """Wait for the last spans; return the share of calls with a span at the collector, None without a collector."""
+        if self._spans is None or self.calls == 0:
+            return None
+        ends = time.monotonic() + EXPORT_TIMEOUT_S
+        while self._spans.value < self.calls and time.monotonic() < ends:
+            time.sleep(POLL_INTERVAL_S)
+        return min(1.0, self._spans.value / self.calls)
 
 
 @contextmanager
 def started(row: Row) -> Iterator[ServerProcess]:
-    """Start the server of `row` on the servers' core; kill it and its children when the context ends."""
+    """Start the server of `row` on the servers' core; kill it and its children when the context ends.
+
+    Its collector, if it exports spans, runs on the load's core.
+    """
     reset_tally(row.name)
     (port,) = free_ports(1)
     command = [argument.replace("PORT", str(port)) for argument in row.command]
-    with log_path(row).open("wb") as log, error_path(row).open("wb") as errors:
-        with on_core(server_core()):
-            process = subprocess.Popen(
+    with ExitStack() as stack:
+        endpoint, spans = stack.enter_context(_collecting(row.name)) if row.exports_spans else (None, None)
+        process = stack.enter_context(
+            running(
+                row.name,
                 command,
-                env=child_environment(pythonpath=f"{os.getcwd()}:gen"),  # noqa: PTH109 - a search path is text
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=errors,
-                start_new_session=True,
+                server_core(),
+                row.folder,
+                otel_traces_exporter="none" if endpoint is None else "otlp",
+                otel_exporter_otlp_endpoint=endpoint,
             )
-        try:
-            yield ServerProcess(row, port, process)
-        finally:
-            with suppress(ProcessLookupError):  # it has already exited
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        )
+        yield ServerProcess(row, port, process, spans)
 
 
-def log_path(row: Row) -> Path:
-    """Return the file for the standard output of the row's server. Ours writes its access log there."""
-    return FOLDER / f"{row.name}.log"
-
-
-def error_path(row: Row) -> Path:
-    """Return the file for the standard error of the row's server."""
-    return FOLDER / f"{row.name}.err"
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return lines[-1] if lines else "no error output"
+@contextmanager
+def _collecting(row_name: str) -> Iterator[tuple[str, Tally]]:
+    """Run a collector for the spans of one row; return its endpoint and its counter of spans."""
+    name = f"{row_name}_spans"
+    reset_tally(name)
+    (port,) = free_ports(1)
+    command = (sys.executable, "-m", "bench.servers.collector", name, str(port))
+    with running(name, command, load_core(), Path.cwd()) as process:
+        wait_until_listening(name, process, port)
+        yield f"http://{HOST}:{port}", Tally(name)

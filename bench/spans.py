@@ -1,10 +1,9 @@
-"""Span exporters that only count, so that a row shows the cost of tracing without sending."""
+"""Span exporter that only counts, so that a row shows the cost of recording without sending."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 if TYPE_CHECKING:
@@ -24,14 +23,6 @@ class CountingExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-class EncodingExporter(CountingExporter):
-    """Exporter that encodes each batch as OTLP and discards the result."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        encode_spans(spans).SerializeToString()
-        return super().export(spans)
-
-
-def count_spans(tracers: TracerProvider, *, encode: bool = False) -> None:
-    """Export the spans of `tracers` in batches to a counting exporter; with `encode`, also encode them."""
-    tracers.add_span_processor(BatchSpanProcessor(EncodingExporter() if encode else CountingExporter()))
+def count_spans(tracers: TracerProvider) -> None:
+    """Export the spans of `tracers` in batches to a counting exporter."""
+    tracers.add_span_processor(BatchSpanProcessor(CountingExporter()))

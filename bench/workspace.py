@@ -20,6 +20,7 @@ JSON_BODY = FOLDER / "request.json"
 CALLER = "bench"
 SCOPES = ("example.echo",)
 TEXT = "hello from the other core"
+FRAME = struct.Struct(">BI")
 PATH = "/solo60.example.v1.EchoService/Echo"
 
 
@@ -27,13 +28,17 @@ def prepare() -> None:
     """Write the request in each encoding, a new API key, and a keyring with that key."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     message = EchoRequest(text=TEXT).SerializeToString()
-    # A gRPC message on the wire: a flag for no compression, its length, then the message.
-    GRPC_BODY.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+    GRPC_BODY.write_bytes(framed(message))
     PROTO_BODY.write_bytes(message)
     JSON_BODY.write_text(json.dumps({"text": TEXT}), encoding="utf-8")
     key = mint_key("bench")
     KEY.write_text(key, encoding="utf-8")
     KEYRING.write_text(format_keyring([record_of_key(key, CALLER, SCOPES)]), encoding="utf-8")
+
+
+def framed(message: bytes) -> bytes:
+    """Return a gRPC message on the wire: a flag for no compression, its length, then the message."""
+    return FRAME.pack(0, len(message)) + message
 
 
 def own_key() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from cli.terminal import JsonFlag, out, print_json, print_table
 from contracts.durations import duration_text
 from contracts.names import short_name
 from mesh.config import load_settings
+from operations.contracts.chains import chains_of
 from operations.contracts.connections import HTTP_ENDPOINT, callees_of, callers_of, graph_of_services, service_config_of
 from operations.contracts.explanation import EDGES, NONE, Fact, explain
 from operations.contracts.method_names import find_by_name
@@ -20,6 +22,8 @@ from operations.contracts.worst_case import worst_case_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from contracts.method import Method
+    from operations.contracts.chains import Chains
     from operations.contracts.connections import Callee, Caller
     from operations.contracts.worst_case import WorstCase
 
@@ -29,6 +33,7 @@ def explain_method(
         str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
     ],
     *,
+    chain: Annotated[bool, typer.Option("--chain", help="Show the interceptors of its calls instead.")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show each effective policy value of a method and its source: contract, default or setting.
@@ -36,6 +41,9 @@ def explain_method(
     Also shows the callers and callees of the method, its worst case, and its gRPC service config.
     """
     found, settings = find_by_name(method), load_settings()
+    if chain:
+        _show_chains(found, chains_of(found, settings), as_json=as_json)
+        return
     if as_json:
         print_json(report_of(found, settings))
         return
@@ -49,6 +57,23 @@ def explain_method(
     _print_section("Longest time by the contract", _longest(worst))
     _print_section("Most attempts by the contract", _most_attempts(worst))
     _print_section("Service config", "\n".join(_outline(config)))
+
+
+def _show_chains(method: Method, chains: Chains, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"method": method.full_name, **asdict(chains)})
+        return
+    out.print(method.full_name, style="bold")
+    for heading, parts in (("Client, outermost first", chains.client), ("Server, outermost first", chains.server)):
+        table = _table("interceptor", "acts", "purpose")
+        for part in parts:
+            if part.acts:
+                table.add_row(part.interceptor, ", ".join(part.acts), part.purpose)
+        out.print(f"\n[bold]{heading}[/]")
+        print_table(table, folds=("purpose",))
+        idle = [part.interceptor for part in parts if not part.acts]
+        if idle:
+            out.print(f"Not for this method: {', '.join(idle)}.")
 
 
 def _policy(facts: list[Fact]) -> Table:

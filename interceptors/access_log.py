@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish
+    from interceptors.chain.call import Call, Finish, MessageHook
 
     Write = Callable[[Mapping[str, object]], None]
 
@@ -70,9 +70,8 @@ class ServerAccessLog(ServerInterceptor):
     def start(self, call: Call) -> Finish:
         return partial(self._log, call)
 
-    def on_request(self, call: Call, message: Message) -> None:
-        if self._log_requests:
-            call.notes.setdefault("request", redacted(message))
+    def request_hook(self, method: Method) -> MessageHook | None:  # noqa: ARG002 - the same for all methods
+        return _note_first_request if self._log_requests else None
 
     def _log(self, call: Call, error: BaseException | None) -> None:
         rejection = None if error is None else caller_error(error, call)
@@ -92,3 +91,7 @@ class ServerAccessLog(ServerInterceptor):
             self._write(facts)
         except Exception as failure:  # noqa: BLE001 - a logging failure must not fail the call
             _log.error("a call could not be logged", method=call.method.full_name, error=type(failure).__name__)
+
+
+def _note_first_request(call: Call, message: Message) -> None:
+    call.notes.setdefault("request", redacted(message))

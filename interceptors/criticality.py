@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from contracts.policy import Criticality
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
-from interceptors.context import current_context
 
 if TYPE_CHECKING:
     from interceptors.chain.call import Call
@@ -43,6 +42,6 @@ class ClientCriticality(ClientInterceptor):
     """Client interceptor that sends the served call's criticality if it is higher than the method's own."""
 
     def start(self, call: ClientCall) -> None:
-        context = current_context()
+        context = call.served
         if context is not None and context.criticality > call.method.policy.criticality:
             call.metadata.append((CRITICALITY, context.criticality.name.lower()))

@@ -43,7 +43,7 @@ class ClientDeclaredCalls(ClientInterceptor):
         self._warnings = Gcra(1 / WARNING_INTERVAL_S, burst=1)
 
     def start(self, call: ClientCall) -> None:
-        context = current_context()
+        context = call.served
         if context is None or context.method is None:
             return
         pair = context.method.path, call.method.path

@@ -20,6 +20,7 @@ from contracts.method import Method, methods_of
 from contracts.status import error_of_outcome
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import HEDGE_ATTEMPT, PUSHBACK_MS
+from interceptors.chain.sent_metadata import SentMetadata
 from interceptors.deadline.interceptor import TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -47,26 +48,25 @@ class ClientHedging(ClientInterceptor):
 
     def __init__(self, budgets: RetryBudgets) -> None:
         self._budgets = budgets
-        self._plans: dict[str, tuple[Send | None, Finish | None]] = {}
+        self._plans: dict[str, tuple[Send | None, Finish]] = {}
 
-    def start(self, call: ClientCall) -> Finish | None:
+    def applies_to(self, method: Method) -> bool:
+        # A service without hedged methods needs no budget, so its calls cost nothing here.
+        return any(
+            each.policy.hedge for each in methods_of(descriptor_pool.Default().FindServiceByName(method.service))
+        )
+
+    def start(self, call: ClientCall) -> Finish:
         plan = self._plans.get(call.method.path)
         if plan is None:
             plan = self._plans[call.method.path] = self._plan_of(call.method)
         call.send, finish = plan
         return finish
 
-    def _plan_of(self, method: Method) -> tuple[Send | None, Finish | None]:
-        # A service without hedged methods needs no budget, so its calls cost nothing here.
-        if not _is_hedged(method.service):
-            return None, None
+    def _plan_of(self, method: Method) -> tuple[Send | None, Finish]:
         budget = self._budgets.of(method.service)
         hedge, is_unary = method.policy.hedge, not (method.request_streaming or method.response_streaming)
         return partial(_send_hedged, hedge, budget) if hedge and is_unary else None, partial(_record_outcome, budget)
-
-
-def _is_hedged(service: str) -> bool:
-    return any(each.policy.hedge for each in methods_of(descriptor_pool.Default().FindServiceByName(service)))
 
 
 def _record_outcome(budget: RetryBudget, error: BaseException | None) -> None:
@@ -133,7 +133,7 @@ class HedgedCall:
 
 
 def _send_hedged(hedge: Hedge, budget: RetryBudget, call: ClientCall, attempt: Attempt) -> HedgedCall:
-    first = attempt(timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata))
+    first = attempt(timeout=call.timeout_s, metadata=SentMetadata(call.metadata))
     return HedgedCall(first, _race(hedge, budget, call, attempt, first))
 
 
@@ -186,4 +186,4 @@ def _send_further(call: ClientCall, attempt: Attempt, passed_s: float) -> AnyCal
     if call.timeout_s is not None:
         left_s = max(call.timeout_s - passed_s, 0.0)
         metadata.append((TIMEOUT_MS, str(math.ceil(left_s * 1000))))
-    return attempt(timeout=left_s, metadata=grpc.aio.Metadata(*metadata))
+    return attempt(timeout=left_s, metadata=SentMetadata(metadata))

@@ -60,6 +60,9 @@ class ClientIdempotencyKey(ClientInterceptor):
     A key in the caller's own metadata takes precedence.
     """
 
+    def applies_to(self, method: Method) -> bool:
+        return method.policy.idempotency_key_required
+
     def start(self, call: ClientCall) -> None:
-        if call.method.policy.idempotency_key_required and not any(key == IDEMPOTENCY_KEY for key, _ in call.metadata):
+        if not any(key == IDEMPOTENCY_KEY for key, _ in call.metadata):
             call.metadata.append((IDEMPOTENCY_KEY, str(uuid.uuid4())))

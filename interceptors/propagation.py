@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from contracts.metadata import CORRELATION_ID
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
-from interceptors.context import correlation_id_in, current_context, new_correlation_id, set_current_context
+from interceptors.context import correlation_id_in, new_correlation_id, set_current_context
 
 if TYPE_CHECKING:
     from interceptors.chain.call import Call
@@ -41,7 +41,7 @@ class ClientContext(ClientInterceptor):
     """Client interceptor that sends the correlation id and user id of the call being served."""
 
     def start(self, call: ClientCall) -> None:
-        context = current_context()
+        context = call.served
         call.correlation_id = context.correlation_id if context else new_correlation_id()
         call.metadata.append((CORRELATION_ID, call.correlation_id))
         if context and context.user_id:

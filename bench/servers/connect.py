@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _SERVICE, _METHOD = PATH.strip("/").split("/")
-_ECHO = MethodInfo(
+ECHO = MethodInfo(
     name=_METHOD,
     service_name=_SERVICE,
     input=EchoRequest,
@@ -51,4 +51,4 @@ class Application(ConnectASGIApplication[Echo]):
 
 
 def _endpoints(service: Echo) -> Mapping[str, Any]:
-    return {PATH: Endpoint.unary(_ECHO, service.echo)}
+    return {PATH: Endpoint.unary(ECHO, service.echo)}

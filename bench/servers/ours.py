@@ -1,7 +1,8 @@
 """Our server with the whole chain, as in a service.
 
 `python -m bench.servers.ours NAME grpcio|native PERCENT PORT`. PERCENT is the percentage of traces that are recorded.
-The access log is written to standard output, as in a service. With a fifth argument "otlp", the spans are also encoded.
+The access log is written to standard output, as in a service. With OTEL_EXPORTER_OTLP_ENDPOINT, the service's own
+exporter sends the spans there. Otherwise they are only counted.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ if TYPE_CHECKING:
     from mesh.config import Settings
 
 
-def main(name: str, engine: str, percent: float, port: int, *, encode: bool) -> None:
+def main(name: str, engine: str, percent: float, port: int) -> None:
     settings = load_settings(keyring_file=KEYRING, engine=engine, trace_sample_ratio=percent / 100)
     set_up_logging(settings, name)
-    count_spans(set_up_tracing(settings, name), encode=encode)
+    tracers = set_up_tracing(settings, name)
+    if settings.collector_of("traces") is None:
+        count_spans(tracers)
     with service_loop() as runner:
         runner.run(serve(name, settings, port))
 
@@ -40,4 +43,4 @@ async def serve(name: str, settings: Settings, port: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]), encode="otlp" in sys.argv[5:])
+    main(sys.argv[1], sys.argv[2], float(sys.argv[3]), int(sys.argv[4]))

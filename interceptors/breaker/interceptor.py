@@ -73,24 +73,16 @@ class ClientBreaker(ClientInterceptor):
     def __init__(self, breakers: Breakers) -> None:
         self._breakers = breakers
         self._now = breakers.now
-        self._circuits: dict[str, Circuit | None] = {}
 
-    def start(self, call: ClientCall) -> Finish | None:
-        try:
-            circuit = self._circuits[call.method.path]
-        except KeyError:
-            circuit = self._circuits[call.method.path] = self._circuit_of(call.method)
-        if circuit is None:
-            return None
+    def applies_to(self, method: Method) -> bool:
+        return not (method.response_streaming or method.is_foreign)
+
+    def start(self, call: ClientCall) -> Finish:
+        circuit = self._breakers.of(call.method.full_name)
         admitted = circuit.admit(self._now())
         if admitted is None:
             raise _rejection(call.method, circuit.retry_after_s(self._now()))
         return partial(self._finish, call, circuit, admitted)
-
-    def _circuit_of(self, method: Method) -> Circuit | None:
-        if method.response_streaming or method.is_foreign:
-            return None
-        return self._breakers.of(method.full_name)
 
     def _finish(self, call: ClientCall, circuit: Circuit, admitted: int, error: BaseException | None) -> None:
         circuit.record(admitted, _SUCCESS if error is None else outcome_of(error, call), self._now())

@@ -17,6 +17,7 @@ from contracts.service_error import ServiceError
 from interceptors.chain.client import ClientCall
 from interceptors.chain.client_call import CallOutcome, ChainedCall, StreamStream, StreamUnary, UnaryStream, UnaryUnary
 from interceptors.chain.rejected_call import RejectedCall
+from interceptors.chain.sent_metadata import SentMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,7 +124,8 @@ class MultiCallable:
         self._shape = shape
         self.method = method
         self._send = send
-        self._interceptors = interceptors
+        self._interceptors = [each for each in interceptors if each.applies_to(method)]
+        self._starts = [each.start for each in self._interceptors]
 
     def __call__(
         self,
@@ -133,15 +135,20 @@ class MultiCallable:
         metadata: Argument = None,
         **options: Argument,
     ) -> AnyCall:
-        call = ClientCall(self.method, list(metadata or ()), timeout)
+        call = ClientCall(self.method, [*metadata] if metadata else [], timeout)
         try:
-            self._start(call)
+            for start in self._starts:
+                finish = start(call)
+                if finish is not None:
+                    call.finish_callbacks.append(finish)
+            metadata = None  # keeps the caller's metadata out of tracebacks
             if call.send is None:
-                metadata = None  # keeps the caller's metadata out of tracebacks
-                rpc = self._send(request, timeout=call.timeout_s, metadata=grpc.aio.Metadata(*call.metadata), **options)
+                rpc = self._send(request, timeout=call.timeout_s, metadata=SentMetadata(call.metadata), **options)
             else:
                 rpc = call.send(call, partial(self._send, request, **options))
         except Exception as error:  # noqa: BLE001 - raised when the response is awaited
+            if isinstance(error, ServiceError):
+                error.callee = error.callee or self.method.full_name
             call.finish(error)
             return RejectedCall(error)
         return self._shape(rpc, CallOutcome(call, rpc))
@@ -150,16 +157,6 @@ class MultiCallable:
         """Pass a call for an outbox through all interceptors; raise the first error of an interceptor."""
         for interceptor in self._interceptors:
             interceptor.start_later(self.method)
-
-    def _start(self, call: ClientCall) -> None:
-        for interceptor in self._interceptors:
-            try:
-                finish = interceptor.start(call)
-            except ServiceError as error:
-                error.callee = error.callee or self.method.full_name
-                raise
-            if finish is not None:
-                call.finish_callbacks.append(finish)
 
 
 class _StreamMultiCallable(MultiCallable):

@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.immediate import status_part
+from interceptors.context import current_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from contracts.method import Method
     from interceptors.chain.call import Finish
+    from interceptors.context import CallContext
 
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, repr=False)
 class ClientCall:
-    """One outgoing call, shared by the client interceptors before it is sent and after it has ended."""
+    """One outgoing call, shared by the client interceptors before it is sent and after it has ended.
+
+    `served` is the context of the call or detached work that makes this call; None outside of both.
+    """
 
     method: Method
     metadata: list[tuple[str, str | bytes]]
     timeout_s: float | None
+    served: CallContext | None = field(default_factory=current_context)
     correlation_id: str = ""
     # Ids of the call's trace and span; empty if the trace is not recorded.
     trace_id: str = ""
@@ -61,6 +67,10 @@ class ClientCall:
 
 class ClientInterceptor:
     """Base class of client interceptors: one action before each call, and optionally one after it."""
+
+    def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
+        """Return whether this interceptor handles calls of `method`. Called once per stub."""
+        return True
 
     def start(self, call: ClientCall) -> Finish | None:
         """Prepare `call`, or raise a ServiceError to reject it before anything is sent.

@@ -30,13 +30,15 @@ _status_tasks: set[asyncio.Task[None]] = set()
 class CallOutcome:
     """Outcome of one call, reported once to each interceptor and to code that waits for the error."""
 
-    __slots__ = ("_call", "_callee", "_ended", "_error")
+    __slots__ = ("_call", "_callee", "_ended", "_error", "is_awaited")
 
     def __init__(self, call: ClientCall, rpc: AnyCall) -> None:
         self._call: ClientCall | None = call
         self._callee = call.method.full_name
         self._error: ServiceError | None = None
         self._ended: asyncio.Event | None = None
+        # Whether somebody awaits the response and will report the end of the call.
+        self.is_awaited = False
         call.rpc = rpc
         rpc.add_done_callback(self._on_status)
 
@@ -59,6 +61,8 @@ class CallOutcome:
                 self._ended.set()
 
     def _on_status(self, rpc: AnyCall) -> None:
+        if self.is_awaited:
+            return
         code = status_part(rpc.code())
         if code is grpc.StatusCode.OK:
             self.end(None)
@@ -67,7 +71,7 @@ class CallOutcome:
             _status_tasks.add(task)
             task.add_done_callback(_status_tasks.discard)
         else:
-            self._fail(rpc)
+            self.fail(rpc)
 
     async def _await_status(self, rpc: AnyCall) -> None:
         # The server's own status replaces that of the failed write. grpc.aio reports no event for it, so poll.
@@ -75,9 +79,10 @@ class CallOutcome:
             await asyncio.sleep(POLL_INTERVAL_S)
             if not _is_failed_write(rpc):
                 break
-        self._fail(rpc)
+        self.fail(rpc)
 
-    def _fail(self, rpc: AnyCall) -> None:
+    def fail(self, rpc: AnyCall) -> None:
+        """Report the end of a call with the status of `rpc`, which has ended."""
         code, message, trailing = (
             status_part(rpc.code()),
             status_part(rpc.details()),
@@ -186,6 +191,21 @@ class UnaryUnary(_SingleResponse):
     """Call with one request and one response: `await` it."""
 
     __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        # The usual call, with a shorter path than that of a call which nobody awaits.
+        outcome = self._outcome
+        outcome.is_awaited = True
+        try:
+            response = yield from self._rpc.__await__()
+        except grpc.aio.AioRpcError as rpc_error:
+            outcome.fail(self._rpc)
+            raise (yield from self._contract_error(rpc_error).__await__()) from rpc_error
+        except BaseException as error:
+            outcome.end(error)
+            raise
+        outcome.end(None)
+        return response
 
 
 class UnaryStream(_StreamingResponses):

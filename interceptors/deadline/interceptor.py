@@ -152,7 +152,7 @@ class ClientDeadline(ClientInterceptor):
         if call.timeout_s is not None:
             limit_s = min(limit_s, call.timeout_s)
         finish: Finish | None = None
-        context = current_context()
+        context = call.served
         if context is not None and context.deadline is not None:
             now = time.monotonic()
             left_s = time_for_callee(context.deadline - now)

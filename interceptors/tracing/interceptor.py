@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from opentelemetry import context as current
 from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
-from opentelemetry.trace import SpanKind, Status, StatusCode
+from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags
 
 from contracts.status import error_of_outcome
 from interceptors.chain.application import MethodDetails
@@ -29,7 +29,7 @@ from interceptors.tracing.span_attributes import (
     server_error_type,
     tracer_of,
 )
-from interceptors.tracing.trace_context import extract, inject
+from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 INSTRUMENTATION = "solo60.mesh"
 CORRELATION_ID_ATTRIBUTE = "solo60.correlation_id"
-CALLER_ATTRIBUTE = "solo60.caller"
 REQUEST_ATTEMPTS_ATTRIBUTE = f"{rpc_attributes.RPC_REQUEST_METADATA_TEMPLATE}.{PREVIOUS_ATTEMPTS}"
 
 
@@ -94,14 +93,9 @@ class ServerTracing(ServerInterceptor):
 
     def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
-        attributes: dict[str, str | int | tuple[str]] = {
-            CORRELATION_ID_ATTRIBUTE: call.context.correlation_id,
-            CALLER_ATTRIBUTE: call.context.caller,
-        }
-        attributes.update(self._names.of_peer(call.servicer_context.peer()))
-        user_agent = call.metadata.get("user-agent")
-        if user_agent:
-            attributes.update(self._names.of_user_agent(user_agent))
+        attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
+        peer, user_agent = call.servicer_context.peer(), call.metadata.get("user-agent", "")
+        attributes.update(self._names.of_caller(call.context.caller, peer, user_agent))
         if call.previous_attempts:
             attributes[REQUEST_ATTEMPTS_ATTRIBUTE] = (str(call.previous_attempts),)
         if rejection is not None:
@@ -155,7 +149,8 @@ class ClientTracing(ClientInterceptor):
 
 
 def _recorded_ids(span: Span) -> tuple[str, str]:
-    context = span.get_span_context()
-    if not span.is_recording() or not context.trace_flags.sampled:
+    # Unpack the tuple, because SpanContext's properties take longer.
+    trace_id, span_id, _, flags, _, _ = span.get_span_context()
+    if not flags & TraceFlags.SAMPLED or not span.is_recording():
         return "", ""
-    return trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id)
+    return hex_of_trace(trace_id), hex_of_span(span_id)

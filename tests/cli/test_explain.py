@@ -80,3 +80,18 @@ def test_explain_names_callers_besides_methods(solo60: Solo60) -> None:
 
     assert webhook["callers"] == [{"name": "HTTP endpoint of the service", "kind": "http_calls"}]
     assert subscriber["callers"] == [{"name": "solo60.user.v1.UserErased", "kind": "subscribes_to"}]
+
+
+def test_explain_shows_the_chains_of_a_method(solo60: Solo60) -> None:
+    """`explain --chain` lists the interceptors of a method on both sides, when they act, and which do not apply."""
+    shown = solo60("explain", "session.BookSession", "--chain").out
+    read = json.loads(solo60("explain", "session.BookSession", "--chain", "--json").out)
+
+    rows = [line.split("  ")[0] for line in shown.splitlines()]
+    assert rows.index("ClientTracing") < rows.index("Server, outermost first") < rows.index("ServerErrors")
+    assert "Not for this method: ServerIdle, ServerRateLimit, ServerDeprecation." in shown
+    server = {part["interceptor"]: part["acts"] for part in read["server"]}
+    assert server["ServerContext"] == ["before"]
+    assert server["ServerIdempotencyKey"] == ["before", "after"]
+    assert server["ServerValidation"] == ["each request", "each response"]
+    assert server["ServerIdle"] == []

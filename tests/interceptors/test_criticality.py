@@ -52,10 +52,10 @@ def test_metadata_may_only_raise_the_criticality(name: str, claimed: str | None,
 )
 def test_criticality_is_sent_only_above_the_callees_contract(serving: Criticality, name: str, sent: list[str]) -> None:
     """A client sends its criticality only if it is higher than that of the callee's contract."""
-    call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
     with detached_work() as context:
         context.criticality = serving
-        ClientCriticality().start(call)
+        call = ClientCall(find_method(f"{ECHO}{name}"), [], None)
+    ClientCriticality().start(call)
 
     assert call.metadata == [(CRITICALITY, level) for level in sent]
 

@@ -180,9 +180,8 @@ async def test_a_timeout_error_of_a_handler_is_internal(echo: EchoServer) -> Non
 @pytest.mark.parametrize(("budget_s", "least_s", "most_s"), [(30.0, CONTRACT_S, CONTRACT_S), (1.0, 0.0, 0.95)])
 async def test_detached_work_has_its_own_budget(budget_s: float, least_s: float, most_s: float) -> None:
     """Calls of detached work are limited by their contracts and by the remaining budget of the work."""
-    call = ClientCall(find_method(ECHO), [], None)
-
     with detached_work(budget_s=budget_s):
+        call = ClientCall(find_method(ECHO), [], None)
         ClientDeadline().start(call)
 
     assert least_s <= (call.timeout_s or 0) <= most_s
