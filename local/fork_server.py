@@ -13,54 +13,53 @@ import runpy
 import socket
 import sys
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
-from mesh.config import replace_environment
+from local.forking import MAX_REQUEST_BYTES, READY
 from mesh.loading import loading_service
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-READY = b"ready"
-MAX_REQUEST_BYTES = 1024 * 1024
-# Descriptors of a request: standard input, the pipe for standard output and standard error, and the log.
-DESCRIPTORS = 3
+# Descriptors of a request: standard input, the pipe for standard output and standard error, the log, and others.
+MAX_DESCRIPTORS = 16
 # Fields `arg_start` and `arg_end` of /proc/self/stat, counted from the state of the process (proc(5)).
 ARGUMENT_FIELDS = slice(45, 47)
 
 
 class ThreadsRemain(Exception):
-    """Error of a module that starts a thread when it is imported; the message lists the modules of the server."""
+    """Error of a function that starts a thread; the message names the function."""
 
 
 def main() -> None:
-    """Import the modules in the first message on a socket, then fork a process for each further message.
+    """Call the function in the arguments, then fork a process for each request on a socket.
 
-    The argument is the descriptor of the socket. Each forked process runs its program as `python -m` would. The server
-    exits when the other end of the socket closes.
+    Each forked process runs its program as `python -m` would. The server exits when the other end of the socket closes.
     """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--connection", type=int, required=True, help="descriptor of a socket (AF_UNIX)")
-    with socket.socket(fileno=parser.parse_args().connection) as connection:
-        modules = json.loads(connection.recv(MAX_REQUEST_BYTES))
+    parser.add_argument("preload", help='function that imports the code of all processes, such as "a.b:c"')
+    given = parser.parse_args()
+    with socket.socket(fileno=given.connection) as connection:
         with loading_service():
-            for module in modules:
-                import_module(module)
+            resolve_name(given.preload)()
         if len([*Path("/proc/self/task").iterdir()]) > 1:
-            raise ThreadsRemain(f"One of these modules starts a thread, so the server cannot fork: {modules}")
-        connection.send(READY)
+            raise ThreadsRemain(f"{given.preload} starts a thread, so the server cannot fork")
+        with suppress(BrokenPipeError):  # the other end is closed
+            connection.send(READY)
         program = _serve(connection)
-    if program:
-        sys.argv = program
-        runpy.run_module(program[0], run_name="__main__", alter_sys=True)
+    if not program:
+        os._exit(0)  # there is nothing to clean up
+    sys.argv = program
+    runpy.run_module(program[0], run_name="__main__", alter_sys=True)
 
 
 def _serve(connection: socket.socket) -> list[str]:
     """Fork for each request. Return the program in a forked process, and an empty list in the server at its end."""
     while True:
-        request, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, DESCRIPTORS)
+        request, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
         if not request:
             return []
         program, environment = json.loads(request)
@@ -96,11 +95,13 @@ def _fork_child_of_supervisor() -> bytes:
 def _become(program: Sequence[str], environment: dict[str, str], descriptors: list[int]) -> None:
     """Give this process its own session, standard streams, environment and command line."""
     os.setsid()
-    standard_input, output, log = descriptors
+    standard_input, output, log = descriptors[:3]
     for source, target in ((standard_input, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.close(standard_input)
     os.close(output)
+    from mesh.config import replace_environment  # noqa: PLC0415 - slow to import, and imported by every program
+
     replace_environment({**environment, "LOG_FD": str(log)})
     with suppress(OSError):  # the command line is only for `ps`
         _set_command_line([sys.executable, "-m", *program])

@@ -1,5 +1,6 @@
-"""Start of the services as forked processes, which share the memory of the code that one process imported.
+"""Start of processes by a fork server, so that they share the memory of the code that the server has imported.
 
+This module imports little, so that a command can start the server before it imports its own code.
 See docs/adr/0037-processes-of-a-local-mesh.md.
 """
 
@@ -11,34 +12,28 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
-from contextlib import asynccontextmanager, contextmanager
-from functools import partial
-from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
 
-from contracts.services import SERVICE_NAMES
-from local.child import Child
-from local.fork_server import READY
-from local.processes import spawn
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from local.processes import Streams
-    from mesh.config import Settings
 
 PROGRAM = "local.fork_server"
-NAME = "fork_server"
-PR_SET_CHILD_SUBREAPER = 36
-# Longest times until all modules are imported, and until one process is forked.
+READY = b"ready"
+# Longest request: an environment and a program.
+MAX_REQUEST_BYTES = 1024 * 1024
+MAX_ANSWER_BYTES = 64
+# Longest times until all modules are imported, until a process is forked, and until the server exits by itself.
 READY_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 5.0
-# Longest time until the server exits by itself.
 EXIT_TIMEOUT_S = 2.0
-MAX_ANSWER_BYTES = 64
+PR_SET_CHILD_SUBREAPER = 36
 
 
 class CannotFork(Failure):
@@ -74,87 +69,92 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """Running fork server: forks one process for each call of `fork`."""
+    """Fork server, as a context manager. Its processes outlive the server.
 
-    def __init__(self, connection: socket.socket, child: Child) -> None:
-        self._connection = connection
-        self._child = child
+    The server starts when the object is created, and calls the function `preload` ("a.b:c"), which may import modules
+    but must not start a thread. Raises CannotFork on a system without subreapers.
+    """
 
-    async def load(self, modules: Sequence[str]) -> None:
-        """Return when all modules are imported; raise CannotFork if the server fails or takes too long."""
+    def __init__(self, preload: str = "local.preloading:preload") -> None:
+        if sys.platform != "linux":
+            raise CannotFork("this system has no subreapers.")
+        self._connection, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with other_end:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
+                [sys.executable, "-m", PROGRAM, f"--connection={other_end.fileno()}", preload],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=[other_end.fileno()],
+                start_new_session=True,  # the parent handles Ctrl-C in a terminal
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    async def wait_until_ready(self) -> None:
+        """Return when `preload` has returned; raise CannotFork if it fails or takes too long."""
         self._connection.settimeout(0)
+        receiving = asyncio.get_running_loop().sock_recv(self._connection, MAX_ANSWER_BYTES)
         try:
-            self._connection.send(json.dumps(modules).encode())
-            receiving = asyncio.get_running_loop().sock_recv(self._connection, MAX_ANSWER_BYTES)
             answer = await asyncio.wait_for(receiving, READY_TIMEOUT_S)
         except (TimeoutError, OSError):
             answer = b""
         if answer != READY:
-            await self.stop()
             raise self._failure()
         self._connection.settimeout(FORK_TIMEOUT_S)
 
-    async def stop(self) -> None:
-        """Close the connection, so that the server exits; kill a server that does not exit in time."""
-        self._connection.close()
-        try:
-            await asyncio.wait_for(self._child.wait(), EXIT_TIMEOUT_S)
-        except TimeoutError:
-            self._child.kill()
-            await self._child.wait()
+    def fork(
+        self,
+        program: Sequence[str],
+        environment: Mapping[str, str],
+        streams: Streams,
+        inherited: Sequence[int] = (),
+    ) -> ForkedProcess:
+        """Fork a process that runs a module with its arguments, as `local.processes.spawn` does.
 
-    def fork(self, program: Sequence[str], environment: Mapping[str, str], streams: Streams) -> ForkedProcess:
-        """Fork a process that runs a module with its arguments; raise CannotFork if the server fails."""
+        Raises CannotFork if the server fails.
+        """
         request = json.dumps([program, dict(environment)]).encode()
+        descriptors = [streams.standard_input, streams.output, streams.log, *inherited]
         try:
-            socket.send_fds(self._connection, [request], [streams.standard_input, streams.output, streams.log])
-            pid = self._connection.recv(MAX_ANSWER_BYTES)
+            with _subreaper():
+                socket.send_fds(self._connection, [request], descriptors)
+                pid = self._connection.recv(MAX_ANSWER_BYTES)
         except OSError:
             pid = b""
         if not pid:
             raise self._failure()
         return ForkedProcess(int(pid))
 
+    def stop(self) -> None:
+        """Close the connection, so that the server exits; kill a server that does not exit in time."""
+        self._connection.close()
+        try:
+            self._process.wait(EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
     def _failure(self) -> CannotFork:
-        return CannotFork(f"the fork server failed: {self._child.last_output()}.")
-
-
-@asynccontextmanager
-async def fork_server(
-    modules: Sequence[str], environment: Mapping[str, str], log: Path, inherited: Sequence[int]
-) -> AsyncIterator[ForkServer]:
-    """Run a fork server with `modules` while the context is open; its processes outlive the context.
-
-    The processes inherit the descriptors in `inherited`. Raises CannotFork on a system without subreapers, or if the
-    server does not start.
-    """
-    with _subreaper():
-        connection, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with connection:
-            with other_end:
-                program = [PROGRAM, f"--connection={other_end.fileno()}"]
-                start = partial(spawn, inherited=[other_end.fileno(), *inherited])
-                server = ForkServer(connection, Child(NAME, environment, log, program, start))
-            try:
-                await server.load(modules)
-                yield server
-            finally:
-                await server.stop()
-
-
-def modules_of_services(settings: Settings) -> list[str]:
-    """Return the modules that all services use with these settings, and the modules of each service."""
-    shared = ["mesh.serving.process", "mesh.serving.http", "mesh.telemetry.span_files"]
-    optional = ["uvloop", *(["pygrpc_native.aio"] if settings.engine == "native" else [])]
-    installed = [module for module in optional if find_spec(module.partition(".")[0])]
-    return [*shared, *installed, *(f"services.{name}.app" for name in SERVICE_NAMES)]
+        self._connection.close()
+        try:
+            output, _ = self._process.communicate(timeout=EXIT_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            output, _ = self._process.communicate()
+        lines = output.decode(errors="replace").strip().splitlines() or ["it wrote nothing"]
+        return CannotFork(f"the fork server failed: {lines[-1]}.")
 
 
 @contextmanager
 def _subreaper() -> Iterator[None]:
     """Make this process the parent of its orphaned descendants while the context is open (Linux, prctl(2))."""
-    if sys.platform != "linux":
-        raise CannotFork("this system has no subreapers.")
     _set_subreaper(1)
     try:
         yield

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from contracts.services import SERVICE_NAMES
 from local.child import Child, prepare_log
-from local.forking import NAME as FORK_SERVER
-from local.forking import CannotFork, fork_server, modules_of_services
+from local.forking import CannotFork, ForkServer
 from local.parts import ALL_SERVICES, MESH, STARTING
 from local.processes import spawn
 from local.readiness import wait_until_serving
@@ -21,7 +20,6 @@ from local.supervised_settings import (
     own_settings_of,
     settings_of_service,
 )
-from mesh.config import child_environment
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
@@ -39,7 +37,8 @@ class ServiceProcesses:
     """Processes that run the services of a local mesh, each named as a part of the mesh.
 
     With `in_one_process`, the part "services" runs all services. `children` receives the running processes. `report`
-    receives each part and its new state. All processes inherit the descriptor `lock`.
+    receives each part and its new state. All processes inherit the descriptor `lock`. `fork_server` is one that runs
+    already.
     """
 
     def __init__(
@@ -48,6 +47,7 @@ class ServiceProcesses:
         report: Report,
         listen_addresses: Mapping[str, str],
         children: dict[str, Child],
+        fork_server: ForkServer | None = None,
         *,
         in_one_process: bool,
     ) -> None:
@@ -59,6 +59,7 @@ class ServiceProcesses:
         self._report = report
         self._listen_addresses = listen_addresses
         self._children = children
+        self._fork_server = fork_server
 
     def environment_of(self, part: str) -> dict[str, str]:
         """Return the environment of a part's process, without the settings that it receives on its standard input."""
@@ -71,12 +72,11 @@ class ServiceProcesses:
         if self.parts == (ALL_SERVICES,):
             self.launch(ALL_SERVICES)
             return
-        environment, log = child_environment(), self._settings.log_path_of(FORK_SERVER)
-        modules = modules_of_services(self._settings)
         try:
-            async with fork_server(modules, environment, log, [self.lock]) as server:
+            with self._fork_server or ForkServer() as server:
+                await server.wait_until_ready()
                 for part in self.parts:
-                    self.launch(part, server.fork)
+                    self.launch(part, partial(server.fork, inherited=[self.lock]))
         except CannotFork as failure:
             self._report(MESH, f"starts an interpreter for each service, because {failure}")
             for part in self.parts:

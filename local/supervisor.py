@@ -54,6 +54,7 @@ from mesh.serving.health_probe import SERVING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+    from local.forking import ForkServer
     from mesh.config import Settings
 
     Report = Callable[[str, str], None]
@@ -73,7 +74,8 @@ class Mesh:
     process ends for any reason. `report` receives each part ("gym", "postgresql", "mail_sink") and its new state.
     With `in_one_process`, the services share one process. With `with_console`, the mesh runs the console too;
     `console_problem` is the reason if it cannot, or "". `listen_addresses` are for services that listen on another
-    address than their callers use, because they are behind an external proxy.
+    address than their callers use, because they are behind an external proxy. `fork_server` is one that runs already,
+    for a faster start.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Mesh:
         settings: Settings,
         report: Report = _report_nothing,
         listen_addresses: Mapping[str, str] = NO_LISTEN_ADDRESSES,
+        fork_server: ForkServer | None = None,
         *,
         with_console: bool = False,
         in_one_process: bool = False,
@@ -97,7 +100,7 @@ class Mesh:
         self._stack = AsyncExitStack()
         self._children: dict[str, Child] = {}
         self._services = ServiceProcesses(
-            settings, self.report, listen_addresses, self._children, in_one_process=in_one_process
+            settings, self.report, listen_addresses, self._children, fork_server, in_one_process=in_one_process
         )
         self._postgres: EmbeddedPostgres | None = None
         # One lock per part, so that a requested restart and a restart after a crash do not overlap.

@@ -7,22 +7,21 @@ import os
 import signal
 import textwrap
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from local.child import Child
-from local.forking import CannotFork, fork_server
+from local.forking import CannotFork, ForkServer
 from local.parts import unexpected_exit_of_service
 from tests.support.eventually import eventually
 from tests.support.log_records import records_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator
     from pathlib import Path
-
-    from local.forking import ForkServer
 
 LOADED = "module_of_a_test"
 PROGRAM = "program_of_a_test"
@@ -30,13 +29,14 @@ PROGRAM = "program_of_a_test"
 
 @asynccontextmanager
 async def server_with(
-    folder: Path, program: str, loaded: str = "", inherited: Sequence[int] = ()
+    folder: Path, monkeypatch: pytest.MonkeyPatch, program: str, loaded: str = ""
 ) -> AsyncIterator[ForkServer]:
     """Run a fork server that has loaded one module, and can run a program that imports the module."""
-    (folder / f"{LOADED}.py").write_text(textwrap.dedent(loaded))
+    (folder / f"{LOADED}.py").write_text(textwrap.dedent(loaded) + "\ndef preload(): ...\n")
     (folder / f"{PROGRAM}.py").write_text(textwrap.dedent(program))
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    async with fork_server([LOADED], environment, folder / "server.jsonl", inherited) as server:
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    with ForkServer(f"{LOADED}:preload") as server:
+        await server.wait_until_ready()
         yield server
 
 
@@ -56,7 +56,7 @@ def event_of(child: Child) -> str:
     return str(records_of(child.log)[0]["event"])
 
 
-async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path) -> None:
+async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked process has its own arguments, environment, session, standard streams, log and command line."""
     program = f"""
         import json, os, sys, {LOADED}
@@ -67,7 +67,7 @@ async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path) -> 
         print("printed")
         sys.stdin.read()
     """
-    async with server_with(tmp_path, program, "import os; PID = os.getpid()") as server:
+    async with server_with(tmp_path, monkeypatch, program, "import os; PID = os.getpid()") as server:
         child = forked(server, tmp_path, "one", "two", SETTING="its own")
     child.send_line("postgresql://its-own")
     await eventually(lambda: as_awaitable(len(records_of(child.log)) == 2))
@@ -103,10 +103,10 @@ async def as_awaitable(value: bool) -> bool:  # noqa: FBT001 - one value
     ],
 )
 async def test_the_end_of_a_forked_process_is_known(
-    tmp_path: Path, program: str, code: int, reason: str, last_output: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, code: int, reason: str, last_output: str
 ) -> None:
     """The exit code and the last output of a forked process are those that it would have in its own interpreter."""
-    async with server_with(tmp_path, program) as server:
+    async with server_with(tmp_path, monkeypatch, program) as server:
         child = forked(server, tmp_path)
 
         assert await child.wait() == code
@@ -117,9 +117,9 @@ async def test_the_end_of_a_forked_process_is_known(
     assert child.last_output() == last_output
 
 
-async def test_a_killed_server_does_not_harm_its_processes(tmp_path: Path) -> None:
+async def test_a_killed_server_does_not_harm_its_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the fork server is killed, its processes run on, and the next fork fails with one sentence."""
-    async with server_with(tmp_path, "import sys; sys.stdin.read()") as server:
+    async with server_with(tmp_path, monkeypatch, "import sys; sys.stdin.read()") as server:
         child = forked(server, tmp_path)
         (of_server,) = servers_but(child.pid)
         of_server.kill()
@@ -133,11 +133,12 @@ async def test_a_killed_server_does_not_harm_its_processes(tmp_path: Path) -> No
     assert await child.wait() == -signal.SIGTERM
 
 
-async def test_forked_processes_hold_inherited_descriptors(tmp_path: Path) -> None:
+async def test_forked_processes_hold_inherited_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked process holds a descriptor of the supervisor, such as the lock of the services, until it ends."""
     reader, writer = os.pipe()
-    async with server_with(tmp_path, "import sys; sys.stdin.read()", inherited=[writer]) as server:
-        child = forked(server, tmp_path)
+    async with server_with(tmp_path, monkeypatch, "import sys; sys.stdin.read()") as server:
+        start = partial(server.fork, inherited=[writer])
+        child = Child("forked", {}, tmp_path / "forked.jsonl", [PROGRAM], start)
     os.close(writer)
 
     os.set_blocking(reader, False)
@@ -159,10 +160,12 @@ async def test_forked_processes_hold_inherited_descriptors(tmp_path: Path) -> No
         ),
     ],
 )
-async def test_modules_that_cannot_be_shared_are_rejected(tmp_path: Path, loaded: str, reason: str) -> None:
+async def test_modules_that_cannot_be_shared_are_rejected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: str, reason: str
+) -> None:
     """A module that fails, or that starts a thread, stops the fork server with the reason."""
     with pytest.raises(CannotFork, match=reason):
-        async with server_with(tmp_path, "", loaded):
+        async with server_with(tmp_path, monkeypatch, "", loaded):
             pass
 
     assert not servers_but(0)

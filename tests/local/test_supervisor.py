@@ -3,12 +3,14 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from pydantic import SecretStr
 
 from contracts.services import SERVICE_NAMES
+from local.forking import ForkServer
 from local.held_ports import HeldPorts
 from local.parts import MESH, MeshError
 from local.service_databases import reject_unusable_services
@@ -126,7 +128,7 @@ async def test_two_settings_with_one_address_are_rejected(stopped: LocalMesh) ->
 @pytest.mark.system
 async def test_services_start_without_a_fork_server(stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the fork server fails, the reason is reported, and each service starts in an interpreter of its own."""
-    monkeypatch.setattr("local.service_processes.modules_of_services", lambda _settings: ["no_such_module"])
+    monkeypatch.setattr("local.service_processes.ForkServer", partial(ForkServer, "no_such_module:preload"))
     reports: list[tuple[str, str]] = []
 
     async with Mesh(stopped.settings, lambda *report: reports.append(report)):
