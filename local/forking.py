@@ -29,7 +29,7 @@ READY = b"ready"
 # Longest request: an environment and a program.
 MAX_REQUEST_BYTES = 1024 * 1024
 MAX_ANSWER_BYTES = 64
-# Longest times until all modules are imported, until a process is forked, and until the server exits by itself.
+# Longest times until all modules are imported, until a process is forked, and until a server that failed has exited.
 READY_TIMEOUT_S = 30.0
 FORK_TIMEOUT_S = 5.0
 EXIT_TIMEOUT_S = 2.0
@@ -131,13 +131,10 @@ class ForkServer:
         return ForkedProcess(int(pid))
 
     def stop(self) -> None:
-        """Close the connection, so that the server exits; kill a server that does not exit in time."""
+        """Kill the server, which may be importing and has nothing to clean up."""
         self._connection.close()
-        try:
-            self._process.wait(EXIT_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._process.kill()
+        self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
 
