@@ -124,7 +124,7 @@ async def test_a_stub_sends_the_current_trace(
 ) -> None:
     """A stub sends the trace of the current span, so that the service's span continues that trace."""
     tracers = TracerProvider(shutdown_on_exit=False)
-    monkeypatch.setattr("mesh.serving.channel.trace.get_tracer_provider", lambda: tracers)
+    monkeypatch.setattr("mesh.telemetry.current.trace.get_tracer_provider", lambda: tracers)
     async with connect(GymServiceStub, settings_for(await server.start())) as stub:
         with tracers.get_tracer("test").start_as_current_span("caller") as span:
             await stub.GetGym(GET)
