@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.services import SERVICE_NAMES
 from local.child import Child, prepare_log
-from local.forking import CannotFork, ForkServer
-from local.parts import ALL_SERVICES, MESH, STARTING
-from local.processes import spawn
+from local.parts import ALL_SERVICES, STARTING
 from local.readiness import wait_until_serving
 from local.service_databases import database_url_of, migrate_service
 from local.supervised_settings import (
@@ -25,7 +22,7 @@ from mesh.serving.health_probe import SERVING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from local.processes import Start
+    from local.process_starter import ProcessStarter
     from mesh.config import Settings
 
     Report = Callable[[str, str], None]
@@ -37,8 +34,7 @@ class ServiceProcesses:
     """Processes that run the services of a local mesh, each named as a part of the mesh.
 
     With `in_one_process`, the part "services" runs all services. `children` receives the running processes. `report`
-    receives each part and its new state. All processes inherit the descriptor `lock`. `fork_server` is one that runs
-    already.
+    receives each part and its new state.
     """
 
     def __init__(
@@ -47,19 +43,18 @@ class ServiceProcesses:
         report: Report,
         listen_addresses: Mapping[str, str],
         children: dict[str, Child],
-        fork_server: ForkServer | None = None,
+        starter: ProcessStarter,
         *,
         in_one_process: bool,
     ) -> None:
         self.parts = (ALL_SERVICES,) if in_one_process else SERVICE_NAMES
-        self.lock = 0
         # Whether each service has a metrics endpoint.
         self.shows_metrics: dict[str, bool] = {}
         self._settings = settings
         self._report = report
         self._listen_addresses = listen_addresses
         self._children = children
-        self._fork_server = fork_server
+        self._starter = starter
 
     def environment_of(self, part: str) -> dict[str, str]:
         """Return the environment of a part's process, without the settings that it receives on its standard input."""
@@ -69,21 +64,12 @@ class ServiceProcesses:
 
     async def launch_all(self) -> None:
         """Launch all processes, as forks of one process if there are several and the system supports it."""
-        if self.parts == (ALL_SERVICES,):
-            self.launch(ALL_SERVICES)
-            return
-        try:
-            with self._fork_server or ForkServer() as server:
-                await server.wait_until_ready()
-                for part in self.parts:
-                    self.launch(part, partial(server.fork, inherited=[self.lock]))
-        except CannotFork as failure:
-            self._report(MESH, f"starts an interpreter for each service, because {failure}")
-            for part in self.parts:
-                if part not in self._children:
-                    self.launch(part)
+        if self.parts != (ALL_SERVICES,):
+            await self._starter.prepare_to_fork()
+        for part in self.parts:
+            self.launch(part)
 
-    def launch(self, part: str, start: Start | None = None) -> Child:
+    def launch(self, part: str) -> Child:
         """Start a process, which loads its code and waits for `start_serving`."""
         self._report(part, "loading")
         program = [ONE_PROCESS] if part == ALL_SERVICES else [f"services.{part}"]
@@ -91,14 +77,9 @@ class ServiceProcesses:
             for name in SERVICE_NAMES:
                 prepare_log(self._settings.log_path_of(name), name)
         log = self._settings.log_path_of(part)
-        child = Child(part, self.environment_of(part), log, program, start or self.spawn)
+        child = Child(part, self.environment_of(part), log, program, self._starter)
         self._children[part] = child
         return child
-
-    @property
-    def spawn(self) -> Start:
-        """Function that starts a process in a new interpreter."""
-        return partial(spawn, inherited=[self.lock])
 
     async def bring_up(self, part: str, server_url: str, launching: asyncio.Task[None]) -> None:
         """Migrate the databases of a part, wait for the end of `launch_all`, and start to serve."""

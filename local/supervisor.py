@@ -33,6 +33,7 @@ from local.parts import (
 )
 from local.postgres.server import HOST, EmbeddedPostgres
 from local.preflight import reject_unusable_settings
+from local.process_starter import ProcessStarter
 from local.readiness import wait_until_answering
 from local.service_databases import (
     check_databases,
@@ -99,8 +100,9 @@ class Mesh:
         self._on_report = report
         self._stack = AsyncExitStack()
         self._children: dict[str, Child] = {}
+        self._starter = ProcessStarter(self.report, fork_server)
         self._services = ServiceProcesses(
-            settings, self.report, listen_addresses, self._children, fork_server, in_one_process=in_one_process
+            settings, self.report, listen_addresses, self._children, self._starter, in_one_process=in_one_process
         )
         self._postgres: EmbeddedPostgres | None = None
         # One lock per part, so that a requested restart and a restart after a crash do not overlap.
@@ -129,6 +131,7 @@ class Mesh:
 
     async def stop(self) -> None:
         """Drain the services, then stop the mail sink and PostgreSQL. Then `exit_codes` is complete."""
+        self._starter.stop_forking()
         await self._stack.aclose()
 
     async def restart(self, name: str) -> None:
@@ -215,7 +218,7 @@ class Mesh:
         reject_full_disk(settings)
         if settings.clock_file is not None:
             ensure_clock_file(settings.clock_file)
-        self._services.lock = await self._stack.enter_async_context(
+        self._starter.lock = await self._stack.enter_async_context(
             without_orphans(
                 settings.data_dir,
                 self._stop_timeout_s,
@@ -250,6 +253,7 @@ class Mesh:
             self.console_problem = console_problem_of(settings)
             if not self.console_problem:
                 await self._start_console()
+        self._starter.stop_forking()
         await self._serve_commands(lock)
 
     async def _serve_commands(self, lock: FolderLock) -> None:
@@ -271,7 +275,7 @@ class Mesh:
         self.report(CONSOLE, STARTING)
         environment = environment_of_console(self.settings)
         log = self.settings.log_path_of(CONSOLE)
-        child = Child(CONSOLE, environment, log, [CONSOLE], self._services.spawn)
+        child = Child(CONSOLE, environment, log, [CONSOLE], self._starter)
         self._children[CONSOLE] = child
         await wait_until_answering(child, self.settings.console_listen_address)
         self.report(CONSOLE, SERVING)

@@ -15,7 +15,8 @@ import pytest
 
 from local.child import Child
 from local.forking import CannotFork, ForkServer
-from local.parts import unexpected_exit_of_service
+from local.parts import MESH, unexpected_exit_of_service
+from local.process_starter import ProcessStarter
 from tests.support.eventually import eventually
 from tests.support.log_records import records_of
 
@@ -129,6 +130,25 @@ async def test_a_killed_server_does_not_harm_its_processes(tmp_path: Path, monke
             forked(server, tmp_path)
         assert child.exit_code is None
 
+    child.terminate()
+    assert await child.wait() == -signal.SIGTERM
+
+
+async def test_processes_start_without_a_killed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the fork server is killed while a mesh starts, the next process gets an interpreter, and that is reported."""
+    reports: list[tuple[str, str]] = []
+    async with server_with(tmp_path, monkeypatch, "import sys; sys.stdin.read()") as server:
+        starter = ProcessStarter(lambda *report: reports.append(report), server)
+        starter._server = server
+        starter.lock = os.open(tmp_path, os.O_RDONLY)
+        (of_server,) = servers_but(0)
+        of_server.kill()
+        child = Child("spawned", os.environ, tmp_path / "spawned.jsonl", [PROGRAM], starter)
+        os.close(starter.lock)
+
+    sentence = "starts an interpreter for each process, because the fork server failed: it wrote nothing."
+    assert reports == [(MESH, sentence)]
+    assert psutil.Process(child.pid).cmdline()[1:] == ["-m", PROGRAM]
     child.terminate()
     assert await child.wait() == -signal.SIGTERM
 

@@ -128,7 +128,7 @@ async def test_two_settings_with_one_address_are_rejected(stopped: LocalMesh) ->
 @pytest.mark.system
 async def test_services_start_without_a_fork_server(stopped: LocalMesh, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the fork server fails, the reason is reported, and each service starts in an interpreter of its own."""
-    monkeypatch.setattr("local.service_processes.ForkServer", partial(ForkServer, "no_such_module:preload"))
+    monkeypatch.setattr("local.process_starter.ForkServer", partial(ForkServer, "no_such_module:preload"))
     reports: list[tuple[str, str]] = []
 
     async with Mesh(stopped.settings, lambda *report: reports.append(report)):
@@ -136,7 +136,7 @@ async def test_services_start_without_a_fork_server(stopped: LocalMesh, monkeypa
 
     (sentence,) = [state for part, state in reports if part == MESH]
     assert sentence == (
-        "starts an interpreter for each service, because the fork server failed: "
+        "starts an interpreter for each process, because the fork server failed: "
         "ModuleNotFoundError: No module named 'no_such_module'."
     )
 

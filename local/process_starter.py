@@ -1,0 +1,57 @@
+"""Starter of a mesh's processes: by a fork server while the mesh starts, and later in new interpreters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from local.forking import CannotFork, ForkServer
+from local.parts import MESH
+from local.processes import spawn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from local.processes import Process, Streams
+
+
+class ProcessStarter:
+    """Function that starts a process; all processes inherit the descriptor `lock`.
+
+    `fork_server` is one that runs already. `report` receives a part and its state, as that of `Mesh`.
+    """
+
+    def __init__(self, report: Callable[[str, str], None], fork_server: ForkServer | None = None) -> None:
+        self.lock = 0
+        self._report = report
+        self._given = fork_server
+        self._server: ForkServer | None = None
+
+    async def prepare_to_fork(self) -> None:
+        """Wait for the fork server, and start one if there is none; processes are then forked until `stop_forking`.
+
+        Without a fork server that works, the reason is reported, and each process gets its own interpreter.
+        """
+        try:
+            self._server = self._given or ForkServer()
+            await self._server.wait_until_ready()
+        except CannotFork as failure:
+            self._give_up(failure)
+
+    def __call__(self, program: Sequence[str], environment: Mapping[str, str], streams: Streams) -> Process:
+        """Start a module with its arguments, as `local.processes.spawn` does."""
+        if self._server is not None:
+            try:
+                return self._server.fork(program, environment, streams, [self.lock])
+            except CannotFork as failure:
+                self._give_up(failure)
+        return spawn(program, environment, streams, [self.lock])
+
+    def stop_forking(self) -> None:
+        """Stop the fork server, so that later processes load the code that is then on disk."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+    def _give_up(self, failure: CannotFork) -> None:
+        self.stop_forking()
+        self._report(MESH, f"starts an interpreter for each process, because {failure}")
