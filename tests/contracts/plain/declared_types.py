@@ -41,8 +41,8 @@ def file_with(messages: str, *, syntax: str = "proto3") -> FileDescriptorProto:
     PACKAGE is a package of its own.
     """
     package = f"declared_{next(_NUMBERS)}"
-    used = re.findall(r'type_name:\s*"\.(?!PACKAGE)([\w.]+)"', messages)
-    files = {descriptor_pool.Default().FindFileContainingSymbol(name).name for name in used}
+    used = re.findall(r'type_name:\s*"\.(?!PACKAGE)([\w.]+)"|\[(declared_[\w.]+)\]', messages)
+    files = {descriptor_pool.Default().FindFileContainingSymbol(kind or rule).name for kind, rule in used}
     imports = ", ".join(f'"{each}"' for each in sorted({*_RULES, *files}))
     text = f'name: "{package}.proto" package: "{package}" syntax: "{syntax}" dependency: [{imports}] {messages}'
     return text_format.Parse(text.replace("PACKAGE", package), FileDescriptorProto())

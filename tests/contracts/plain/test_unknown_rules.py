@@ -10,9 +10,11 @@ from buf.validate import validate_pb2
 from contracts.plain.messages import PLAIN_CHECKS
 from contracts.plain.predicates import doubtful
 from contracts.request_violations import check_request
+from contracts.violations import violations_of
 from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.example.v1.echo_pb2 import EchoRequest
+from solo60.mesh.v1.policy_pb2 import Criticality
 from tests.contracts.plain.declared_types import add, declare, file_with, with_field
 from tests.contracts.test_validators import request_type
 
@@ -142,16 +144,37 @@ def test_an_unknown_rule_of_a_message_is_doubtful(name: str) -> None:
     assert not is_plain(outer(x={"x": "a"}))
 
 
-def test_a_new_rule_for_texts_is_doubtful() -> None:
+# By the message that a predefined rule extends: the field with the rule, how the rule is set, and a value.
+EXTENDED: dict[str, tuple[str, str, Any]] = {
+    "StringRules": (TEXT, "string {{ {} }}", "a"),
+    "BytesRules": ("type: TYPE_BYTES label: LABEL_OPTIONAL", "bytes {{ {} }}", b"a"),
+    "Int32Rules": ("type: TYPE_INT32 label: LABEL_OPTIONAL", "int32 {{ {} }}", 1),
+    "BoolRules": ("type: TYPE_BOOL label: LABEL_OPTIONAL", "bool {{ {} }}", True),
+    "EnumRules": (
+        'type: TYPE_ENUM type_name: ".solo60.mesh.v1.Criticality" label: LABEL_OPTIONAL',
+        "enum {{ {} }}",
+        Criticality.CRITICALITY_NORMAL,
+    ),
+    "RepeatedRules": (TEXTS, "repeated {{ {} }}", ["a"]),
+}
+
+
+@pytest.mark.parametrize("extended", EXTENDED)
+def test_a_new_predefined_rule_is_doubtful(extended: str) -> None:
     """A predefined rule that a contract adds is left to protovalidate."""
     declared = declare(
-        """message_type { name: "Unused" } extension { name: "loud" number: 60999 label: LABEL_OPTIONAL type: TYPE_BOOL
-           extendee: ".buf.validate.StringRules" }""",
+        f"""message_type {{ name: "Unused" }} extension {{ name: "loud" number: 60999 label: LABEL_OPTIONAL
+            type: TYPE_BOOL extendee: ".buf.validate.{extended}"
+            options {{ [buf.validate.predefined] {{ cel {{ id: "loud" expression: "!rule" }} }} }} }}""",
         syntax="proto2",
     )
     loud = declared.DESCRIPTOR.file.extensions_by_name["loud"].full_name
+    declaration, rules, value = EXTENDED[extended]
+    message = with_field(declaration, rules.format(f"[{loud}]: true"))(x=value)
 
-    assert not is_plain(with_field(TEXT, f"string {{ [{loud}]: true }}")(x="a"))
+    assert is_plain(with_field(declaration, rules.format(""))(x=value))
+    assert not is_plain(message)
+    assert len(violations_of(message)) == 1
 
 
 INVALID_RULES = {
