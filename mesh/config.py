@@ -11,7 +11,7 @@ import os
 from difflib import get_close_matches
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from dotenv.parser import parse_stream
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -42,13 +42,18 @@ from mesh.setting_types import (
     Share,
     StandardSecrets,
     TransportName,
+    suits_protocol,
+    with_collector_port,
     without_padding,
 )
 
 ENV_FILE = Path(".env")
 # The kinds of telemetry, as in the names of OpenTelemetry's settings, and the exporter of each by default.
 Signal = Literal["traces", "metrics", "logs"]
+SIGNALS: tuple[Signal, ...] = get_args(Signal)
 OTLP = "otlp"
+# Values of OTEL_EXPORTER_OTLP_PROTOCOL.
+GRPC, HTTP = "grpc", "http/protobuf"
 # The settings that only some services read, and those services.
 READ_BY = {
     **dict.fromkeys(
@@ -179,10 +184,16 @@ class Settings(ServiceUrls):
     log_requests: bool = False
     # Share of new traces that is recorded. A trace that arrives with a call follows the caller's decision.
     trace_sample_ratio: Share = Field(default=1.0, ge=0, le=1)
-    # An OTLP/gRPC collector ("http://host:4317") for spans, metrics and log lines. The exporter "none" turns one of the
-    # three off. The interval between two exports of the metrics is in milliseconds.
+    # A call that takes longer is recorded even if its trace is not, and so is a call that fails by a service's fault.
+    trace_slow_s: Seconds = Field(default=1.0, ge=0.001, le=3_600)
+    # A collector for spans, metrics and log lines, by OTLP over gRPC ("http://host:4317") or HTTP ("http://host:4318").
+    # A protocol for one of the three precedes the common one. The exporter "none" turns one of the three off. The
+    # interval between two exports of the metrics is in milliseconds.
     otel_exporter_otlp_endpoint: Collector | None = None
-    otel_exporter_otlp_protocol: str = "grpc"
+    otel_exporter_otlp_traces_protocol: str | None = None
+    otel_exporter_otlp_metrics_protocol: str | None = None
+    otel_exporter_otlp_logs_protocol: str | None = None
+    otel_exporter_otlp_protocol: str = Field(default=GRPC, validate_default=True)
     otel_traces_exporter: str = OTLP
     otel_metrics_exporter: str = OTLP
     otel_logs_exporter: str = OTLP
@@ -225,11 +236,19 @@ class Settings(ServiceUrls):
             raise ValueError("must be set if UNSUBSCRIBE_URL is set")
         return value
 
-    @field_validator("otel_exporter_otlp_protocol")
+    @field_validator(*(f"otel_exporter_otlp_{each}_protocol" for each in SIGNALS), "otel_exporter_otlp_protocol")
     @classmethod
-    def _reject_other_protocols(cls, value: str, info: ValidationInfo) -> str:
-        if value.lower() != "grpc" and info.data.get("otel_exporter_otlp_endpoint") is not None:
-            raise ValueError("must be grpc if OTEL_EXPORTER_OTLP_ENDPOINT is set: only OTLP over gRPC is supported")
+    def _reject_other_protocols(cls, value: str | None, info: ValidationInfo) -> str | None:
+        collector = info.data.get("otel_exporter_otlp_endpoint")
+        if value is None or collector is None:
+            return value
+        value = value.lower()
+        if value not in (GRPC, HTTP):
+            raise ValueError(f"must be {GRPC} or {HTTP} if OTEL_EXPORTER_OTLP_ENDPOINT is set")
+        is_used = any(info.data.get(f"otel_exporter_otlp_{each}_protocol") is None for each in SIGNALS)
+        if (info.field_name != "otel_exporter_otlp_protocol" or is_used) and not suits_protocol(collector, value):
+            reason = "has a path" if value == GRPC else "is not a URL"
+            raise ValueError(f"must be {HTTP if value == GRPC else GRPC}, because OTEL_EXPORTER_OTLP_ENDPOINT {reason}")
         return value
 
     @field_validator("otel_traces_exporter", "otel_metrics_exporter", "otel_logs_exporter")
@@ -259,10 +278,25 @@ class Settings(ServiceUrls):
         """Whether spans also carry the attributes of earlier conventions."""
         return "rpc/dup" in map(str.strip, self.otel_semconv_stability_opt_in.split(","))
 
+    @property
+    def late_recording_s(self) -> float | None:
+        """Seconds after which a call is recorded in any trace; None if TRACE_SAMPLE_RATIO turns traces off."""
+        return self.trace_slow_s if self.trace_sample_ratio else None
+
     def collector_of(self, signal: Signal) -> str | None:
-        """Return the collector that receives `signal`, or None if the signal is not exported."""
+        """Return the collector that receives `signal`, or None if the signal is not exported.
+
+        The address for HTTP is the base URL for all signals.
+        """
         exporter: str = getattr(self, f"otel_{signal}_exporter")
-        return self.otel_exporter_otlp_endpoint if exporter == OTLP else None
+        collector = self.otel_exporter_otlp_endpoint if exporter == OTLP else None
+        is_http = self.otlp_protocol_of(signal) == HTTP
+        return collector if collector is None or is_http else with_collector_port(collector)
+
+    def otlp_protocol_of(self, signal: Signal) -> str:
+        """Return the protocol that carries `signal` to the collector."""
+        own: str | None = getattr(self, f"otel_exporter_otlp_{signal}_protocol")
+        return own or self.otel_exporter_otlp_protocol
 
     def url_of(self, service: str) -> str:
         """Return the address of a service by its short name, such as "gym", with PORT_OFFSET added."""

@@ -33,6 +33,10 @@ ANY_HOST = "0.0.0.0"  # noqa: S104 - ":50051" means all addresses
 SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 LEVELS = {"warn": "warning", "fatal": "critical"}
 METRICS_URL = re.compile(r"([a-z]+)=(?:(https?)://)?([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[^\s,]*)?")
+_COLLECTOR_URL = re.compile(r"https?://(?:[^/\s@:?#]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:(/[^\s@?#]+)|/)?")
+_COLLECTOR_TARGET = re.compile(r"(?:dns:///)?(?:[^/\s@:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})")
+# OTLP over HTTP adds these paths to the base URL (opentelemetry.io, "OTLP Exporter Configuration").
+_SIGNAL_PATHS = ("/v1/traces", "/v1/metrics", "/v1/logs")
 WEBHOOK_PREFIX = "whsec_"
 # Standard Webhooks: "between 24 bytes (192 bits) and 64 bytes (512 bits)".
 MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
@@ -101,16 +105,27 @@ def _listen_address(value: str) -> str:
 
 
 def _collector(value: str) -> str:
-    """Accept OpenTelemetry's forms of an OTLP/gRPC endpoint; add port 4317 to a URL without a port."""
-    url = re.fullmatch(r"(https?)://([^/\s@:]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?", value)
-    target = re.fullmatch(r"(?:dns:///)?(?:[^/\s@:]+|\[[0-9A-Fa-f:.]+\]):([0-9]{1,5})", value)
-    port = (url[3] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
-    if not _is_port(port):
+    """Accept OpenTelemetry's forms of an OTLP endpoint; drop a slash at the end of a URL."""
+    url, target = _COLLECTOR_URL.fullmatch(value), _COLLECTOR_TARGET.fullmatch(value)
+    port = (url[1] or str(COLLECTOR_PORT)) if url else target[1] if target else "0"
+    if not _is_port(port) or value.rstrip("/").endswith(_SIGNAL_PATHS):
         raise ValueError(
-            'must be "http://host:port", "https://host:port" or "host:port"; only OTLP over gRPC is supported '
-            f"(default port {COLLECTOR_PORT}), so the URL has no path"
+            'must be "http://host:port", "https://host:port" or "host:port", for OTLP over gRPC (default port '
+            f'{COLLECTOR_PORT}), or for OTLP over HTTP the base URL without "/v1/traces"'
         )
-    return f"{url[1]}://{url[2]}:{port}" if url else value
+    return value.rstrip("/") if url else value
+
+
+def suits_protocol(collector: str, protocol: str) -> bool:
+    """Return whether a collector's address suits "grpc", which has no path, or HTTP, which needs a URL."""
+    url = _COLLECTOR_URL.fullmatch(collector)
+    return not (url and url[2]) if protocol == "grpc" else url is not None
+
+
+def with_collector_port(collector: str) -> str:
+    """Return the address of a collector for gRPC, with port 4317 if it is a URL without a port."""
+    url = _COLLECTOR_URL.fullmatch(collector)
+    return f"{collector}:{COLLECTOR_PORT}" if url and url[1] is None else collector
 
 
 def _broker(value: SecretStr) -> SecretStr:

@@ -7,9 +7,9 @@ needed: if a handler adds single attributes, events or links, or if somebody rea
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import trace
@@ -17,123 +17,120 @@ from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace._tracer_metrics import NoOpTracerMetrics
+from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.util import BoundedList
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, Tracer
 
+from interceptors.tracing.trace_context import FLAGS
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from opentelemetry.context import Context
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.trace import Event, SpanLimits, SpanProcessor
-    from opentelemetry.sdk.util import BoundedList
-    from opentelemetry.sdk.util.instrumentation import InstrumentationInfo, InstrumentationScope
-    from opentelemetry.trace import Link, Span
+    from opentelemetry.trace import Span
     from opentelemetry.util.types import Attributes
 
 _NOTHING: Mapping[str, Any] = {}
-_CONTAINERS = ("_attributes", "_events", "_links")
-# Flags of a trace by number, because making them takes longer than looking them up.
-FLAGS = tuple(map(TraceFlags, range((TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID) + 1)))
+# One lock for all spans, held for some nanoseconds and never while other code runs.
+_changing = threading.Lock()
 
 
 class LeanSpan(SdkSpan):
     """Recorded span that behaves as the SDK's own, by the SDK's own code.
 
-    `first` are the attributes from its start, and `rest` those of the first `set_attributes`, unchecked.
-    `has_containers` says whether the span has more than these, in the containers of the SDK.
+    `first` are the attributes from its start, and `rest` those of the first `set_attributes`, unchecked. A span that
+    `is_plain` has nothing else: neither events nor links, and no attributes in a container of the SDK.
     """
 
+    tracer: LeanTracer
+    first: Mapping[str, Any]
+    rest: Mapping[str, Any] = _NOTHING
+    is_plain = True
+    _context: SpanContext
     _end_time: int | None = None
     _status = Status(StatusCode.UNSET)
     _record_exception = True
     _set_status_on_exception = True
-    rest = _NOTHING
 
-    def __init__(
-        self,
-        tracer: SdkTracer,
-        name: str,
-        context: SpanContext,
-        parent: SpanContext | None,
-        kind: SpanKind,
-        first: Mapping[str, Any],
-        start_time_ns: int,
-    ) -> None:
-        # The SDK's constructor would build the containers.
-        self.tracer = tracer
-        self._name = name
-        self._context = context
-        self._parent = parent
-        self._kind = kind
-        self._start_time = start_time_ns
-        self._lock = threading.Lock()
-        self.first = first
-
-    @property
-    def has_containers(self) -> bool:
-        return not self.__dict__.keys().isdisjoint(_CONTAINERS)
-
-    @property
-    def _resource(self) -> Resource:
-        return self.tracer.resource
-
-    @property
-    def _instrumentation_scope(self) -> InstrumentationScope:
-        return self.tracer._instrumentation_scope
-
-    @property
-    def _instrumentation_info(self) -> InstrumentationInfo:
-        return self.tracer.instrumentation_info
-
-    @property
-    def _span_processor(self) -> SpanProcessor:
-        return self.tracer.span_processor
-
-    @property
-    def _limits(self) -> SpanLimits:
-        return self.tracer._span_limits
-
-    @cached_property
-    def _attributes(self) -> BoundedAttributes:
-        limits = self._limits
-        attributes = BoundedAttributes(
-            limits.max_span_attributes, self.first, immutable=False, max_value_len=limits.max_span_attribute_length
-        )
-        attributes._set_items(self.rest)
-        attributes._immutable = self._end_time is not None
-        return attributes
-
-    @cached_property
-    def _events(self) -> BoundedList[Event]:
-        return self._new_events()
-
-    @cached_property
-    def _links(self) -> BoundedList[Link]:
-        return self._new_links(())
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any field of the SDK's span
+        """Make a field of the SDK's span that most spans never need, once for all threads."""
+        make = _FIELDS.get(name)
+        if make is None:
+            raise AttributeError(name=name, obj=self)
+        return self.__dict__.setdefault(name, make(self))
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        if self.rest is _NOTHING and self._end_time is None and "_attributes" not in self.__dict__:
-            self.rest = dict(attributes)
-        else:
+        copied = dict(attributes)
+        with _changing:
+            is_first = self.rest is _NOTHING and self.is_plain and self._end_time is None
+            if is_first:
+                self.rest = copied
+        if not is_first:
             super().set_attributes(attributes)
 
     def end(self, end_time: int | None = None) -> None:
-        if self._end_time is not None:
+        ended_ns = time.time_ns() if end_time is None else end_time
+        with _changing:
+            is_first = self._end_time is None
+            if is_first:
+                self._end_time = ended_ns
+        if not is_first:
             super().end()  # logs a warning
             return
-        self._end_time = time.time_ns() if end_time is None else end_time
-        if "_attributes" in self.__dict__:
-            self._attributes._immutable = True
-        processor = self.tracer.span_processor
+        if not self.is_plain and "_attributes" in self.__dict__:
+            self.__dict__["_attributes"]._immutable = True
+        processor = self.tracer.sdk.span_processor
         processor._on_ending(self)
         processor.on_end(self)
 
 
+def _checked_attributes(span: LeanSpan) -> BoundedAttributes:
+    with _changing:
+        span.is_plain = False
+    limits = span.tracer.sdk._span_limits
+    length = limits.max_span_attribute_length
+    attributes = BoundedAttributes(limits.max_span_attributes, span.first, immutable=False, max_value_len=length)
+    attributes._set_items(span.rest)
+    attributes._immutable = span._end_time is not None
+    return attributes
+
+
+def _events(span: LeanSpan) -> BoundedList[Any]:
+    span.is_plain = False
+    return BoundedList(span.tracer.sdk._span_limits.max_events)
+
+
+def _links(span: LeanSpan) -> BoundedList[Any]:
+    span.is_plain = False
+    return BoundedList(span.tracer.sdk._span_limits.max_links)
+
+
+_FIELDS: dict[str, Callable[[LeanSpan], Any]] = {
+    "_attributes": _checked_attributes,
+    "_events": _events,
+    "_links": _links,
+    "_lock": lambda _span: threading.Lock(),
+    "_limits": lambda span: span.tracer.sdk._span_limits,
+    "_resource": lambda span: span.tracer.sdk.resource,
+    "_instrumentation_scope": lambda span: span.tracer.sdk._instrumentation_scope,
+    "_instrumentation_info": lambda span: span.tracer.sdk.instrumentation_info,
+    "_span_processor": lambda span: span.tracer.sdk.span_processor,
+}
+
+
 class LeanTracer(Tracer):
-    """Tracer that starts lean spans in place of those of `sdk`, a tracer of the SDK."""
+    """Tracer that starts lean spans in place of those of `sdk`, a tracer of the SDK.
+
+    The limits of the SDK change no span with at most `max_plain_attributes`, all of them text or numbers.
+    """
+
+    sdk: SdkTracer
 
     def __init__(self, sdk: SdkTracer) -> None:
         self.sdk = sdk
+        limits = sdk._span_limits
+        most = sys.maxsize if limits.max_span_attributes is None else limits.max_span_attributes
+        self.max_plain_attributes = most if limits.max_span_attribute_length is None else 0
 
     def start_span(
         self,
@@ -153,29 +150,54 @@ class LeanTracer(Tracer):
         else:
             trace_id, is_random = sdk.id_generator.generate_trace_id(), sdk.id_generator.is_trace_id_random()
         result = sdk.sampler.should_sample(context, trace_id, name, kind, attributes, ())
-        flags = FLAGS[result.decision.is_sampled() | is_random * TraceFlags.RANDOM_TRACE_ID]
+        is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
+        flags = FLAGS[is_sampled | is_random * TraceFlags.RANDOM_TRACE_ID]
         span_id = sdk.id_generator.generate_span_id()
         own = SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=result.trace_state)
-        if not result.decision.is_recording():
+        if result.decision is Decision.DROP:
             return NonRecordingSpan(own)
-        return self.record(name, own, context, kind, result.attributes)
+        return self.record(name, own, parent, context, kind, result.attributes)
 
     def record(
         self,
         name: str,
         own: SpanContext,
+        parent: SpanContext,
         context: Context | None,
         kind: SpanKind,
         attributes: Attributes,
         start_time_ns: int | None = None,
     ) -> LeanSpan:
-        """Start a span with the given identity, whatever the sampler says."""
-        sdk = self.sdk
-        parent = trace.get_current_span(context).get_span_context()
-        started_ns = time.time_ns() if start_time_ns is None else start_time_ns
-        span = LeanSpan(sdk, name, own, parent if parent.is_valid else None, kind, dict(attributes or ()), started_ns)
-        sdk.span_processor.on_start(span, parent_context=context)
+        """Start a span with the identity `own`, whatever the sampler says. `parent` may be invalid."""
+        # Set the fields here, because the constructors of the SDK take longer and build the containers.
+        span: LeanSpan = object.__new__(LeanSpan)
+        span.tracer = self
+        span._name = name
+        span._context = own
+        span._parent = parent if parent.is_valid else None
+        span._kind = kind
+        span._start_time = time.time_ns() if start_time_ns is None else start_time_ns
+        span.first = dict(attributes) if attributes else _NOTHING
+        self.sdk.span_processor.on_start(span, parent_context=context)
         return span
+
+    def record_late(
+        self,
+        skipped: Span,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        start_time_ns: int,
+    ) -> LeanSpan:
+        """Start a recorded span with the ids of `skipped`, a span that the sampler has not recorded.
+
+        Exporters get it, although its trace is not sampled.
+        """
+        trace_id, span_id, is_remote, flags, state, _ = skipped.get_span_context()
+        own = SpanContext(trace_id, span_id, is_remote, FLAGS[flags | TraceFlags.SAMPLED], state)
+        parent = trace.get_current_span(context).get_span_context()
+        return self.record(name, own, parent, context, kind, attributes, start_time_ns)
 
     # The SDK's method uses only `start_span` of its tracer.
     start_as_current_span = SdkTracer.start_as_current_span

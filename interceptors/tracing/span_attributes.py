@@ -40,8 +40,12 @@ PACKAGE = "solo60-mesh"
 RPC_STATUS_CODE = "rpc.status_code"
 # Reason from the contract ("SLOT_TAKEN"), on the span of every rejected call, even if the span is not an error.
 REASON_ATTRIBUTE = "solo60.reason"
+# Owner of the caller's API key.
+CALLER_ATTRIBUTE = "solo60.caller"
 # Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
+# Length of the longest user agent in the cache, which would be large if a caller sent many long ones.
+MAX_CACHED_USER_AGENT = 200
 _LOOPBACK = ("[::1]", "127.0.0.1")
 _UNIX = re.compile(r"unix(?:-abstract)?:(?://(?=/))?(.+)")
 _HOST_AND_PORT = re.compile(r"(?:dns:(?://[^/]*/)?|ipv[46]:)?((?:\[[^\]]+\])|[^:/,\[\]]+):([0-9]+)")
@@ -87,22 +91,33 @@ class SpanAttributes:
             attributes[ERROR_TYPE] = error_type
         return attributes
 
-    def of_user_agent(self, user_agent: str) -> Attributes:
-        """Return the attributes of the caller's user agent."""
-        attributes: Attributes = {USER_AGENT_ORIGINAL: user_agent}
-        return attributes | {RPC_USER_AGENT: user_agent} if self._old_names_too else attributes
+    def of_caller(self, caller: str, peer: str, user_agent: str) -> Mapping[str, str | int]:
+        """Return the attributes of a caller: the owner of its key, its address and its user agent.
 
-    def of_peer(self, peer: str) -> Mapping[str, str | int]:
-        """Return the attributes of a caller's address: "ipv4:127.0.0.1:57284" or "ipv6:%5B::1%5D:57284"."""
-        return _of_peer(peer, old_names_too=self._old_names_too)
+        An address has the form "ipv4:127.0.0.1:57284" or "ipv6:%5B::1%5D:57284".
+        """
+        of_caller = _cached_of_caller if len(user_agent) <= MAX_CACHED_USER_AGENT else _of_caller
+        return of_caller(caller, peer, user_agent, old_names_too=self._old_names_too)
 
     def _of_code(self, code: grpc.StatusCode) -> Attributes:
         attributes: Attributes = {RPC_STATUS_CODE: code.name}
         return attributes | {rpc_attributes.RPC_GRPC_STATUS_CODE: code.value[0]} if self._old_names_too else attributes
 
 
-@lru_cache(maxsize=1024)
-def _of_peer(peer: str, *, old_names_too: bool) -> Mapping[str, str | int]:
+def _of_caller(caller: str, peer: str, user_agent: str, *, old_names_too: bool) -> Attributes:
+    attributes: Attributes = {CALLER_ATTRIBUTE: caller, **_of_peer(peer, old_names_too=old_names_too)}
+    if user_agent:
+        attributes[USER_AGENT_ORIGINAL] = user_agent
+        if old_names_too:
+            attributes[RPC_USER_AGENT] = user_agent
+    return attributes
+
+
+# All calls of a connection have the same caller.
+_cached_of_caller = lru_cache(maxsize=1024)(_of_caller)
+
+
+def _of_peer(peer: str, *, old_names_too: bool) -> Attributes:
     kind, _, addresses = peer.partition(":")
     ip, _, port = unquote(addresses).partition(",")[0].rpartition(":")
     if kind not in ("ipv4", "ipv6") or not port.isdecimal():

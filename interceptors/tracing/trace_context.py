@@ -29,6 +29,8 @@ _W3C = {TRACEPARENT, TRACESTATE, BAGGAGE}
 # Version 00, without the white space that it allows but clients do not send.
 _TRACEPARENT_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE = Context()
+# Flags of a trace by number, because making them takes longer than looking them up.
+FLAGS = tuple(map(TraceFlags, range(256)))
 
 
 def extract(metadata: Mapping[str, str]) -> Context:
@@ -42,27 +44,40 @@ def extract(metadata: Mapping[str, str]) -> Context:
     if match is None:
         return propagate.extract(metadata)
     trace_id, span_id, flags = match.groups()
-    remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=TraceFlags(int(flags, 16)))
+    remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=FLAGS[int(flags, 16)])
     return set_span_in_context(NonRecordingSpan(remote), _NO_TRACE) if remote.is_valid else _NO_TRACE
 
 
-def inject(span: Span, metadata: list[tuple[str, str | bytes]]) -> None:
-    """Add the trace of `span` and the current baggage to a call's metadata, even if the trace is not recorded."""
-    context = span.get_span_context()
-    if not _is_w3c(propagate.get_global_textmap()) or context.trace_state or baggage.get_all():
+def inject(span: Span, context: Context, metadata: list[tuple[str, str | bytes]]) -> None:
+    """Add the trace of `span` and the baggage of `context` to a call's metadata, even if the trace is not recorded."""
+    # Unpack the tuple, because SpanContext's properties take longer.
+    trace_id, span_id, _, flags, state, is_valid = span.get_span_context()
+    if not _is_w3c(propagate.get_global_textmap()) or state or baggage.get_all(context):
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, set_span_in_context(span))
+        propagate.inject(carrier, set_span_in_context(span, context))
         metadata.extend(carrier.items())
-    elif context.is_valid:
-        # Unpack the tuple, because SpanContext's properties cost more than the rest.
-        trace_id, span_id, _, flags, *_ = context
-        metadata.append((TRACEPARENT, f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}"))
+    elif is_valid:
+        metadata.append((TRACEPARENT, _traceparent(trace_id, span_id, flags)))
 
 
 def current_traceparent() -> str:
     """Return the current span as a W3C traceparent, to store with deferred work; empty if there is none."""
-    trace_id, span_id, _, flags, *_ = context = get_current_span().get_span_context()
-    return f"00-{trace_id:032x}-{span_id:016x}-{flags:02x}" if context.is_valid else ""
+    trace_id, span_id, _, flags, _, is_valid = get_current_span().get_span_context()
+    return _traceparent(trace_id, span_id, flags) if is_valid else ""
+
+
+def _traceparent(trace_id: int, span_id: int, flags: int) -> str:
+    return f"00-{hex_of_trace(trace_id)}-{hex_of_span(span_id)}-{flags & 0xFF:02x}"
+
+
+def hex_of_trace(trace_id: int) -> str:
+    """Return the 32 digits of a trace id, in half the time of `format_trace_id`."""
+    return trace_id.to_bytes(16).hex()
+
+
+def hex_of_span(span_id: int) -> str:
+    """Return the 16 digits of a span id."""
+    return span_id.to_bytes(8).hex()
 
 
 def trace_of(traceparent: str) -> Context:

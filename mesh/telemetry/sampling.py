@@ -11,7 +11,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
-from interceptors.tracing.lean_span import FLAGS, LeanTracer
+from interceptors.tracing.lean_span import LeanTracer
+from interceptors.tracing.trace_context import FLAGS
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -58,11 +59,16 @@ class _SamplingTracer(LeanTracer):
         if rest or named:
             return super().start_span(name, context, kind, attributes, *rest, **named)
         parent = trace.get_current_span(context).get_span_context()
-        if parent.is_valid:
-            trace_id, state, is_recorded = parent.trace_id, parent.trace_state, parent.trace_flags & TraceFlags.SAMPLED
-            flags = parent.trace_flags & TraceFlags.RANDOM_TRACE_ID
+        # A SpanContext is a tuple. Its constructor and its properties take longer than the rest of this method.
+        trace_id, _, _, parent_flags, state, has_parent = parent
+        if has_parent:
+            is_recorded = parent_flags & TraceFlags.SAMPLED
+            flags = parent_flags & TraceFlags.RANDOM_TRACE_ID
         else:
-            trace_id, state, flags = random.getrandbits(128), None, TraceFlags.RANDOM_TRACE_ID
+            trace_id, flags = random.getrandbits(128), TraceFlags.RANDOM_TRACE_ID
             is_recorded = trace_id & _SAMPLING_BITS < self._bound
-        own = SpanContext(trace_id, random.getrandbits(64), False, FLAGS[flags | bool(is_recorded)], state)
-        return self.record(name, own, context, kind, attributes) if is_recorded else NonRecordingSpan(own)
+        span_id = random.getrandbits(64)
+        is_valid = span_id > 0 and trace_id > 0
+        facts = (trace_id, span_id, False, FLAGS[flags | bool(is_recorded)], state, is_valid)
+        own: SpanContext = tuple.__new__(SpanContext, facts)
+        return self.record(name, own, parent, context, kind, attributes) if is_recorded else NonRecordingSpan(own)

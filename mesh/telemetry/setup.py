@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from opentelemetry import trace
@@ -15,7 +15,6 @@ from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from interceptors.access_log import LOGGER, log_call
 from interceptors.context import current_context
 from mesh.config import SettingsError
-from mesh.connection import connection_options
 from mesh.telemetry.export_state import export_troubles
 from mesh.telemetry.library_lines import LibraryLineFilter
 from mesh.telemetry.log_lines import LogLineHandler, json_line
@@ -166,12 +165,9 @@ def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXI
         export(store, f"traces cannot be written to {settings.span_dir.absolute()}", EXPORT_INTERVAL_MS)
     endpoint = settings.collector_of("traces")
     if endpoint is not None:
-        from mesh.telemetry.otlp.span_exporter import SpanExporter as OtlpSpanExporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
+        from mesh.telemetry.otlp.exports import span_exporter  # noqa: PLC0415 - costs 10 MB, and most local processes do not need it
 
-        # OpenTelemetry types them as options with string values only.
-        options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
-        exporter = OtlpSpanExporter(endpoint, channel_options=options)
-        export(exporter, f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
+        export(span_exporter(settings, endpoint), f"OTEL_EXPORTER_OTLP_ENDPOINT: traces do not reach {endpoint}")
     trace.set_tracer_provider(provider)
     return provider
 

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.trace import TraceFlags
 
 from mesh.telemetry.export_state import ExportState
 
@@ -16,12 +17,16 @@ if TYPE_CHECKING:
 
 MILLISECONDS = 1_000
 # The SDK logs every attempt for every batch, but one message of ExportState is enough.
-SDK_LOGGER = "opentelemetry.exporter.otlp.proto.grpc.exporter"
+SDK_LOGGERS = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.exporter.otlp.proto.http")
+# At the level "debug", this library logs each request, so each export of log lines would cause another one.
+HTTP_LOGGER = "urllib3"
 
 
 def silence_sdk() -> None:
-    """Keep the SDK from logging failed exports."""
-    logging.getLogger(SDK_LOGGER).setLevel(logging.CRITICAL)
+    """Keep the SDK from logging failed exports, and its HTTP library from logging requests."""
+    for each in SDK_LOGGERS:
+        logging.getLogger(each).setLevel(logging.CRITICAL)
+    logging.getLogger(HTTP_LOGGER).setLevel(logging.WARNING)
 
 
 class BoundedShutdownProcessor(BatchSpanProcessor):
@@ -32,6 +37,12 @@ class BoundedShutdownProcessor(BatchSpanProcessor):
     ) -> None:
         super().__init__(exporter, schedule_delay_millis=schedule_delay_millis)
         self._exit_timeout_s = exit_timeout_s
+
+    def on_end(self, span: ReadableSpan) -> None:
+        # A SpanContext is a tuple. The method of the SDK reads four properties, which takes longer than the rest.
+        context = span.get_span_context()
+        if context is not None and context[3] & TraceFlags.SAMPLED:
+            self._batch_processor.emit(span)
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=int(self._exit_timeout_s * MILLISECONDS))

@@ -15,8 +15,8 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, S
 from contracts.mail_address import MAX_ADDRESS_LENGTH
 from contracts.redaction import MASK, MAX_TEXT_LENGTH
 from contracts.service_error import ServiceError
-from interceptors.tracing.interceptor import CALLER_ATTRIBUTE, CORRELATION_ID_ATTRIBUTE, REQUEST_ATTEMPTS_ATTRIBUTE
-from interceptors.tracing.span_attributes import RPC_STATUS_CODE, RPC_USER_AGENT
+from interceptors.tracing.interceptor import CORRELATION_ID_ATTRIBUTE, REQUEST_ATTEMPTS_ATTRIBUTE
+from interceptors.tracing.span_attributes import CALLER_ATTRIBUTE, RPC_STATUS_CODE, RPC_USER_AGENT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -30,8 +30,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.chain.call import Call, Proceed
-    from interceptors.chain.call import Finish
+    from interceptors.chain.call import Call, Finish, Proceed
     from interceptors.chain.client import Attempt
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho

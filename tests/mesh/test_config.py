@@ -98,9 +98,9 @@ COMMON_SPELLINGS = [
     ("DRAIN_GRACE_S", "30s", 30),
     ("SHED_QUEUE_DELAY_S", "20ms", 0.02),
     ("TRACE_SAMPLE_RATIO", "10%", 0.1),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector", "https://collector:4317"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector/", "http://collector:4317"),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]", "http://[::1]:4317"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector", "https://collector"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector/", "http://collector"),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://[::1]", "http://[::1]"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:55680", "http://collector:55680"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4317", "collector:4317"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "dns:///collector:4317", "dns:///collector:4317"),
@@ -158,13 +158,55 @@ def test_variables_of_other_programs_are_ignored(monkeypatch: pytest.MonkeyPatch
     assert load_settings().url_of("gym") == "127.0.0.1:50053"
 
 
-def test_an_otlp_protocol_other_than_grpc_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a collector, a protocol other than grpc is rejected, because all telemetry would be lost silently."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318")
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")
+@pytest.mark.parametrize(
+    ("endpoint", "name", "value", "sentence"),
+    [
+        ("http://collector", "OTLP_PROTOCOL", "http/json", "must be grpc or http/protobuf if {endpoint} is set."),
+        ("http://collector", "OTLP_LOGS_PROTOCOL", "hunter2", "must be grpc or http/protobuf if {endpoint} is set."),
+        ("http://collector/otlp", "OTLP_PROTOCOL", "grpc", "must be http/protobuf, because {endpoint} has a path."),
+        ("http://collector/otlp", "OTLP_PROTOCOL", None, "must be http/protobuf, because {endpoint} has a path."),
+        ("collector:4317", "OTLP_TRACES_PROTOCOL", "http/protobuf", "must be grpc, because {endpoint} is not a URL."),
+    ],
+)
+def test_a_protocol_without_an_exporter_is_rejected(
+    monkeypatch: pytest.MonkeyPatch, endpoint: str, name: str, value: str | None, sentence: str
+) -> None:
+    """With a collector, a protocol is rejected if the mesh does not have it, or if the collector's address excludes it.
 
-    with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_PROTOCOL: must be grpc if OTEL_EXPORTER_OTLP_E"):
+    Otherwise all telemetry would be lost.
+    """
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    if value is not None:
+        monkeypatch.setenv(f"OTEL_EXPORTER_{name}", value)
+
+    with pytest.raises(SettingsError) as caught:
         load_settings()
+
+    assert str(caught.value) == f"OTEL_EXPORTER_{name}: " + sentence.format(endpoint="OTEL_EXPORTER_OTLP_ENDPOINT")
+
+
+def test_each_kind_of_telemetry_may_have_its_own_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The protocol of one kind precedes the common one. Only gRPC has a default port that differs from the URL's."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "https://collector")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "HTTP/protobuf")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", "grpc")
+
+    settings = load_settings()
+
+    assert {each: (settings.otlp_protocol_of(each), settings.collector_of(each)) for each in SIGNALS} == {
+        "traces": ("http/protobuf", "https://collector"),
+        "metrics": ("grpc", "https://collector:4317"),
+        "logs": ("http/protobuf", "https://collector"),
+    }
+
+
+def test_the_common_protocol_may_be_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default protocol need not suit the collector if each kind of telemetry has its own protocol."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318/otlp/")
+    for each in SIGNALS:
+        monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{each.upper()}_PROTOCOL", "http/protobuf")
+
+    assert load_settings().collector_of("logs") == "http://collector:4318/otlp"
 
 
 @pytest.mark.parametrize("signal", ["traces", "metrics", "logs"])

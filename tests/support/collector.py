@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import RetryInfo
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2, logs_service_pb2_grpc
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2, metrics_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
@@ -21,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_serv
 from tests.support.ports import free_ports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from google.protobuf.message import Message
     from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
@@ -34,6 +36,9 @@ Item = TypeVar("Item")
 HOST = "127.0.0.1"
 # The largest request of a collector by default.
 MAX_REQUEST_BYTES = 4 * 1024 * 1024
+# Time after which a sender should repeat a request that was rejected for the moment.
+RETRY_AFTER_MS = 10
+RETRY_INFO = "google.rpc.retryinfo-bin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +50,61 @@ class Received(Generic[Item]):
     item: Item
 
 
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """Kind of telemetry: its messages, and the names of the fields with its groups, scopes and items."""
+
+    name: str
+    request: type[Message]
+    answer: Message
+    groups: str
+    scopes: str
+    items: str
+
+
+TRACES = Kind(
+    "traces",
+    trace_service_pb2.ExportTraceServiceRequest,
+    trace_service_pb2.ExportTraceServiceResponse(),
+    "resource_spans",
+    "scope_spans",
+    "spans",
+)
+METRICS = Kind(
+    "metrics",
+    metrics_service_pb2.ExportMetricsServiceRequest,
+    metrics_service_pb2.ExportMetricsServiceResponse(),
+    "resource_metrics",
+    "scope_metrics",
+    "metrics",
+)
+LOGS = Kind(
+    "logs",
+    logs_service_pb2.ExportLogsServiceRequest,
+    logs_service_pb2.ExportLogsServiceResponse(),
+    "resource_logs",
+    "scope_logs",
+    "log_records",
+)
+
+
 @dataclass
 class Collector:
-    """Collector on `port`. While `is_open` is not set, requests wait. `rejects` is the status of all answers."""
+    """Collector on `port`. While `is_open` is not set, requests wait. `rejects` is the status of all answers.
+
+    The next `busy` requests are rejected, and the sender is asked to repeat them soon. `metadata` are the headers of
+    each request.
+    """
 
     port: int
     spans: list[Received[Span]] = field(default_factory=list)
     metrics: list[Received[Metric]] = field(default_factory=list)
     logs: list[Received[LogRecord]] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
+    metadata: list[dict[str, str | bytes]] = field(default_factory=list)
     is_open: threading.Event = field(default_factory=threading.Event)
     rejects: grpc.StatusCode | None = None
+    busy: int = 0
     server: grpc.Server | None = None
 
     @property
@@ -69,34 +118,42 @@ class Collector:
         if self.server is not None:
             self.server.stop(0).wait()
 
-    def admit(self, kind: str, context: grpc.ServicerContext) -> None:
-        """Count a request; wait while the collector is closed, and abort the call if requests are rejected."""
-        self.requests.append(kind)
+    def admit(self, kind: Kind, metadata: Mapping[str, str | bytes]) -> grpc.StatusCode | None:
+        """Count a request, and wait while the collector is closed; return the status if the request is rejected."""
+        self.requests.append(kind.name)
+        self.metadata.append(dict(metadata))
         self.is_open.wait()
-        if self.rejects is not None:
-            context.abort(self.rejects, "rejected by the test")
+        if self.busy:
+            self.busy -= 1
+            return grpc.StatusCode.UNAVAILABLE
+        return self.rejects
+
+    def store(self, kind: Kind, request: Message) -> None:
+        """Store the items of a request."""
+        stored: dict[str, list[Any]] = {"traces": self.spans, "metrics": self.metrics, "logs": self.logs}
+        for group in getattr(request, kind.groups):
+            resource = values_of(group.resource.attributes)
+            for scoped in getattr(group, kind.scopes):
+                items = getattr(scoped, kind.items)
+                stored[kind.name].extend(Received(resource, scoped.scope.name, each) for each in items)
 
 
 @dataclass(frozen=True, slots=True)
 class _Servicer:
-    """Servicer of one kind of telemetry, which stores the messages of the field `items` of each scope."""
+    """Servicer of one kind of telemetry."""
 
     collector: Collector
-    kind: str
-    groups: str
-    scopes: str
-    items: str
-    received: list[Any]
-    answer: Message
+    kind: Kind
 
     def Export(self, request: Message, context: grpc.ServicerContext) -> Message:
-        self.collector.admit(self.kind, context)
-        for group in getattr(request, self.groups):
-            resource = values_of(group.resource.attributes)
-            for scoped in getattr(group, self.scopes):
-                items = getattr(scoped, self.items)
-                self.received.extend(Received(resource, scoped.scope.name, each) for each in items)
-        return self.answer
+        status = self.collector.admit(self.kind, dict(context.invocation_metadata()))
+        if status is grpc.StatusCode.UNAVAILABLE:
+            retry = RetryInfo(retry_delay=Duration(nanos=RETRY_AFTER_MS * 1_000_000))
+            context.set_trailing_metadata(((RETRY_INFO, retry.SerializeToString()),))
+        if status is not None:
+            context.abort(status, "rejected by the test")
+        self.collector.store(self.kind, request)
+        return self.kind.answer
 
 
 @contextmanager
@@ -119,36 +176,9 @@ def collecting(port: int = 0, *, is_open: bool = True) -> Iterator[Collector]:
 
 
 def _add_servicers(collector: Collector, server: grpc.Server) -> None:
-    traces = _Servicer(
-        collector,
-        "traces",
-        "resource_spans",
-        "scope_spans",
-        "spans",
-        collector.spans,
-        trace_service_pb2.ExportTraceServiceResponse(),
-    )
-    metrics = _Servicer(
-        collector,
-        "metrics",
-        "resource_metrics",
-        "scope_metrics",
-        "metrics",
-        collector.metrics,
-        metrics_service_pb2.ExportMetricsServiceResponse(),
-    )
-    logs = _Servicer(
-        collector,
-        "logs",
-        "resource_logs",
-        "scope_logs",
-        "log_records",
-        collector.logs,
-        logs_service_pb2.ExportLogsServiceResponse(),
-    )
-    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(traces, server)
-    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(metrics, server)
-    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(logs, server)
+    trace_service_pb2_grpc.add_TraceServiceServicer_to_server(_Servicer(collector, TRACES), server)
+    metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server(_Servicer(collector, METRICS), server)
+    logs_service_pb2_grpc.add_LogsServiceServicer_to_server(_Servicer(collector, LOGS), server)
 
 
 def values_of(attributes: Iterable[KeyValue]) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Export of metrics and log lines over OTLP. Only a process with a collector imports this package."""
+"""Export of spans, metrics and log lines over OTLP. Only a process with a collector imports this package."""

@@ -1,13 +1,10 @@
-"""Exports of this process's log lines and metrics to its collector."""
+"""Exports of this process's spans, log lines and metrics to its collector, by the protocol of its settings."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
-from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
-
-from mesh.connection import connection_options
+from mesh.config import GRPC
 from mesh.telemetry.export_state import ExportState
 from mesh.telemetry.otlp.log_export import LogExport
 from mesh.telemetry.otlp.metric_export import MetricExport
@@ -15,21 +12,28 @@ from mesh.telemetry.span_exporting import silence_sdk
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace.export import SpanExporter
     from prometheus_client import CollectorRegistry
 
-    from mesh.config import Settings
+    from mesh.config import Settings, Signal
+    from mesh.telemetry.otlp.grpc_exporters import GrpcExporters
+    from mesh.telemetry.otlp.http_exporters import HttpExporters
 
 # A collector rejects requests above 4 MiB. A data point takes about 500 bytes.
 MAX_POINTS_PER_REQUEST = 2_000
 MILLISECONDS = 1_000
 
 
+def span_exporter(settings: Settings, collector: str) -> SpanExporter:
+    """Return a new exporter of spans to `collector`."""
+    return _exporters(settings, "traces", collector).of_spans()
+
+
 def start_log_export(settings: Settings, collector: str, resource: Resource) -> tuple[LogExport, ExportState]:
     """Start to export log lines to `collector`; they are those passed to `LogExport.add`."""
     silence_sdk()
-    exporter = OTLPLogExporter(collector, channel_options=_channel_options(settings))
     state = ExportState("log lines", _failure("logs", collector))
-    return LogExport(exporter, resource, state), state
+    return LogExport(_exporters(settings, "logs", collector).of_logs(), resource, state), state
 
 
 def start_metric_export(
@@ -37,20 +41,24 @@ def start_metric_export(
 ) -> tuple[MetricExport, ExportState]:
     """Start to export the metrics of `registry` to `collector`."""
     silence_sdk()
-    exporter = OTLPMetricExporter(
-        collector, channel_options=_channel_options(settings), max_export_batch_size=MAX_POINTS_PER_REQUEST
-    )
+    exporter = _exporters(settings, "metrics", collector).of_metrics(MAX_POINTS_PER_REQUEST)
     state = ExportState("metrics", _failure("metrics", collector))
     interval_s = settings.otel_metric_export_interval / MILLISECONDS
     return MetricExport(exporter, registry, resource, state, interval_s), state
+
+
+def _exporters(settings: Settings, signal: Signal, collector: str) -> GrpcExporters | HttpExporters:
+    # A process needs the packages of one protocol only.
+    if settings.otlp_protocol_of(signal) == GRPC:
+        from mesh.telemetry.otlp.grpc_exporters import GrpcExporters  # noqa: PLC0415
+
+        return GrpcExporters(settings, collector)
+    from mesh.telemetry.otlp.http_exporters import HttpExporters  # noqa: PLC0415
+
+    return HttpExporters(settings, collector)
 
 
 def _failure(signal: str, collector: str) -> str:
     # Jaeger, for example, accepts traces only.
     hint = f"if it does not accept {signal}, set OTEL_{signal.upper()}_EXPORTER=none"
     return f"OTEL_EXPORTER_OTLP_ENDPOINT: {signal} do not reach {collector}; {hint}"
-
-
-def _channel_options(settings: Settings) -> tuple[tuple[str, str]]:
-    # OpenTelemetry types them as one option with a string value.
-    return cast("tuple[tuple[str, str]]", tuple(connection_options(through_proxy=settings.calls_through_proxy)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,11 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Span as SdkSpan
 from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from interceptors.tracing.lean_span import lean_tracer
+from interceptors.tracing.lean_span import LeanSpan, lean_tracer
 from tests.support.counted_ids import CountedIds
 
 if TYPE_CHECKING:
@@ -29,7 +32,14 @@ if TYPE_CHECKING:
 
 STATE = TraceState([("vendor", "1")])
 REMOTE = SpanContext(7, 8, is_remote=True, trace_flags=TraceFlags(1), trace_state=STATE)
+RANDOM = SpanContext(9, 8, is_remote=False, trace_flags=TraceFlags(3))
 LINK = Link(REMOTE, {"of": "link"})
+
+
+def read_attributes(span: Span) -> None:
+    """Read the attributes, as a processor may."""
+    _ = getattr(span, "attributes", None)
+
 
 keys = st.sampled_from(["a", "b", "c", "d", "e", ""])
 values = st.one_of(
@@ -46,24 +56,27 @@ operations = st.one_of(
     st.sampled_from(StatusCode).map(lambda code: lambda span: span.set_status(code, "because")),
     st.just(lambda span: span.record_exception(ValueError("no"), {"extra": 1}, timestamp=2)),
     st.just(lambda span: span.end(5)),
-    st.just(lambda span: getattr(span, "attributes", None)),
+    st.just(read_attributes),
 )
 
 
 @dataclass
 class Recorder(SpanProcessor):
-    """Processor that records what it sees of each span, when it starts and when it ends."""
+    """Processor that records what it sees of each span, when it ends, and with `reads_start` also when it starts."""
 
+    reads_start: bool
     started: list[dict[str, Any]] = field(default_factory=list)
     ended: list[dict[str, Any]] = field(default_factory=list)
-    last: ReadableSpan | None = None
 
     def on_start(self, span: SdkSpan, parent_context: Context | None = None) -> None:
-        self.started.append(facts_of(span) | {"has parent context": parent_context is not None})
+        facts = facts_of(span) if self.reads_start else {"name": span.name}
+        self.started.append(facts | {"has parent context": parent_context is not None})
+
+    def _on_ending(self, span: SdkSpan) -> None:
+        self.ended.append({"ending": span.name})
 
     def on_end(self, span: ReadableSpan) -> None:
         self.ended.append(facts_of(span))
-        self.last = span
 
 
 class Drawn(Sampler):
@@ -126,28 +139,33 @@ limits = st.builds(
 
 @pytest.mark.requirement("S5")
 @given(
-    attributes,
-    st.lists(operations, max_size=6),
-    limits,
-    st.sampled_from([None, REMOTE]),
-    st.lists(st.just(LINK), max_size=2),
-    st.sampled_from(Decision),
+    first=attributes,
+    steps=st.lists(operations, max_size=6),
+    limits=limits,
+    parent=st.sampled_from([None, REMOTE, RANDOM]),
+    links=st.lists(st.just(LINK), max_size=1),
+    decision=st.sampled_from(Decision),
+    reads_start=st.booleans(),
 )
 def test_a_lean_span_is_the_span_of_the_sdk(
+    *,
     first: dict[str, Any],
     steps: Sequence[Operation],
     limits: SpanLimits,
     parent: SpanContext | None,
     links: Sequence[Link],
     decision: Decision,
+    reads_start: bool,
 ) -> None:
     """Whatever is done with it, a lean span and a span of the SDK are equal to processors and exporters."""
     seen: list[Recorder] = []
+    options: dict[str, Any] = {"links": links} if links else {}
     for convert in (lambda sdk: sdk, lean_tracer):
-        recorder = Recorder()
+        recorder = Recorder(reads_start=reads_start)
         started = convert(tracer(recorder, span_limits=limits, sampler=Drawn(decision))).start_span(
-            "name", with_parent(parent), SpanKind.SERVER, dict(first), links, 1
+            "name", with_parent(parent), SpanKind.SERVER, dict(first), **options
         )
+        assert isinstance(started, LeanSpan) is (convert is lean_tracer and decision is not Decision.DROP and not links)
         for step in steps:
             step(started)
         started.end(9)
@@ -156,3 +174,45 @@ def test_a_lean_span_is_the_span_of_the_sdk(
     sdk, lean = seen
     assert lean.started == sdk.started
     assert lean.ended == sdk.ended
+
+
+def test_a_disabled_tracer_records_nothing() -> None:
+    """A tracer that the SDK's configuration disables starts no recorded span."""
+    recorder = Recorder(reads_start=True)
+    sdk = tracer(recorder)
+    assert isinstance(sdk, SdkTracer)
+    sdk._tracer_config.is_enabled = False
+
+    assert not lean_tracer(sdk).start_span("name").is_recording()
+    assert recorder.started == recorder.ended == []
+
+
+def test_an_ended_span_does_not_change() -> None:
+    """Attributes that are set after the end of a span are not in the span."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    span = lean_tracer(provider.get_tracer("tests")).start_span("name", attributes={"a": 1})
+    assert isinstance(span, LeanSpan)
+    span.end()
+    span.set_attributes({"b": 2})
+
+    assert dict(span.attributes or {}) == {"a": 1}
+
+
+def test_attributes_of_many_threads_are_complete() -> None:
+    """Attributes that many threads set at once are all in the span, and one of many ends counts."""
+    recorder = Recorder(reads_start=False)
+    span = lean_tracer(tracer(recorder)).start_span("name")
+    barrier = threading.Barrier(8)
+
+    def work(number: int) -> None:
+        barrier.wait()
+        span.set_attributes({f"a{number}": number})
+        span.set_attribute(f"b{number}", number)
+        barrier.wait()
+        span.end()
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(work, range(8)))
+
+    [_, ended] = recorder.ended
+    assert dict(ended["attributes"]) == {f"{kind}{number}": number for kind in "ab" for number in range(8)}

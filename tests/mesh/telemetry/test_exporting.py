@@ -13,7 +13,7 @@ import pytest
 from opentelemetry import trace
 from structlog.testing import capture_logs
 
-from mesh.config import Settings
+from mesh.config import HTTP, Settings
 from mesh.telemetry.export_state import ExportState
 from mesh.telemetry.export_thread import ExportThread
 from mesh.telemetry.exporting import exporting
@@ -21,6 +21,7 @@ from mesh.telemetry.log_lines import LogLineHandler
 from mesh.telemetry.setup import add_call_context, telemetry_troubles
 from tests.support.collector import collecting
 from tests.support.eventually import TIMEOUT_S, eventually
+from tests.support.http_collector import collecting_by_http
 
 RUN_WITHOUT_COLLECTOR = """
 import sys
@@ -71,6 +72,52 @@ async def test_a_collector_that_rejects_a_signal_is_a_trouble() -> None:
     assert len(collector.logs) == 2
     assert lines.export is None
     assert len(stream.getvalue().splitlines()) == 3
+
+
+async def test_all_telemetry_is_exported_over_http() -> None:
+    """Over HTTP, spans, metrics and log lines arrive. The requests cause no log lines, even at the level "debug"."""
+    lines = LogLineHandler(io.BytesIO(), "gym")
+    logging.getLogger().addHandler(lines)
+    logging.getLogger().setLevel(logging.DEBUG)
+    try:
+        with collecting_by_http() as collector:
+            settings = Settings(
+                _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+                otel_exporter_otlp_endpoint=collector.endpoint,
+                otel_exporter_otlp_protocol=HTTP,
+                otel_metric_export_interval=100,
+            )
+            with exporting(settings, "gym", lines):
+                with trace.get_tracer("tests").start_as_current_span("one"):
+                    lines.write_call({"event": "call"})
+                await eventually(lambda: collector.requests.count("metrics") > 1 and "logs" in collector.requests)
+                assert telemetry_troubles() == []
+    finally:
+        logging.getLogger().removeHandler(lines)
+        logging.getLogger().setLevel(logging.WARNING)
+
+    assert [each.item.name for each in collector.spans] == ["one"]
+    assert {each.resource["service.name"] for each in collector.metrics} == {"gym"}
+    assert [each.item.body.string_value for each in collector.logs] == ["call"]
+
+
+async def test_a_collector_that_rejects_http_is_a_trouble() -> None:
+    """Over HTTP, a rejected kind of telemetry is a trouble of the process."""
+    lines = LogLineHandler(io.BytesIO(), "gym")
+    with collecting_by_http() as collector:
+        collector.rejects = grpc.StatusCode.UNIMPLEMENTED
+        settings = Settings(
+            _env_file=None,  # type: ignore[call-arg]  # pydantic-settings' own argument
+            otel_exporter_otlp_endpoint=collector.endpoint,
+            otel_exporter_otlp_protocol=HTTP,
+            otel_metrics_exporter="none",
+        )
+        with exporting(settings, "gym", lines):
+            lines.write_call({"event": "call"})
+            await eventually(lambda: len(telemetry_troubles()) == 1)
+            assert telemetry_troubles()[0].startswith(
+                f"OTEL_EXPORTER_OTLP_ENDPOINT: logs do not reach {collector.endpoint}; "
+            )
 
 
 def test_a_failing_log_file_does_not_stop_the_export() -> None:
