@@ -10,7 +10,6 @@ import protovalidate
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
-from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message_factory import GetMessageClass
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -48,18 +47,13 @@ PLAIN_CHECKS = _PlainChecks()
 
 _KNOWN_IGNORES = (validate_pb2.IGNORE_UNSPECIFIED, validate_pb2.IGNORE_IF_ZERO_VALUE)
 _FRACTIONS = (FieldDescriptor.CPPTYPE_FLOAT, FieldDescriptor.CPPTYPE_DOUBLE)
-# Ten thousand years, as google/protobuf/duration.proto bounds a duration, and one second.
-_LONGEST_S, _SECOND_NS = 315_576_000_000, 1_000_000_000
 
 
 class _Compilation:
     """Compilation of the predicate of one message type, and of the types of the messages in it."""
 
     def __init__(self) -> None:
-        self._compiled: dict[str, Accepts] = {
-            Timestamp.DESCRIPTOR.full_name: is_well_formed,
-            Duration.DESCRIPTOR.full_name: _is_well_formed_duration,
-        }
+        self._compiled: dict[str, Accepts] = {Timestamp.DESCRIPTOR.full_name: is_well_formed}
 
     def of_message(self, descriptor: Descriptor) -> Accepts:
         """Return the predicate of messages of a type."""
@@ -122,11 +116,6 @@ def _accepts_fields(
         return True
 
     return accepts_all if values or optional or required else anything
-
-
-def _is_well_formed_duration(duration: Duration) -> bool:
-    """Return whether a duration is positive and within the range that google.protobuf.Duration allows."""
-    return 0 <= duration.seconds <= _LONGEST_S and 0 <= duration.nanos < _SECOND_NS
 
 
 def _accepts_whole(descriptor: Descriptor) -> Accepts:

@@ -29,6 +29,12 @@ _NUMBERS = count()
 _WELL_KNOWN = (any_pb2, duration_pb2, field_mask_pb2, timestamp_pb2, wrappers_pb2)
 _RULES = (validate_pb2.DESCRIPTOR.name, text_pb2.DESCRIPTOR.name)
 
+# Declarations of a map `x` of texts, and of its entries inside of the message.
+PAIRS = 'type: TYPE_MESSAGE type_name: ".PACKAGE.Declared.XEntry" label: LABEL_REPEATED'
+ENTRY = """nested_type { name: "XEntry" options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL } }"""
+
 
 def declare(messages: str, *, syntax: str = "proto3") -> type[Message]:
     """Return the first message type of `file_with(messages)`."""

@@ -14,7 +14,7 @@ from google.protobuf.message_factory import GetMessageClass
 from buf.validate import validate_pb2
 from contracts.plain.messages import PLAIN_CHECKS
 from solo60.common.v1 import text_pb2
-from tests.contracts.plain.declared_types import with_field
+from tests.contracts.plain.declared_types import ENTRY, PAIRS, with_field
 from tests.contracts.plain.message_types import is_accepted
 from tests.contracts.plain.mutation import TEXTS, change
 
@@ -37,9 +37,6 @@ KNOWN = {
     *(f"repeated.{rule}" for rule in ("min_items", "max_items", "unique", "items")),
     *(f"map.{rule}" for rule in ("min_pairs", "max_pairs", "keys", "values")),
 }
-ENTRY = """nested_type { name: "XEntry" options { map_entry: true }
-    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
-    field { name: "value" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL } }"""
 ITEM_RULES = validate_pb2.FieldRules(string=validate_pb2.StringRules(min_len=1, max_len=3))
 VARIANTS = [("", False), ("required: true", False), ("ignore: IGNORE_IF_ZERO_VALUE", False), ("", True),
             ("required: true", True), ("ignore: IGNORE_IF_ZERO_VALUE", True)]  # fmt: skip
@@ -54,7 +51,7 @@ def rules_of(kind: str) -> list[FieldDescriptor]:
 def declaration_of(kind: str) -> str:
     """Return the declaration of a field that has rules of a kind."""
     if kind == "map":
-        return 'type: TYPE_MESSAGE type_name: ".PACKAGE.Declared.XEntry" label: LABEL_REPEATED'
+        return PAIRS
     if kind == "repeated":
         return "type: TYPE_STRING label: LABEL_REPEATED"
     if kind == "enum":

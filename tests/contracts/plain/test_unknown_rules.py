@@ -15,7 +15,7 @@ from solo60.common.v1.money_pb2 import Money
 from solo60.common.v1.period_pb2 import Period
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.mesh.v1.policy_pb2 import Criticality
-from tests.contracts.plain.declared_types import add, declare, file_with, with_field
+from tests.contracts.plain.declared_types import ENTRY, PAIRS, add, declare, file_with, with_field
 from tests.contracts.test_validators import request_type
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ def test_a_rule_of_a_later_version_is_doubtful(place: str) -> None:
 DOUBTFUL_FIELDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "expression": (TEXT, 'cel { id: "x" expression: "true" }', {"x": "a"}),
     "short expression": (TEXT, 'cel_expression: "true"', {"x": "a"}),
+    "expression of a list": (TEXTS, 'cel { id: "x" expression: "true" } repeated { max_items: 9 }', {"x": ["a"]}),
+    "expression of a map": (PAIRS, 'cel { id: "x" expression: "true" } map { max_pairs: 9 }', {"x": {"a": "b"}}),
     "expression of items": (TEXTS, 'repeated { items { cel { id: "x" expression: "true" } } }', {"x": ["a"]}),
     "unknown expression of a message": (PERIOD, 'cel { id: "x" expression: "true" }', {"x": Period(
         start_time=Timestamp(seconds=1), end_time=Timestamp(seconds=2))}),
@@ -109,7 +111,7 @@ def test_an_unknown_rule_is_doubtful_if_the_field_is_set(name: str) -> None:
     """A message is left to protovalidate if it sets a field that has an unknown rule."""
     declaration, rules, values = DOUBTFUL_FIELDS[name]
 
-    assert not is_plain(with_field(declaration, rules)(**values))
+    assert not is_plain(with_field(declaration, rules, ENTRY if declaration == PAIRS else "")(**values))
 
 
 def test_an_unknown_rule_does_not_concern_a_field_without_a_value() -> None:
