@@ -28,11 +28,14 @@ def malformed_times(message: Message) -> list[Violation]:
 
     A timestamp with `nanos` outside of a second is a violation too. A type without timestamps costs one cache lookup.
     """
+    if not _fields_with_times(message.DESCRIPTOR):
+        return []
     description = "must be a time in the years 1 to 9999, with 0 to 999999999 nanos"
-    return [Violation(path, description) for path, time in _times(message) if not _is_well_formed(time)]
+    return [Violation(path, description) for path, time in _times(message) if not is_well_formed(time)]
 
 
-def _is_well_formed(time: Timestamp) -> bool:
+def is_well_formed(time: Timestamp) -> bool:
+    """Return whether a timestamp is in the years 1 to 9999, and its `nanos` are within a second."""
     return _FIRST_S <= time.seconds <= _LAST_S and 0 <= time.nanos < _SECOND_NS
 
 

@@ -11,6 +11,7 @@ from contracts.address_violations import address_violations
 from contracts.errors import InvalidRequest, Violation
 from contracts.malformed_times import malformed_times
 from contracts.message_types import is_map
+from contracts.plain.messages import PLAIN_CHECKS
 from contracts.violations import violations_of
 
 if TYPE_CHECKING:
@@ -32,6 +33,12 @@ def check_request(message: Message, raw: bytes) -> None:
     Three rules hold for every request. No text contains U+0000, because PostgreSQL cannot store it. Each timestamp is
     in the years 1 to 9999. Each mail address is valid. `raw` is the serialized request.
     """
+    if not PLAIN_CHECKS[type(message)](message):
+        check_doubtful_request(message, raw)
+
+
+def check_doubtful_request(message: Message, raw: bytes) -> None:
+    """Do the same as `check_request`, without the quick look at `contracts.plain.messages` first."""
     try:
         # Check timestamps first: the rules would fail on a malformed one, or misread it as another time.
         violations = malformed_times(message) or violations_of(message)

@@ -21,8 +21,8 @@ _MODULE_OF = {
     "ServerMetadataLimit": "interceptors.metadata_limit",  # reject calls with too much metadata
     "ServerShedding": "interceptors.shedding.interceptor",  # reject calls that cannot finish in time
     "ServerCriticality": "interceptors.criticality",  # pass the criticality on to outgoing calls
-    "ServerTracing": "interceptors.tracing.interceptor",  # serve each call in a span
     "ServerAccessLog": "interceptors.access_log",  # log one line per call
+    "ServerTracing": "interceptors.tracing.interceptor",  # serve each call in a span
     "ServerApiKey": "interceptors.keys.interceptor",  # authenticate the caller, check its scopes
     "ServerDeadline": "interceptors.deadline.interceptor",  # end each call at its deadline
     "ServerIdle": "interceptors.idle",  # end streams without messages

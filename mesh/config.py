@@ -184,6 +184,8 @@ class Settings(ServiceUrls):
     log_requests: bool = False
     # Share of new traces that is recorded. A trace that arrives with a call follows the caller's decision.
     trace_sample_ratio: Share = Field(default=1.0, ge=0, le=1)
+    # A call that takes longer is recorded even if its trace is not, and so is a call that fails by a service's fault.
+    trace_slow_s: Seconds = Field(default=1.0, ge=0.001, le=3_600)
     # A collector for spans, metrics and log lines, by OTLP over gRPC ("http://host:4317") or HTTP ("http://host:4318").
     # A protocol for one of the three precedes the common one. The exporter "none" turns one of the three off. The
     # interval between two exports of the metrics is in milliseconds.
@@ -275,6 +277,11 @@ class Settings(ServiceUrls):
     def emits_old_rpc_names(self) -> bool:
         """Whether spans also carry the attributes of earlier conventions."""
         return "rpc/dup" in map(str.strip, self.otel_semconv_stability_opt_in.split(","))
+
+    @property
+    def late_recording_s(self) -> float | None:
+        """Seconds after which a call is recorded in any trace; None if TRACE_SAMPLE_RATIO turns traces off."""
+        return self.trace_slow_s if self.trace_sample_ratio else None
 
     def collector_of(self, signal: Signal) -> str | None:
         """Return the collector that receives `signal`, or None if the signal is not exported.

@@ -3,11 +3,13 @@
 Names, kinds, parents and attributes follow OpenTelemetry's semantic conventions
 (`interceptors.tracing.span_attributes`). The attributes of opentelemetry-instrumentation-grpc are added on request. A
 span shows the call's true outcome and never an exception's text. A call that is not sampled costs almost nothing and
-still propagates its trace.
+still propagates its trace. If it fails or is slow, its span can be recorded at its end
+(`interceptors.tracing.late_recorder`).
 """
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,12 +18,14 @@ from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags
 
+from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.status import error_of_outcome
 from interceptors.chain.application import MethodDetails
 from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
+from interceptors.tracing.late_recorder import LateRecorder
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
@@ -33,13 +37,11 @@ from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trac
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from contextvars import Token
 
     import grpc
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, TracerProvider
 
-    from contracts.errors import ServiceError
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish
     from interceptors.tracing.span_attributes import Attributes
@@ -59,15 +61,25 @@ class ServerTracing(ServerInterceptor):
     """Server interceptor that serves each call in a span, which continues the caller's trace.
 
     `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
-    spans also carry the attributes of earlier conventions.
+    spans also carry the attributes of earlier conventions. With `slow_s`, a call is also recorded if its trace is not
+    sampled but the call failed by the server's fault, or took more than that many seconds and is not a stream. The
+    tracers must be OpenTelemetry's SDK for that.
 
     >>> from opentelemetry.instrumentation.grpc import filters
     >>> call_echo(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
     'hi'
     """
 
-    def __init__(self, tracers: TracerProvider, is_traced: Filter = _always, *, old_names_too: bool = False) -> None:
+    def __init__(
+        self,
+        tracers: TracerProvider,
+        is_traced: Filter = _always,
+        *,
+        old_names_too: bool = False,
+        slow_s: float | None = None,
+    ) -> None:
         self._tracer = tracer_of(tracers, INSTRUMENTATION)
+        self._late = LateRecorder.of(self._tracer, slow_s)
         self._is_traced = is_traced
         self._names = SpanAttributes(old_names_too=old_names_too)
         # For each method, its span's name and constant attributes.
@@ -76,22 +88,35 @@ class ServerTracing(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return self._is_traced(MethodDetails(method.path))
 
-    def start(self, call: Call) -> Finish:
+    def start(self, call: Call) -> Finish | None:
         method, parent = call.method, extract(call.metadata)
         known = self._methods.get(method.path)
         if known is None:
             known = self._methods[method.path] = method.full_name, self._names.of_method(method)
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
-        call.trace_id, call.span_id = _recorded_ids(span)
-        token = current.attach(trace.set_span_in_context(span, parent))
-        return partial(self._finish, call, span, token)
-
-    def _finish(self, call: Call, span: Span, token: Token[Context], error: BaseException | None) -> None:
+        # It is never detached, because the context ends with the task of this call.
+        current.attach(trace.set_span_in_context(span, parent))
         if span.is_recording():
-            self._end(span, call, None if error is None else caller_error(error, call))
-        current.detach(token)
+            call.trace_id, call.span_id = _sampled_ids(span)
+            return partial(self._end, call, span)
+        return None if self._late is None else partial(self._end_skipped, self._late, call, span, parent)
 
-    def _end(self, span: Span, call: Call, rejection: ServiceError | None) -> None:
+    def _end_skipped(
+        self, late: LateRecorder, call: Call, skipped: Span, parent: Context, error: BaseException | None
+    ) -> None:
+        rejection = None if error is None else caller_error(error, call)
+        is_fault = rejection is not None and server_error_type(rejection) != ""
+        if not (is_fault or late.is_slow(call.method, call.began_s)):
+            return
+        name, attributes = self._methods[call.method.path]
+        span = late.start(skipped, name, parent, SpanKind.SERVER, attributes, call.began_s)
+        # For the log lines that follow, such as that of an internal error.
+        current.attach(trace.set_span_in_context(span, parent))
+        call.trace_id, call.span_id = _sampled_ids(span)
+        self._end(call, span, error)
+
+    def _end(self, call: Call, span: Span, error: BaseException | None) -> None:
+        rejection = None if error is None else caller_error(error, call)
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
         attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
         peer, user_agent = call.servicer_context.peer(), call.metadata.get("user-agent", "")
@@ -111,7 +136,7 @@ class ClientTracing(ClientInterceptor):
     """Client interceptor that sends each call in a span, with trace context and baggage in the metadata.
 
     `address_of` returns the gRPC target of a service ("host:port", "dns:///host:port") by its full name, or "" if
-    unknown. `old_names_too` adds the attributes of earlier conventions.
+    unknown. `old_names_too` adds the attributes of earlier conventions. `slow_s` is as in `ServerTracing`.
     """
 
     def __init__(
@@ -120,8 +145,10 @@ class ClientTracing(ClientInterceptor):
         address_of: Callable[[str], str] = lambda _service: "",
         *,
         old_names_too: bool = False,
+        slow_s: float | None = None,
     ) -> None:
         self._tracer = tracer_of(tracers, INSTRUMENTATION)
+        self._late = LateRecorder.of(self._tracer, slow_s)
         self._names = SpanAttributes(old_names_too=old_names_too)
         self._address_of = address_of
         # For each method, its span's name and constant attributes.
@@ -133,12 +160,32 @@ class ClientTracing(ClientInterceptor):
         if known is None:
             target = attributes_of_target(self._address_of(method.service))
             known = self._methods[method.path] = method.full_name, self._names.of_method(method) | target
-        span = self._tracer.start_span(known[0], None, SpanKind.CLIENT, known[1])
-        inject(span, call.metadata)
-        if not span.is_recording():
+        context = current.get_current()
+        span = self._tracer.start_span(known[0], context, SpanKind.CLIENT, known[1])
+        inject(span, context, call.metadata)
+        if span.is_recording():
+            call.trace_id, call.span_id = _sampled_ids(span)
+            return partial(self._end, span)
+        if self._late is None:
             return None
-        call.trace_id, call.span_id = _recorded_ids(span)
-        return partial(self._end, span)
+        return partial(self._end_skipped, self._late, call, span, context, time.monotonic())
+
+    def _end_skipped(
+        self,
+        late: LateRecorder,
+        call: ClientCall,
+        skipped: Span,
+        context: Context,
+        began_s: float,
+        error: BaseException | None,
+    ) -> None:
+        is_fault = error is not None and error_of_outcome(error).code in SERVER_SPAN_ERRORS
+        if not (is_fault or late.is_slow(call.method, began_s)):
+            return
+        name, attributes = self._methods[call.method.path]
+        span = late.start(skipped, name, context, SpanKind.CLIENT, attributes, began_s)
+        call.trace_id, call.span_id = _sampled_ids(span)
+        self._end(span, error)
 
     def _end(self, span: Span, error: BaseException | None) -> None:
         if error is not None:
@@ -148,9 +195,9 @@ class ClientTracing(ClientInterceptor):
         span.end()
 
 
-def _recorded_ids(span: Span) -> tuple[str, str]:
+def _sampled_ids(span: Span) -> tuple[str, str]:
     # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, flags, _, _ = span.get_span_context()
-    if not flags & TraceFlags.SAMPLED or not span.is_recording():
+    if not flags & TraceFlags.SAMPLED:
         return "", ""
     return hex_of_trace(trace_id), hex_of_span(span_id)

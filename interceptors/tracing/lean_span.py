@@ -181,6 +181,24 @@ class LeanTracer(Tracer):
         self.sdk.span_processor.on_start(span, parent_context=context)
         return span
 
+    def record_late(
+        self,
+        skipped: Span,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        start_time_ns: int,
+    ) -> LeanSpan:
+        """Start a recorded span with the ids of `skipped`, a span that the sampler has not recorded.
+
+        Exporters get it, although its trace is not sampled.
+        """
+        trace_id, span_id, is_remote, flags, state, _ = skipped.get_span_context()
+        own = SpanContext(trace_id, span_id, is_remote, FLAGS[flags | TraceFlags.SAMPLED], state)
+        parent = trace.get_current_span(context).get_span_context()
+        return self.record(name, own, parent, context, kind, attributes, start_time_ns)
+
     # The SDK's method uses only `start_span` of its tracer.
     start_as_current_span = SdkTracer.start_as_current_span
 

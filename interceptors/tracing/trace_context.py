@@ -48,13 +48,13 @@ def extract(metadata: Mapping[str, str]) -> Context:
     return set_span_in_context(NonRecordingSpan(remote), _NO_TRACE) if remote.is_valid else _NO_TRACE
 
 
-def inject(span: Span, metadata: list[tuple[str, str | bytes]]) -> None:
-    """Add the trace of `span` and the current baggage to a call's metadata, even if the trace is not recorded."""
+def inject(span: Span, context: Context, metadata: list[tuple[str, str | bytes]]) -> None:
+    """Add the trace of `span` and the baggage of `context` to a call's metadata, even if the trace is not recorded."""
     # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, flags, state, is_valid = span.get_span_context()
-    if not _is_w3c(propagate.get_global_textmap()) or state or baggage.get_all():
+    if not _is_w3c(propagate.get_global_textmap()) or state or baggage.get_all(context):
         carrier: dict[str, str] = {}
-        propagate.inject(carrier, set_span_in_context(span))
+        propagate.inject(carrier, set_span_in_context(span, context))
         metadata.extend(carrier.items())
     elif is_valid:
         metadata.append((TRACEPARENT, _traceparent(trace_id, span_id, flags)))

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import protovalidate
 
 from contracts.errors import Internal
+from contracts.plain.messages import PLAIN_CHECKS
 from contracts.policy import ContractError
-from contracts.request_violations import check_request
+from contracts.request_violations import check_doubtful_request
 from contracts.violations import violations_of
 from interceptors.chain.server import ServerInterceptor
 
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.chain.call import Call
+    from interceptors.chain.call import Call, MessageHook
 
 
 class ServerValidation(ServerInterceptor):
     """Server interceptor that checks requests and responses against their contract.
 
     An invalid request is rejected as in `contracts.request_violations.check_request`. An invalid response is a fault of
-    the service and becomes INTERNAL.
+    the service and becomes INTERNAL. A quick look (`contracts.plain`) accepts most messages.
 
     >>> call_echo(ServerValidation(), text="hi")
     'hi'
@@ -41,11 +42,28 @@ class ServerValidation(ServerInterceptor):
             raise ContractError(f"{method.full_name}: a rule of its messages does not compile ({error}).") from None
         return True
 
-    def on_request(self, call: Call, message: Message) -> None:
-        check_request(message, call.incoming if isinstance(call.incoming, bytes) else message.SerializeToString())
+    def request_hook(self, method: Method) -> MessageHook:
+        is_plain = PLAIN_CHECKS[method.request_type]
 
-    def on_response(self, call: Call, message: Message) -> None:
-        violations = violations_of(message)
-        if violations:
-            broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
-            raise Internal(f"The response of {call.method.full_name} violates the contract: {broken}.")
+        def check(call: Call, message: Message) -> None:
+            if not is_plain(message):
+                raw = call.incoming if isinstance(call.incoming, bytes) else message.SerializeToString()
+                check_doubtful_request(message, raw)
+
+        return check
+
+    def response_hook(self, method: Method) -> MessageHook:
+        is_plain = PLAIN_CHECKS[method.response_type]
+
+        def check(_call: Call, message: Message) -> None:
+            if not is_plain(message):
+                _check_doubtful_response(method, message)
+
+        return check
+
+
+def _check_doubtful_response(method: Method, message: Message) -> None:
+    violations = violations_of(message)
+    if violations:
+        broken = "; ".join(f"{violation.field} {violation.description}" for violation in violations)
+        raise Internal(f"The response of {method.full_name} violates the contract: {broken}.")

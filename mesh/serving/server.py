@@ -73,12 +73,17 @@ def server_interceptors(
         ServerMetadataLimit(),
         ServerShedding(GRPC_SERVICES, settings.shed_queue_delay_s, settings.shed_least_concurrency),
         ServerCriticality(),
-        ServerTracing(current_tracers(), filters.negate(IS_GRPC_SERVICE), old_names_too=settings.emits_old_rpc_names),
         ServerAccessLog(
             log_requests=settings.log_requests,
             quiet_services=frozenset({HEALTH_SERVICE}),
             quiet_methods=POLLED_METHODS,
             write=access_log_writer(),
+        ),
+        ServerTracing(
+            current_tracers(),
+            filters.negate(IS_GRPC_SERVICE),
+            old_names_too=settings.emits_old_rpc_names,
+            slow_s=settings.late_recording_s,
         ),
         ServerApiKey(keyring, open_services(settings), wall_clock=clock.time_s),
         ServerDeadline(settings.deadline_factor),

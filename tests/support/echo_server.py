@@ -16,7 +16,6 @@ import pytest
 from grpc_health.v1.health import aio as health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from opentelemetry.instrumentation.grpc import filters
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client import CollectorRegistry
@@ -31,6 +30,7 @@ from mesh.serving.channel import client_interceptors
 from mesh.serving.engine import new_server
 from mesh.serving.reflection import add_reflection_to_server
 from mesh.serving.server import HEALTH_SERVICE, IS_GRPC_SERVICE, server_interceptors
+from mesh.telemetry.sampling import SamplingProvider
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import SCOPES, EchoServicer
 from tests.support.serving import DEADLINE_FACTOR, NO_SHEDDING
@@ -96,7 +96,7 @@ class EchoServer:
         self.address = ""
         self._exporter = InMemorySpanExporter()
         self.registry = CollectorRegistry()
-        self.tracers = TracerProvider(shutdown_on_exit=False)
+        self.tracers = SamplingProvider(settings.trace_sample_ratio, shutdown_on_exit=False)
         self.tracers.add_span_processor(SimpleSpanProcessor(self._exporter))
         self._server = new_server(settings.engine, self._server_interceptors(), application)
         self._channels: list[grpc.aio.Channel] = []
@@ -142,7 +142,10 @@ class EchoServer:
 
     def _server_interceptors(self) -> list[ServerInterceptor]:
         tracing = ServerTracing(
-            self.tracers, filters.negate(IS_GRPC_SERVICE), old_names_too=self._settings.emits_old_rpc_names
+            self.tracers,
+            filters.negate(IS_GRPC_SERVICE),
+            old_names_too=self._settings.emits_old_rpc_names,
+            slow_s=self._settings.late_recording_s,
         )
         return [
             tracing if isinstance(each, ServerTracing) else each
@@ -150,7 +153,11 @@ class EchoServer:
         ]
 
     def _client_interceptors(self, key: str) -> list[ClientInterceptor]:
-        tracing = ClientTracing(self.tracers, old_names_too=self._settings.emits_old_rpc_names)
+        tracing = ClientTracing(
+            self.tracers,
+            old_names_too=self._settings.emits_old_rpc_names,
+            slow_s=self._settings.late_recording_s,
+        )
         return [
             tracing if isinstance(each, ClientTracing) else each
             for each in client_interceptors(self._settings, lambda: key, self.registry)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mesh.config import GRPC
 from mesh.telemetry.export_state import ExportState
+from mesh.telemetry.otlp.exporter_variables import check_timeout, compression_of
 from mesh.telemetry.otlp.log_export import LogExport
 from mesh.telemetry.otlp.metric_export import MetricExport
 from mesh.telemetry.span_exporting import silence_sdk
@@ -48,11 +49,14 @@ def start_metric_export(
 
 
 def _exporters(settings: Settings, signal: Signal, collector: str) -> GrpcExporters | HttpExporters:
+    protocol = settings.otlp_protocol_of(signal)
+    compression = compression_of(signal, protocol)
+    check_timeout(signal)
     # A process needs the packages of one protocol only.
-    if settings.otlp_protocol_of(signal) == GRPC:
+    if protocol == GRPC:
         from mesh.telemetry.otlp.grpc_exporters import GrpcExporters  # noqa: PLC0415
 
-        return GrpcExporters(settings, collector)
+        return GrpcExporters(settings, collector, compression)
     from mesh.telemetry.otlp.http_exporters import HttpExporters  # noqa: PLC0415
 
     return HttpExporters(settings, collector)

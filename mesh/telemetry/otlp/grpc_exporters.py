@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+import grpc
 from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter
 from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -15,7 +16,6 @@ from mesh.telemetry.otlp.span_encoding import encode_spans
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import grpc
     from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -46,23 +46,28 @@ class _EncodedStub:
 
 
 class GrpcExporters:
-    """Exporters to `collector`, an address without a path."""
+    """Exporters to `collector`, an address without a path, with the compression "none" or "gzip"."""
 
-    def __init__(self, settings: Settings, collector: str) -> None:
+    def __init__(self, settings: Settings, collector: str, compression: str) -> None:
         self._collector = collector
+        # The exporters themselves reject "none".
+        self._compression = grpc.Compression.Gzip if compression == "gzip" else grpc.Compression.NoCompression
         # OpenTelemetry types them as options with string values only.
         self._options: Any = tuple(connection_options(through_proxy=settings.calls_through_proxy))
 
     def of_spans(self) -> OTLPSpanExporter:
         """Return a new exporter of spans."""
-        return GrpcSpanExporter(self._collector, channel_options=self._options)
+        return GrpcSpanExporter(self._collector, compression=self._compression, channel_options=self._options)
 
     def of_logs(self) -> OTLPLogExporter:
         """Return a new exporter of log records."""
-        return OTLPLogExporter(self._collector, channel_options=self._options)
+        return OTLPLogExporter(self._collector, compression=self._compression, channel_options=self._options)
 
     def of_metrics(self, max_points_per_request: int) -> OTLPMetricExporter:
         """Return a new exporter of metrics, in requests with at most this number of data points."""
         return OTLPMetricExporter(
-            self._collector, channel_options=self._options, max_export_batch_size=max_points_per_request
+            self._collector,
+            compression=self._compression,
+            channel_options=self._options,
+            max_export_batch_size=max_points_per_request,
         )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import baggage, propagate, trace
-from opentelemetry.context import Context, attach, detach
+from opentelemetry.context import Context, attach, detach, get_current
 from opentelemetry.propagators.textmap import TextMapPropagator
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
@@ -96,7 +96,7 @@ def test_inject_agrees_with_opentelemetry(flags: str, tracestate: str | None, wi
 
     with attached(context):
         propagate.inject(theirs)
-        inject(trace.get_current_span(), ours)
+        inject(trace.get_current_span(), get_current(), ours)
 
     assert dict(ours) == theirs
     assert len(ours) == 1 + bool(tracestate) + with_baggage
@@ -105,7 +105,7 @@ def test_inject_agrees_with_opentelemetry(flags: str, tracestate: str | None, wi
 def test_without_a_trace_no_header_is_sent() -> None:
     """inject() writes no header without a current trace."""
     metadata: list[tuple[str, str | bytes]] = []
-    inject(INVALID_SPAN, metadata)
+    inject(INVALID_SPAN, get_current(), metadata)
     assert metadata == []
 
 
@@ -139,7 +139,7 @@ def another_propagator() -> Iterator[None]:
 def test_the_global_propagator_is_used() -> None:
     """extract() and inject() use the global propagator if it is not the default, for example B3."""
     metadata: list[tuple[str, str | bytes]] = []
-    inject(INVALID_SPAN, metadata)
+    inject(INVALID_SPAN, get_current(), metadata)
 
     assert metadata == [("x-letter", "b")]
     assert baggage.get_baggage("letter", extract({"x-letter": "a", "traceparent": PARENT})) == "a"

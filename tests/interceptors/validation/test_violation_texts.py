@@ -186,10 +186,11 @@ async def test_only_the_first_violations_are_sent(echo: EchoServer) -> None:
     An answer with too large metadata would reach the caller as another error.
     """
     request = BatchGetUsersRequest(user_ids=[f"{CANARY}{number}" for number in range(VERY_MANY)])
-    call = Call(find_method("/solo60.user.v1.UserService/BatchGetUsers"), cast("Any", None), {}, b"")
+    method = find_method("/solo60.user.v1.UserService/BatchGetUsers")
+    call = Call(method, cast("Any", None), {}, b"")
 
     with pytest.raises(InvalidRequest) as rejected:
-        ServerValidation().on_request(call, request)
+        ServerValidation().request_hook(method)(call, request)
 
     async def hook() -> None:
         raise rejected.value

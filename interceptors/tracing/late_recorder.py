@@ -1,0 +1,46 @@
+"""Late recording: spans of calls that turn out to be unusual, in traces that are not sampled.
+
+A sampler decides at the start of a trace. So with 1 % of all traces recorded, 99 % of all failures would be missing.
+Each hop of a failing or slow call records its own span at its end, with the ids that the hop has already sent on.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from interceptors.tracing.lean_span import LeanSpan, LeanTracer
+
+if TYPE_CHECKING:
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, SpanKind, Tracer
+
+    from contracts.method import Method
+    from interceptors.tracing.span_attributes import Attributes
+
+SECOND_NS = 1_000_000_000
+
+
+class LateRecorder(NamedTuple):
+    """Recorder of unary calls that took more than `slow_s` seconds, and of calls that failed."""
+
+    tracer: LeanTracer
+    slow_s: float
+
+    @classmethod
+    def of(cls, tracer: Tracer, slow_s: float | None) -> LateRecorder | None:
+        """Return a recorder, or None without `slow_s` or with a tracer that is not OpenTelemetry's SDK."""
+        return cls(tracer, slow_s) if slow_s is not None and isinstance(tracer, LeanTracer) else None
+
+    def is_slow(self, method: Method, began_s: float) -> bool:
+        """Return whether a call that ends now is slow; `began_s` is on the clock of `time.monotonic`."""
+        if method.request_streaming or method.response_streaming:  # the caller decides how long a stream lasts
+            return False
+        return time.monotonic() - began_s > self.slow_s
+
+    def start(
+        self, skipped: Span, name: str, context: Context | None, kind: SpanKind, attributes: Attributes, began_s: float
+    ) -> LeanSpan:
+        """Start a recorded span in place of `skipped`, for a call that began at `began_s`."""
+        start_time_ns = time.time_ns() - int((time.monotonic() - began_s) * SECOND_NS)
+        return self.tracer.record_late(skipped, name, context, kind, attributes, start_time_ns)
