@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ProcessStarter:
-    """Function that starts a process; all processes inherit the descriptor `lock`.
+    """Starter of processes, called like `local.processes.spawn`. All processes inherit the descriptor `lock`.
 
     `fork_server` is one that runs already. `report` receives a part and its state, as that of `Mesh`.
     """

@@ -38,7 +38,7 @@ class Process(Protocol):
 
 
 class Start(Protocol):
-    """Function that starts a process."""
+    """Interface of a starter of processes."""
 
     def __call__(self, program: Sequence[str], environment: Mapping[str, str], streams: Streams) -> Process:
         """Start `program`, a module with its arguments; the process finds its log in LOG_FD."""

@@ -34,6 +34,7 @@ SLOWEST = (
     SHARE_THE_MESH,
     "tests/system/test_two_meshes.py",
     "tests/system/journeys/test_journeys.py",
+    "tests/system/test_one_process.py",
     "tests/system/test_up.py",
     "tests/services/session/test_failure_modes.py",
     "tests/system/test_disk.py",

@@ -52,7 +52,7 @@ class LoggingServicer(EchoServicer):
 
 
 class ServiceInTest:
-    """One service with its telemetry, and what the telemetry has received."""
+    """One service, with its telemetry and the received lines, spans and metrics."""
 
     def __init__(self, name: str) -> None:
         self.log, self.spans, tracers = io.BytesIO(), InMemorySpanExporter(), TracerProvider()
