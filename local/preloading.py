@@ -10,6 +10,7 @@ from contracts.services import SERVICE_NAMES, SERVICES
 from interceptors import ServerValidation
 from mesh.config import load_settings
 from services.communication.app import load_templates
+from services.communication.mail_template import TEMPLATES
 from solo60.mesh.v1 import outbox_pb2
 
 MODULES = ("mesh.serving.process", "mesh.serving.http", "mesh.telemetry.span_files")
@@ -31,4 +32,4 @@ def preload() -> None:
     for service in (*SERVICES.values(), OUTBOX):
         for method in methods_of(service):
             validation.applies_to(method)
-    load_templates()
+    load_templates(TEMPLATES)

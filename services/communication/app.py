@@ -61,7 +61,7 @@ async def open_communication(runtime: Runtime) -> AsyncIterator[CommunicationSer
         now=runtime.now,
         rng=random.SystemRandom(),
     )
-    templates, links = load_templates(), UnsubscribeLinks.of(settings)
+    templates, links = load_templates(TEMPLATES), UnsubscribeLinks.of(settings)
     runtime.timers["mails"] = store.next_due_time
     with runtime.clock.on_move(sender.wake):
         async with _background_tasks(store, metrics, runtime), sender.running():
@@ -106,10 +106,10 @@ def _mailboxes(setting: str, text: str) -> tuple[Mailbox, ...]:
 
 
 @cache
-def load_templates() -> Templates:
-    """Return the templates, which are read once; raise SettingsError if one is invalid."""
+def load_templates(folder: Path) -> Templates:
+    """Return the templates in a folder, read once; raise SettingsError if one is invalid."""
     try:
-        return Templates(TEMPLATES)
+        return Templates(folder)
     except ValueError as error:
         raise SettingsError(str(error)) from None
 
