@@ -37,7 +37,7 @@ DEEPEST = 99
 
 
 def is_plain(message: Message) -> bool:
-    """Return whether a message passes the quick look."""
+    """Return whether the fast path accepts a message."""
     return PLAIN_CHECKS[type(message)](message)
 
 
