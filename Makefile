@@ -78,7 +78,6 @@ gen-check: setup ## fail if gen/ differs from the code generated from proto/
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)
 	@contracts/codegen/breaking.sh $(BASE)
 
-# With BASE, the documents stay as they are.
 bench: .venv-bench/.ready ## compare with bare gRPC and other stacks, and write docs/performance.md; BASE=main only compares two commits; takes minutes
 ifdef BASE
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.compare '$(BASE)'
