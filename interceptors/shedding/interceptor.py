@@ -99,9 +99,9 @@ class ServerShedding(ServerInterceptor):
         if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
             self._reject(level)
         gradient.enter()
-        return partial(self._finish, call, gradient, began_s)
+        return partial(self._finish, gradient, began_s)
 
-    def _finish(self, call: Call, gradient: Gradient, began_s: float, error: BaseException | None) -> None:
+    def _finish(self, gradient: Gradient, began_s: float, call: Call, error: BaseException | None) -> None:
         if error is None:
             gradient.leave(self._now() - began_s, began_s)
         elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)):
