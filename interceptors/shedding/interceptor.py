@@ -152,4 +152,5 @@ def waited_before_arrival_s(call: Call) -> float | None:
         return None
     if timeout_s > MAX_EXACT_TIMEOUT_S:
         return None
-    return max(0.0, timeout_s - call.remaining_s)
+    waited_s = timeout_s - call.remaining_s
+    return waited_s if waited_s > 0 else 0.0
