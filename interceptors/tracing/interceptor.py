@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as current
-from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags
 
@@ -32,7 +31,7 @@ from interceptors.tracing.span_attributes import (
     server_error_type,
     tracer_of,
 )
-from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject
+from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject, with_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +64,7 @@ class ServerTracing(ServerInterceptor):
     sampled but the call failed by the server's fault, or took more than that many seconds and is not a stream. The
     tracers must be OpenTelemetry's SDK for that.
 
+    >>> from opentelemetry import trace
     >>> from opentelemetry.instrumentation.grpc import filters
     >>> call_echo(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
     'hi'
@@ -95,7 +95,7 @@ class ServerTracing(ServerInterceptor):
             known = self._methods[method.path] = method.full_name, self._names.of_method(method)
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
         # It is never detached, because the context ends with the task of this call.
-        current.attach(trace.set_span_in_context(span, parent))
+        current.attach(with_span(span, parent))
         if span.is_recording():
             call.trace_id, call.span_id = _sampled_ids(span)
             return partial(self._end, span)
@@ -111,7 +111,7 @@ class ServerTracing(ServerInterceptor):
         name, attributes = self._methods[call.method.path]
         span = late.start(skipped, name, parent, SpanKind.SERVER, attributes, call.began_s)
         # For the log lines that follow, such as that of an internal error.
-        current.attach(trace.set_span_in_context(span, parent))
+        current.attach(with_span(span, parent))
         call.trace_id, call.span_id = _sampled_ids(span)
         self._end(span, call, error)
 
