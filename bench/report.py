@@ -143,7 +143,9 @@ def _idle_cores(run: Run, labels: Mapping[str, str]) -> list[str]:
     """Return a sentence about the programs that waited, if any did."""
     shares = run.core_shares
     idle = [f"{label} ({shares[name]:.0%})" for name, label in labels.items() if shares[name] < MIN_CORE_SHARE]
-    return [f"These programs waited for other ones, and used only this share of their core: {', '.join(idle)}."] if idle else []
+    if not idle:
+        return []
+    return [f"These programs waited for other ones, and used only this share of their core: {', '.join(idle)}."]
 
 
 def _paragraphs(notes: Sequence[str]) -> str:

@@ -206,7 +206,7 @@ class LeanTracer(Tracer):
 def lean_tracer(tracer: Tracer) -> Tracer:
     """Return a tracer with lean spans in place of a tracer of the SDK, or else `tracer` itself.
 
-    A tracer with `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` is kept, because it counts only the SDK's own spans.
+    With `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`, keep the tracer, because it counts only the SDK's own spans.
     """
     if type(tracer) is SdkTracer and isinstance(tracer._tracer_metrics, NoOpTracerMetrics):
         return LeanTracer(tracer)
