@@ -94,7 +94,7 @@ class Drawn(Sampler):
 
 
 def facts_of(span: ReadableSpan) -> dict[str, Any]:
-    """Return all facts of a span for exporters, except its times."""
+    """Return the facts of a span for exporters, except its start and the attributes of exceptions."""
     context = span.get_span_context()
     assert context is not None
     return {
