@@ -1,7 +1,7 @@
 """Server chain: composes all interceptors around each handler, once per method and for all four RPC shapes.
 
 grpc.aio asks each server interceptor for a handler on every RPC. So the server gets one interceptor, `ServerChain`,
-which nests the interceptors of a method once. Later calls cost one dictionary lookup.
+which composes the interceptors of a method once. Later calls cost one dictionary lookup.
 
 An interceptor also works alone or beside those of other libraries, as in
 `grpc.aio.server(interceptors=[ServerDeadline()])`. Several of our interceptors in one server become one chain.
