@@ -21,4 +21,12 @@ def main() -> NoReturn:
             from cli.main import main as run_verb  # noqa: PLC0415 - takes most of the time before the verb
         run_verb()
     except KeyboardInterrupt:
-        raise SystemExit(STOPPED if sys.argv[1:2] == ["up"] else INTERRUPTED) from None
+        raise SystemExit(_exit_code(INTERRUPTED)) from None
+    except SystemExit as ended:
+        ended.code = _exit_code(ended.code)
+        raise
+
+
+def _exit_code(code: str | int | None) -> str | int | None:
+    # Typer handles Ctrl-C before it calls the function of the verb.
+    return STOPPED if code == INTERRUPTED and sys.argv[1:2] == ["up"] else code

@@ -32,7 +32,12 @@ def test_ctrl_c_during_the_imports_ends_without_traceback(module: str, verb: str
     """Ctrl-C while the code of a verb is loaded ends `up` with 0, and other verbs with 130; nothing is printed."""
     program = INTERRUPTED.format(module=module, verb=verb)
     done = subprocess.run(
-        [sys.executable, "-c", program], check=False, env=child_environment(), capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program],
+        check=False,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (exit_code, "", "")
