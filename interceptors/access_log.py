@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -67,8 +66,8 @@ class ServerAccessLog(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._quiet_services and method.full_name not in self._quiet_methods
 
-    def start(self, call: Call) -> Finish:
-        return partial(self._log, call)
+    def start(self, call: Call) -> Finish:  # noqa: ARG002 - the line is about the end of the call
+        return self._log
 
     def request_hook(self, method: Method) -> MessageHook | None:  # noqa: ARG002 - the same for all methods
         return _note_first_request if self._log_requests else None

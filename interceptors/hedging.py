@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
 
     from contracts.policy import Hedge
-    from interceptors.chain.call import Finish
-    from interceptors.chain.client import Attempt, Send
+    from interceptors.chain.client import Attempt, ClientFinish, Send
     from interceptors.chain.untyped import AnyAttribute, AnyCall
     from interceptors.retry_budget import RetryBudget, RetryBudgets
 
@@ -48,7 +47,7 @@ class ClientHedging(ClientInterceptor):
 
     def __init__(self, budgets: RetryBudgets) -> None:
         self._budgets = budgets
-        self._plans: dict[str, tuple[Send | None, Finish]] = {}
+        self._plans: dict[str, tuple[Send | None, ClientFinish]] = {}
 
     def applies_to(self, method: Method) -> bool:
         # A service without hedged methods needs no budget, so its calls cost nothing here.
@@ -56,20 +55,20 @@ class ClientHedging(ClientInterceptor):
             each.policy.hedge for each in methods_of(descriptor_pool.Default().FindServiceByName(method.service))
         )
 
-    def start(self, call: ClientCall) -> Finish:
+    def start(self, call: ClientCall) -> ClientFinish:
         plan = self._plans.get(call.method.path)
         if plan is None:
             plan = self._plans[call.method.path] = self._plan_of(call.method)
         call.send, finish = plan
         return finish
 
-    def _plan_of(self, method: Method) -> tuple[Send | None, Finish]:
+    def _plan_of(self, method: Method) -> tuple[Send | None, ClientFinish]:
         budget = self._budgets.of(method.service)
         hedge, is_unary = method.policy.hedge, not (method.request_streaming or method.response_streaming)
         return partial(_send_hedged, hedge, budget) if hedge and is_unary else None, partial(_record_outcome, budget)
 
 
-def _record_outcome(budget: RetryBudget, error: BaseException | None) -> None:
+def _record_outcome(budget: RetryBudget, _call: ClientCall, error: BaseException | None) -> None:
     budget.record(failed=error is not None and error_of_outcome(error).code in TRANSIENT)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from functools import partial
 from typing import TYPE_CHECKING
 
 from contracts.errors import IdempotencyKeyMissing
@@ -46,7 +45,7 @@ class ServerIdempotencyKey(ServerInterceptor):
                 f"{call.method.full_name} requires metadata {IDEMPOTENCY_KEY} with 1 to 255 visible ASCII characters."
             )
         call.context.idempotency_key = key
-        return partial(_announce_replay, call)
+        return _announce_replay
 
 
 def _announce_replay(call: Call, error: BaseException | None) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.breaker.circuit import Limits
-    from interceptors.chain.call import Finish
+    from interceptors.chain.client import ClientFinish
 
 # Looked up once, because every call needs it.
 _SUCCESS = Outcome.SUCCESS
@@ -77,14 +77,14 @@ class ClientBreaker(ClientInterceptor):
     def applies_to(self, method: Method) -> bool:
         return not (method.response_streaming or method.is_foreign)
 
-    def start(self, call: ClientCall) -> Finish:
+    def start(self, call: ClientCall) -> ClientFinish:
         circuit = self._breakers.of(call.method.full_name)
         admitted = circuit.admit(self._now())
         if admitted is None:
             raise _rejection(call.method, circuit.retry_after_s(self._now()))
-        return partial(self._finish, call, circuit, admitted)
+        return partial(self._finish, circuit, admitted)
 
-    def _finish(self, call: ClientCall, circuit: Circuit, admitted: int, error: BaseException | None) -> None:
+    def _finish(self, circuit: Circuit, admitted: int, call: ClientCall, error: BaseException | None) -> None:
         circuit.record(admitted, _SUCCESS if error is None else outcome_of(error, call), self._now())
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from contracts.method import Method
-    from interceptors.chain.call import Finish
     from interceptors.context import CallContext
 
+    # Acts at the end of a call, which has failed with the given error, or succeeded.
+    ClientFinish = Callable[["ClientCall", BaseException | None], None]
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
@@ -28,18 +30,20 @@ if TYPE_CHECKING:
 class ClientCall:
     """One outgoing call, shared by the client interceptors before it is sent and after it has ended.
 
-    `served` is the context of the call or detached work that makes this call; None outside of both.
+    `served` is the context of the call or detached work that makes this call; None outside of both. `began_s` is the
+    time of its start on the clock of `time.monotonic`.
     """
 
     method: Method
     metadata: list[tuple[str, str | bytes]]
     timeout_s: float | None
     served: CallContext | None = field(default_factory=current_context)
+    began_s: float = field(default_factory=time.monotonic)
     correlation_id: str = ""
     # Ids of the call's trace and span; empty if the trace is not recorded.
     trace_id: str = ""
     span_id: str = ""
-    finish_callbacks: list[Finish] = field(default_factory=list)
+    finish_callbacks: list[ClientFinish] = field(default_factory=list)
     # Sends a unary call in place of a single attempt, for hedging. `attempts` counts the attempts sent here, not the
     # retries of gRPC's core.
     send: Send | None = None
@@ -62,7 +66,7 @@ class ClientCall:
         # Empty the list: its callbacks reference this call, and the cycle would delay its release to a garbage
         # collection.
         while self.finish_callbacks:
-            self.finish_callbacks.pop()(error)
+            self.finish_callbacks.pop()(self, error)
 
 
 class ClientInterceptor:
@@ -72,11 +76,11 @@ class ClientInterceptor:
         """Return whether this interceptor handles calls of `method`. Called once per stub."""
         return True
 
-    def start(self, call: ClientCall) -> Finish | None:
+    def start(self, call: ClientCall) -> ClientFinish | None:
         """Prepare `call`, or raise a ServiceError to reject it before anything is sent.
 
-        The chain sets the error's `callee`. Return a function to be called once when the call has ended, with its error
-        or None, or return None.
+        The chain sets the error's `callee`. Return a function to be called once when the call has ended, with the call
+        and its error or None, or return None.
         """
         raise NotImplementedError
 

@@ -19,29 +19,20 @@ if TYPE_CHECKING:
 def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
     """Return a function that calls `starts`, runs `proceed`, and then calls what `starts` returned, in reverse.
 
-    Each gets the error of the call so far, or None. An error that it raises replaces the error so far.
+    Each gets the call and its error so far, or None. An error that it raises replaces the error so far.
     """
     if not starts:
         return proceed
-    starts = tuple(starts)
 
     async def run(call: Call) -> bytes | None:
         finishes: list[Finish] = []
-        error: BaseException | None = None
-        response = None
+        response, error = None, None
         try:
-            for start in starts:
-                finish = start(call)
-                if finish is not None:
-                    finishes.append(finish)
+            start_all(starts, call, finishes)
             response = await proceed(call)
         except BaseException as raised:  # noqa: BLE001 - raised again below
             error = raised
-        while finishes:
-            try:
-                finishes.pop()(error)
-            except BaseException as raised:  # noqa: BLE001 - likewise
-                error = raised
+        error = finish_all(finishes, call, error)
         if error is None:
             return response
         try:
@@ -50,3 +41,21 @@ def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
             del error  # its traceback holds this frame
 
     return run
+
+
+def start_all(starts: Sequence[Start], call: Call, finishes: list[Finish]) -> None:
+    """Call `starts`, first one first, and add what they return to `finishes`."""
+    for start in starts:
+        finish = start(call)
+        if finish is not None:
+            finishes.append(finish)
+
+
+def finish_all(finishes: list[Finish], call: Call, error: BaseException | None) -> BaseException | None:
+    """Call and drop `finishes`, last one first; return the error of the call after that."""
+    while finishes:
+        try:
+            finishes.pop()(call, error)
+        except BaseException as raised:  # noqa: BLE001 - returned
+            error = raised
+    return error

@@ -25,7 +25,7 @@ from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call
 from interceptors.chain.handlers import HANDLER_FACTORIES, handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
-from interceptors.chain.pipeline import around
+from interceptors.chain.pipeline import around, finish_all, start_all
 from interceptors.chain.unusable_contracts import (
     find_service,
     is_described,
@@ -67,8 +67,8 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     def start(self, call: Call) -> Finish | None:  # noqa: ARG002 - for subclasses
         """Act before the rest of the chain and the handler; raise a ServiceError to reject the call.
 
-        Return a function to be called once when the rest has ended, with its error or None, or return None. An error
-        that this function raises replaces that of the call.
+        Return a function to be called once when the rest has ended, with the call and its error or None, or return
+        None. An error that this function raises replaces that of the call.
         """
         return None
 
@@ -198,23 +198,29 @@ def _nested(
             starts = []
         elif _overrides(interceptor, "start"):
             starts.insert(0, interceptor.start)
-    proceed = around(starts, proceed)
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: ServicerContext) -> bytes | None:
         fields: Sequence[tuple[str, str]] = context.invocation_metadata() or ()  # type: ignore[assignment]  # grpc.aio declares a more general type but returns pairs
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
+        finishes: list[Finish] = []
+        response, error = None, None
         try:
+            start_all(starts, call, finishes)
             response = await proceed(call)
-        except BaseException as error:
-            rejection = errors.rejection_for(call, error)
-            if rejection is None:
-                raise
-        else:
+        except BaseException as raised:  # noqa: BLE001 - sent to the caller or raised again below
+            error = raised
+        error = finish_all(finishes, call, error)
+        if error is None:
             context.set_trailing_metadata(call.all_trailing())
             return response
-        # Abort outside of `except`, so that its traceback does not lead to the frames of the chain.
+        try:
+            rejection = errors.rejection_for(call, error)
+            if rejection is None:
+                raise error
+        finally:
+            del error  # its traceback holds this frame, and must not be the context of what `abort` raises
         await context.abort(rejection.code, rejection.message, call.all_trailing())
         raise AssertionError("abort must raise an exception.")
 

@@ -18,6 +18,7 @@ from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledge
 if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish
+    from interceptors.chain.client import ClientFinish
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
@@ -73,22 +74,25 @@ class ServerDeadline(ServerInterceptor):
         return math.isfinite(method.policy.deadline_s)
 
     def start(self, call: Call) -> Finish:
-        began, context = time.monotonic(), call.context
+        context = call.context
         remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
         if remaining_s == math.inf:
             call.notes["without_deadline"] = True
         budget_s = call.allowed_s = min(remaining_s, ceiling_s)
         if budget_s < MIN_TIME_S:
             raise DeadlineExceeded("The call arrived with no time left to serve it.")
-        context.deadline, context.ledger = began + budget_s, []
+        context.deadline, context.ledger = call.began_s + budget_s, []
         if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
-            return partial(_finish, call, began, None)
-        return partial(_finish, call, began, _begin_timeout(budget_s))
+            return _finish
+        return partial(_finish_within, _begin_timeout(budget_s))
 
 
-def _finish(call: Call, began: float, limit: asyncio.Timeout | None, error: BaseException | None) -> None:
-    has_expired = limit is not None and _end_timeout(limit, error)
-    ledger = _close_ledger(call, began)
+def _finish_within(limit: asyncio.Timeout, call: Call, error: BaseException | None) -> None:
+    _finish(call, error, has_expired=_end_timeout(limit, error))
+
+
+def _finish(call: Call, error: BaseException | None, *, has_expired: bool = False) -> None:
+    ledger = _close_ledger(call)
     if error is None:
         return
     if has_expired or _is_out_of_time(error, call):
@@ -123,9 +127,9 @@ def _is_overrun_of_callee(error: BaseException, context: CallContext) -> bool:
     return context.callee_used_all_time and isinstance(error, DeadlineExceeded) and bool(error.callee)
 
 
-def _close_ledger(call: Call, began: float) -> str:
+def _close_ledger(call: Call) -> str:
     """Add the ledger to the call's trailing metadata and return it."""
-    ledger = hop_entry(call.method.full_name, time.monotonic() - began, call.allowed_s)
+    ledger = hop_entry(call.method.full_name, time.monotonic() - call.began_s, call.allowed_s)
     if call.context.ledger:
         ledger = full_ledger(ledger, call.context.ledger)
     call.trailing.append((DEADLINE_LEDGER, ledger))
@@ -147,21 +151,20 @@ class ClientDeadline(ClientInterceptor):
         self._factor = factor
         self._longest_s = longest_s
 
-    def start(self, call: ClientCall) -> Finish | None:
+    def start(self, call: ClientCall) -> ClientFinish | None:
         limit_s = min(call.method.policy.deadline_s * self._factor, self._longest_s)
         if call.timeout_s is not None:
             limit_s = min(limit_s, call.timeout_s)
-        finish: Finish | None = None
+        finish: ClientFinish | None = None
         context = call.served
         if context is not None and context.deadline is not None:
-            now = time.monotonic()
-            left_s = time_for_callee(context.deadline - now)
+            left_s = time_for_callee(context.deadline - call.began_s)
             uses_all_time = left_s <= limit_s
             limit_s = min(left_s, limit_s)
             if left_s <= 0:
                 context.callee_used_all_time = True
             if context.ledger is not None:
-                finish = partial(_record_end, call, context, context.ledger, now, uses_all_time)
+                finish = partial(_record_end, context, context.ledger, uses_all_time)
         if limit_s <= 0:
             raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
         if math.isfinite(limit_s):
@@ -173,14 +176,13 @@ class ClientDeadline(ClientInterceptor):
 
 
 def _record_end(
-    call: ClientCall,
     context: CallContext,
     ledger: list[str],
-    began: float,
     uses_all_time: bool,  # noqa: FBT001 - bound once, above
+    call: ClientCall,
     error: BaseException | None,
 ) -> None:
     if uses_all_time and isinstance(error, DeadlineExceeded):
         context.callee_used_all_time = True
-    measured = hop_entry(call.method.full_name, time.monotonic() - began, call.timeout_s or 0)
+    measured = hop_entry(call.method.full_name, time.monotonic() - call.began_s, call.timeout_s or 0)
     add_callee(ledger, measured, call.trailing.get(DEADLINE_LEDGER))

@@ -67,7 +67,8 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 class MethodCounts:
     """Counters of one method, changed on a single thread and read on any thread.
 
-    `started` counts calls. The other counters include only calls that `count_ended` has counted.
+    `started` counts calls, and is increased for each. The other counters include only calls that `count_ended` has
+    counted.
     """
 
     def __init__(self, method: Method) -> None:
@@ -97,11 +98,6 @@ class MethodCounts:
         if self._response_streaming:
             return self._streamed_responses
         return sum(number for outcome, number in self.by_outcome.items() if outcome[0] == OK)
-
-    def begin(self) -> float:
-        """Count a started call; return its start time on the clock of `time.monotonic`."""
-        self.started += 1
-        return time.monotonic()
 
     def stream_request(self, *_message: object) -> None:
         """Count a request of a stream."""

@@ -8,7 +8,6 @@ the keyring.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import Counter
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish, MessageHook
-    from interceptors.chain.client import MessageListener
-    from interceptors.metrics.call_counts import MethodCounts
+    from interceptors.chain.client import ClientFinish, MessageListener
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")
@@ -58,17 +56,16 @@ class ServerMetrics(ServerInterceptor):
         return method.service not in self._unmeasured_services
 
     def start(self, call: Call) -> Finish:
-        counts = self._counts.of(call.method)
-        counts.begin()
-        return partial(self._finish, call, counts)
+        self._counts.of(call.method).started += 1
+        return self._finish
 
-    def _finish(self, call: Call, counts: MethodCounts, error: BaseException | None) -> None:
+    def _finish(self, call: Call, error: BaseException | None) -> None:
         if error is None:
             outcome = OK, "", call.context.caller
         else:
             rejection = caller_error(error, call)
             outcome = rejection.code.name, rejection.reason_name(), call.context.caller
-        counts.end(call.began_s, outcome, call.trace_id, call.span_id)
+        self._counts.of(call.method).end(call.began_s, outcome, call.trace_id, call.span_id)
         if call.notes or PREVIOUS_ATTEMPTS in call.metadata:
             self._count_rare(call)
 
@@ -95,24 +92,23 @@ class ClientMetrics(ClientInterceptor):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts = metrics_of(registry, _client_counts_in)
 
-    def start(self, call: ClientCall) -> Finish:
-        counts = self._counts.of(call.method)
-        return partial(_finish, call, counts, counts.begin())
+    def start(self, call: ClientCall) -> ClientFinish:
+        self._counts.of(call.method).started += 1
+        return self._finish
+
+    def _finish(self, call: ClientCall, error: BaseException | None) -> None:
+        if error is None:
+            outcome = OK, ""
+        else:
+            rejection = error_of_outcome(error)
+            outcome = rejection.code.name, rejection.reason_name()
+        self._counts.of(call.method).end(call.began_s, outcome, call.trace_id, call.span_id)
 
     def request_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).stream_request if method.request_streaming else None
 
     def response_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).stream_response if method.response_streaming else None
-
-
-def _finish(call: ClientCall, counts: MethodCounts, began_s: float, error: BaseException | None) -> None:
-    if error is None:
-        outcome = OK, ""
-    else:
-        rejection = error_of_outcome(error)
-        outcome = rejection.code.name, rejection.reason_name()
-    counts.end(began_s, outcome, call.trace_id, call.span_id)
 
 
 class _RareCounters(NamedTuple):

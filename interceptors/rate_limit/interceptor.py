@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import operator
 import time
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from contracts.canonical import canonical_form
@@ -70,11 +69,11 @@ class ServerRateLimit(ServerInterceptor):
                 self._reject(call.method, wait_s)
         elif call.method.request_streaming:
             self._unread_streams.add(id(call))
-            return partial(self._forget_stream, id(call))
+            return self._forget_stream
         return None
 
-    def _forget_stream(self, stream: int, _error: BaseException | None) -> None:
-        self._unread_streams.discard(stream)
+    def _forget_stream(self, call: Call, _error: BaseException | None) -> None:
+        self._unread_streams.discard(id(call))
 
     def on_request(self, call: Call, message: Message) -> None:
         limited = self._by_field.get(call.method.path)

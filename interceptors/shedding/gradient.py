@@ -54,7 +54,8 @@ class Gradient:
     def enter(self) -> None:
         """Count a started call."""
         self.in_flight += 1
-        self._peak_in_flight = max(self._peak_in_flight, self.in_flight)
+        if self.in_flight > self._peak_in_flight:  # noqa: PLR1730 - on every call; max would double the cost
+            self._peak_in_flight = self.in_flight
 
     def leave(self, latency_s: float | None, began_s: float, *, late: bool = False) -> None:
         """Count a finished call that started at `began_s` and took `latency_s`; None is not measured.

@@ -99,9 +99,9 @@ class ServerShedding(ServerInterceptor):
         if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
             self._reject(level)
         gradient.enter()
-        return partial(self._finish, call, gradient, began_s)
+        return partial(self._finish, gradient, began_s)
 
-    def _finish(self, call: Call, gradient: Gradient, began_s: float, error: BaseException | None) -> None:
+    def _finish(self, gradient: Gradient, began_s: float, call: Call, error: BaseException | None) -> None:
         if error is None:
             gradient.leave(self._now() - began_s, began_s)
         elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)):
@@ -152,4 +152,5 @@ def waited_before_arrival_s(call: Call) -> float | None:
         return None
     if timeout_s > MAX_EXACT_TIMEOUT_S:
         return None
-    return max(0.0, timeout_s - call.remaining_s)
+    waited_s = timeout_s - call.remaining_s
+    return waited_s if waited_s > 0 else 0.0

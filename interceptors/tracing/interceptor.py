@@ -9,12 +9,10 @@ still propagates its trace. If it fails or is slow, its span can be recorded at 
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING
 
 from opentelemetry import context as current
-from opentelemetry import trace
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
 from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags
 
@@ -33,7 +31,7 @@ from interceptors.tracing.span_attributes import (
     server_error_type,
     tracer_of,
 )
-from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject
+from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject, with_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +42,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish
+    from interceptors.chain.client import ClientFinish
     from interceptors.tracing.span_attributes import Attributes
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
@@ -65,6 +64,7 @@ class ServerTracing(ServerInterceptor):
     sampled but the call failed by the server's fault, or took more than that many seconds and is not a stream. The
     tracers must be OpenTelemetry's SDK for that.
 
+    >>> from opentelemetry import trace
     >>> from opentelemetry.instrumentation.grpc import filters
     >>> call_echo(ServerTracing(trace.get_tracer_provider(), filters.negate(filters.health_check())))
     'hi'
@@ -95,14 +95,14 @@ class ServerTracing(ServerInterceptor):
             known = self._methods[method.path] = method.full_name, self._names.of_method(method)
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
         # It is never detached, because the context ends with the task of this call.
-        current.attach(trace.set_span_in_context(span, parent))
+        current.attach(with_span(span, parent))
         if span.is_recording():
             call.trace_id, call.span_id = _sampled_ids(span)
-            return partial(self._end, call, span)
-        return None if self._late is None else partial(self._end_skipped, self._late, call, span, parent)
+            return partial(self._end, span)
+        return None if self._late is None else partial(self._end_skipped, self._late, span, parent)
 
     def _end_skipped(
-        self, late: LateRecorder, call: Call, skipped: Span, parent: Context, error: BaseException | None
+        self, late: LateRecorder, skipped: Span, parent: Context, call: Call, error: BaseException | None
     ) -> None:
         rejection = None if error is None else caller_error(error, call)
         is_fault = rejection is not None and server_error_type(rejection) != ""
@@ -111,11 +111,11 @@ class ServerTracing(ServerInterceptor):
         name, attributes = self._methods[call.method.path]
         span = late.start(skipped, name, parent, SpanKind.SERVER, attributes, call.began_s)
         # For the log lines that follow, such as that of an internal error.
-        current.attach(trace.set_span_in_context(span, parent))
+        current.attach(with_span(span, parent))
         call.trace_id, call.span_id = _sampled_ids(span)
-        self._end(call, span, error)
+        self._end(span, call, error)
 
-    def _end(self, call: Call, span: Span, error: BaseException | None) -> None:
+    def _end(self, span: Span, call: Call, error: BaseException | None) -> None:
         rejection = None if error is None else caller_error(error, call)
         # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
         attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
@@ -154,7 +154,7 @@ class ClientTracing(ClientInterceptor):
         # For each method, its span's name and constant attributes.
         self._methods: dict[str, tuple[str, Attributes]] = {}
 
-    def start(self, call: ClientCall) -> Finish | None:
+    def start(self, call: ClientCall) -> ClientFinish | None:
         method = call.method
         known = self._methods.get(method.path)
         if known is None:
@@ -168,26 +168,20 @@ class ClientTracing(ClientInterceptor):
             return partial(self._end, span)
         if self._late is None:
             return None
-        return partial(self._end_skipped, self._late, call, span, context, time.monotonic())
+        return partial(self._end_skipped, self._late, span, context)
 
     def _end_skipped(
-        self,
-        late: LateRecorder,
-        call: ClientCall,
-        skipped: Span,
-        context: Context,
-        began_s: float,
-        error: BaseException | None,
+        self, late: LateRecorder, skipped: Span, context: Context, call: ClientCall, error: BaseException | None
     ) -> None:
         is_fault = error is not None and error_of_outcome(error).code in SERVER_SPAN_ERRORS
-        if not (is_fault or late.is_slow(call.method, began_s)):
+        if not (is_fault or late.is_slow(call.method, call.began_s)):
             return
         name, attributes = self._methods[call.method.path]
-        span = late.start(skipped, name, context, SpanKind.CLIENT, attributes, began_s)
+        span = late.start(skipped, name, context, SpanKind.CLIENT, attributes, call.began_s)
         call.trace_id, call.span_id = _sampled_ids(span)
-        self._end(span, error)
+        self._end(span, call, error)
 
-    def _end(self, span: Span, error: BaseException | None) -> None:
+    def _end(self, span: Span, _call: ClientCall, error: BaseException | None) -> None:
         if error is not None:
             rejection = error_of_outcome(error)
             span.set_attributes(self._names.of_rejection(rejection, client_error_type(error, rejection)))

@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 from opentelemetry import baggage, propagate
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
-from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    NonRecordingSpan,
+    SpanContext,
+    TraceFlags,
+    get_current_span,
+    set_span_in_context,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +36,9 @@ _W3C = {TRACEPARENT, TRACESTATE, BAGGAGE}
 # Version 00, without the white space that it allows but clients do not send.
 _TRACEPARENT_FORM = re.compile("00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 _NO_TRACE = Context()
+# Keys of a context that holds a span and nothing else.
+_SPAN_ONLY = set_span_in_context(INVALID_SPAN, _NO_TRACE).keys()
+(_SPAN_KEY,) = _SPAN_ONLY
 # Flags of a trace by number, because making them takes longer than looking them up.
 FLAGS = tuple(map(TraceFlags, range(256)))
 
@@ -45,19 +55,29 @@ def extract(metadata: Mapping[str, str]) -> Context:
         return propagate.extract(metadata)
     trace_id, span_id, flags = match.groups()
     remote = SpanContext(int(trace_id, 16), int(span_id, 16), is_remote=True, trace_flags=FLAGS[int(flags, 16)])
-    return set_span_in_context(NonRecordingSpan(remote), _NO_TRACE) if remote.is_valid else _NO_TRACE
+    return with_span(NonRecordingSpan(remote), _NO_TRACE) if remote.is_valid else _NO_TRACE
 
 
 def inject(span: Span, context: Context, metadata: list[tuple[str, str | bytes]]) -> None:
     """Add the trace of `span` and the baggage of `context` to a call's metadata, even if the trace is not recorded."""
     # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, flags, state, is_valid = span.get_span_context()
-    if not _is_w3c(propagate.get_global_textmap()) or state or baggage.get_all(context):
+    if not _is_w3c(propagate.get_global_textmap()) or state or _has_baggage(context):
         carrier: dict[str, str] = {}
         propagate.inject(carrier, set_span_in_context(span, context))
         metadata.extend(carrier.items())
     elif is_valid:
         metadata.append((TRACEPARENT, _traceparent(trace_id, span_id, flags)))
+
+
+def _has_baggage(context: Context) -> bool:
+    # Most contexts are empty or have only a span.
+    return bool(context) and context.keys() != _SPAN_ONLY and bool(baggage.get_all(context))
+
+
+def with_span(span: Span, context: Context) -> Context:
+    """Return `context` with the span, in half the time of `set_span_in_context`."""
+    return Context({**context, _SPAN_KEY: span})
 
 
 def current_traceparent() -> str:

@@ -100,7 +100,7 @@ class RunningCalls(ServerInterceptor):
         self._count += 1
         return self._finish
 
-    def _finish(self, _error: BaseException | None) -> None:
+    def _finish(self, _call: Call, _error: BaseException | None) -> None:
         self._count -= 1
         self._last_ended = time.monotonic()
         if self._is_draining and not self._count:

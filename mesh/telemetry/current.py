@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import TracerProvider
     from prometheus_client import CollectorRegistry
 
-    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.call import Call
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +55,9 @@ class ServerTelemetry(ServerInterceptor):
     def __init__(self, telemetry: ServiceTelemetry) -> None:
         self._telemetry = telemetry
 
-    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+    def start(self, call: Call) -> None:  # noqa: ARG002 - the same for all calls
         # Never reset: the context ends with the task of the call.
         _current.set(self._telemetry)
-        return await proceed(call)
 
 
 def current_telemetry() -> ServiceTelemetry | None:

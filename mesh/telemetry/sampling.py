@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
 
 from interceptors.tracing.lean_span import LeanTracer
 from interceptors.tracing.trace_context import FLAGS
@@ -58,7 +58,9 @@ class _SamplingTracer(LeanTracer):
     ) -> Span:
         if rest or named:
             return super().start_span(name, context, kind, attributes, *rest, **named)
-        parent = trace.get_current_span(context).get_span_context()
+        # The calls of a trace that begins here have an empty context.
+        has_context = context is None or context
+        parent = trace.get_current_span(context).get_span_context() if has_context else INVALID_SPAN_CONTEXT
         # A SpanContext is a tuple. Its constructor and its properties take longer than the rest of this method.
         trace_id, _, _, parent_flags, state, has_parent = parent
         if has_parent:

@@ -30,8 +30,8 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.chain.call import Call, Finish, Proceed
-    from interceptors.chain.client import Attempt
+    from interceptors.chain.call import Call, Proceed
+    from interceptors.chain.client import Attempt, ClientFinish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
@@ -70,8 +70,8 @@ class AttemptCounter(ClientInterceptor):
     def __init__(self) -> None:
         self.attempts: list[int] = []
 
-    def start(self, call: ClientCall) -> Finish:
-        return lambda _error: self.attempts.append(call.attempts)
+    def start(self, call: ClientCall) -> ClientFinish:
+        return lambda _call, _error: self.attempts.append(call.attempts)
 
 
 @pytest.fixture

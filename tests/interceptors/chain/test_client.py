@@ -17,7 +17,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.chain.call import Finish
+    from interceptors.chain.client import ClientFinish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 
@@ -30,10 +30,10 @@ class Listener(ClientInterceptor):
         self.received: list[Mapping[str, str | bytes]] = []
         self.ended = asyncio.Event()
 
-    def start(self, call: ClientCall) -> Finish:
+    def start(self, call: ClientCall) -> ClientFinish:
         call.metadata.append(("x-api-key", self._key))
 
-        def finish(_error: BaseException | None) -> None:
+        def finish(_call: ClientCall, _error: BaseException | None) -> None:
             self.received.append(call.trailing)
             self.ended.set()
 

@@ -31,7 +31,7 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from interceptors.chain.call import Finish
+    from interceptors.chain.client import ClientFinish
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 
@@ -47,13 +47,13 @@ class EndRecorder(ClientInterceptor):
         self.errors: list[BaseException | None] = []
         self.has_ended = asyncio.Event()
 
-    def start(self, call: ClientCall) -> Finish:
+    def start(self, call: ClientCall) -> ClientFinish:
         if self._rejection:
             raise self._rejection
         call.metadata.append(("x-api-key", self._key))
         return self._record
 
-    def _record(self, error: BaseException | None) -> None:
+    def _record(self, _call: ClientCall, error: BaseException | None) -> None:
         self.errors.append(error)
         self.has_ended.set()
 
@@ -191,8 +191,8 @@ async def test_a_rejected_call_raises_when_its_answer_is_read(
 class FailingFinish(ClientInterceptor):
     """Interceptor that fails when a call has ended."""
 
-    def start(self, call: ClientCall) -> Finish:
-        def finish(_error: BaseException | None) -> None:
+    def start(self, call: ClientCall) -> ClientFinish:
+        def finish(_call: ClientCall, _error: BaseException | None) -> None:
             raise ValueError("a bug")
 
         return finish

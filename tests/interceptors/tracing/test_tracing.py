@@ -241,10 +241,11 @@ async def test_error_types_follow_opentelemetry(code: grpc.StatusCode) -> None:
 
 async def test_an_error_without_a_code_has_its_class_as_error_type(echo: EchoServer) -> None:
     """A call that fails with a Python exception has the class as its error type, without the exception's text."""
-    finish = ClientTracing(echo.tracers).start(ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None))
+    call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
+    finish = ClientTracing(echo.tracers).start(call)
 
     assert finish is not None
-    finish(json.JSONDecodeError(SECRET, "", 0))
+    finish(call, json.JSONDecodeError(SECRET, "", 0))
 
     [client] = echo.spans()
     assert _attributes(client)["error.type"] == "json.decoder.JSONDecodeError"
@@ -277,7 +278,7 @@ async def test_a_span_names_server_and_peer(
     finish = ClientTracing(echo.tracers, lambda _service: target).start(call)
 
     assert finish is not None
-    finish(None)
+    finish(call, None)
     [span] = echo.spans()
     for kind, expected in (("server", server), ("network.peer", peer)):
         reported = _attributes(span).get(f"{kind}.address"), _attributes(span).get(f"{kind}.port")

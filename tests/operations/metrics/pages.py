@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -43,16 +44,17 @@ class ServicePage:
         """Add one outgoing call for each outcome, a code and a reason, and calls that still run."""
         counts = self._client.of(find_method(method))
         for outcome in outcomes:
-            counts.end(counts.begin(), outcome, "", "")
-        for _ in range(unfinished):
-            counts.begin()
+            counts.started += 1
+            counts.end(time.monotonic(), outcome, "", "")
+        counts.started += unfinished
         return self
 
     def answered(self, method: str, *outcomes: tuple[str, str, str]) -> ServicePage:
         """Add one answered call for each outcome: a code, a reason and a caller."""
         counts = self._server.of(find_method(method))
         for outcome in outcomes:
-            counts.end(counts.begin(), outcome, "", "")
+            counts.started += 1
+            counts.end(time.monotonic(), outcome, "", "")
         return self
 
     def text(self) -> str:
