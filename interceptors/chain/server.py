@@ -1,7 +1,7 @@
 """Server chain: composes all interceptors around each handler, once per method and for all four RPC shapes.
 
 grpc.aio asks each server interceptor for a handler on every RPC. So the server gets one interceptor, `ServerChain`,
-which nests the interceptors of a method once. Later calls cost one dictionary lookup.
+which composes the interceptors of a method once. Later calls cost one dictionary lookup.
 
 An interceptor also works alone or beside those of other libraries, as in
 `grpc.aio.server(interceptors=[ServerDeadline()])`. Several of our interceptors in one server become one chain.
@@ -160,7 +160,7 @@ class ServerChain(grpc.aio.ServerInterceptor):
             method = find_method(path)
         except ContractError as error:
             raise with_import_hint(error, path, handler) from None
-        serve = _nested(method, handler, interceptors)
+        serve = _pipeline(method, handler, interceptors)
         setattr(serve, _COMPOSED, _Composed(interceptors, handler))
         return HANDLER_FACTORIES[method.request_streaming, method.response_streaming](serve)
 
@@ -179,7 +179,7 @@ def _split_errors(interceptors: Iterable[ServerInterceptor]) -> tuple[ErrorRespo
     return errors or ErrorResponses(), [each for each in interceptors if not isinstance(each, ErrorResponses)]
 
 
-def _nested(
+def _pipeline(
     method: Method, handler: grpc.RpcMethodHandler[Any, Any], interceptors: Sequence[ServerInterceptor]
 ) -> Callable[[Any, ServicerContext], Awaitable[bytes | None]]:
     errors, others = _split_errors(interceptors)
