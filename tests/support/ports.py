@@ -8,14 +8,18 @@ import socket
 from itertools import cycle
 from typing import TYPE_CHECKING
 
-from local.supervised_settings import HTTP_PORT_DISTANCE
+from local.supervised_settings import HTTP_PORT_DISTANCE, METRICS_PORT_DISTANCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # Below the ephemeral ports, so that no outgoing connection takes one before the test's server listens. The last 600
-# ports of each thousand are for metrics and HTTP of `solo60 up`, 500 and 600 above the ports of its services.
-PORTS = [port for port in range(10_000, 32_000) if port % 1_000 < 1_000 - HTTP_PORT_DISTANCE]
+# ports of each thousand are for metrics and HTTP of `solo60 up`, 500 and 600 above the ports of its services. Every
+# second hundred is left out, so that the HTTP port of one service is never the metrics port of another one.
+_GAP = HTTP_PORT_DISTANCE - METRICS_PORT_DISTANCE
+PORTS = [
+    port for port in range(10_000, 32_000) if port % 1_000 < 1_000 - HTTP_PORT_DISTANCE and port % (2 * _GAP) < _GAP
+]
 
 
 def free_ports(count: int) -> list[int]:

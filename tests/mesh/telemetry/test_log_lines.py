@@ -175,7 +175,7 @@ def test_a_closed_loop_loses_no_line() -> None:
 
     async def write_and_wait(number: int) -> None:
         lines.write_call({"number": number})
-        await eventually(lambda: stream.getvalue() != b"")
+        await eventually(lambda: stream.getvalue().count(b"\n") == number)
 
     asyncio.run(write(1))
     asyncio.run(write_and_wait(2))
