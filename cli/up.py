@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Annotated
 
 import typer
@@ -29,7 +29,9 @@ def up(
 
     A part that exits unexpectedly is reported and restarted, after a pause that grows with each exit.
     """
-    with _fork_server(needed=not one_process) as server:
+    exit_code = 0
+    # Ctrl-C ends the mesh. This is its usual end too before the mesh handles signals, while the code is loaded.
+    with suppress(KeyboardInterrupt), _fork_server(needed=not one_process) as server:
         # The fork server starts at the same time as these imports, which take as long.
         with loading():
             from cli.running_mesh import run_mesh  # noqa: PLC0415

@@ -12,6 +12,7 @@ import os
 import runpy
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from pkgutil import resolve_name
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Descriptors of a request: standard input, the pipe for standard output and standard error, the log, and others.
 MAX_DESCRIPTORS = 16
+REPARENTING_POLL_S = 0.001
 # Fields `arg_start` and `arg_end` of /proc/self/stat, counted from the state of the process (proc(5)).
 ARGUMENT_FIELDS = slice(45, 47)
 
@@ -63,33 +65,39 @@ def _serve(connection: socket.socket) -> list[str]:
         if not request:
             return []
         program, environment = json.loads(request)
-        pid = _fork_child_of_supervisor()
-        if not pid:
+        parent = _fork_child_of_supervisor()
+        if parent:
+            # If the server sent this id, a killed server could leave a process that the supervisor does not know.
+            connection.send(f"{os.getpid()} {parent}".encode())
             _become(program, environment, descriptors)
             return [*program]
-        connection.send(pid)
         for each in descriptors:
             os.close(each)
 
 
+<<<<<<< HEAD
 def _fork_child_of_supervisor() -> bytes:
     """Fork a process; return its id, or an empty value in that process.
 
     An intermediate process forks it and ends. So the kernel makes it a child of the nearest subreaper, the supervisor.
+=======
+def _fork_child_of_supervisor() -> int:
+    """Fork a process; return the id of its first parent in that process, and 0 in the server.
+
+    The first parent has ended. So the kernel has made the process a child of the nearest subreaper, the supervisor.
+>>>>>>> break14
     """
-    reader, writer = os.pipe()
-    if not os.fork():
-        pid = os.fork()
-        if not pid:
-            os.close(reader)
-            os.close(writer)
-            return b""
-        os.write(writer, str(pid).encode())
+    if os.fork():
+        _, status = os.wait()
+        if status:
+            os._exit(1)  # the first parent has printed its error
+        return 0
+    parent = os.getpid()
+    if os.fork():
         os._exit(0)
-    os.wait()
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        return answer.read()
+    while os.getppid() == parent:
+        time.sleep(REPARENTING_POLL_S)
+    return parent
 
 
 def _become(program: Sequence[str], environment: dict[str, str], descriptors: list[int]) -> None:

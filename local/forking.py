@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Self
 
 from mesh.failure import Failure
@@ -78,6 +78,8 @@ class ForkServer:
     def __init__(self, preload: str = "local.preloading:preload") -> None:
         if sys.platform != "linux":
             raise CannotFork("this system has no subreapers.")
+        # First parents of the forked processes, which the server reaps unless somebody kills it.
+        self._parents: list[int] = []
         self._connection, other_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with other_end:
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own module
@@ -123,12 +125,23 @@ class ForkServer:
         try:
             with _subreaper():
                 socket.send_fds(self._connection, [request], descriptors)
-                pid = self._connection.recv(MAX_ANSWER_BYTES)
+                answer = self._receive_ids()
         except OSError:
-            pid = b""
-        if not pid:
+            answer = b""
+        if not answer:
             raise self._failure()
-        return ForkedProcess(int(pid))
+        pid, parent = map(int, answer.split())
+        self._parents.append(parent)
+        return ForkedProcess(pid)
+
+    def _receive_ids(self) -> bytes:
+        """Return the ids that a forked process sends, or an empty value if the server has ended before the fork."""
+        try:
+            return self._connection.recv(MAX_ANSWER_BYTES)
+        except TimeoutError:
+            # A process that is already forked still sends its ids. Otherwise the connection closes.
+            self._process.kill()
+            return self._connection.recv(MAX_ANSWER_BYTES)
 
     def stop(self) -> None:
         """Kill the server, even while it imports. It has nothing to clean up."""
@@ -137,6 +150,9 @@ class ForkServer:
         self._process.wait()
         if self._process.stdout is not None:
             self._process.stdout.close()
+        for parent in self._parents:
+            with suppress(ChildProcessError):  # the server has reaped it
+                os.waitpid(parent, os.WNOHANG)
 
     def _failure(self) -> CannotFork:
         self._connection.close()

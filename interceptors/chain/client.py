@@ -62,11 +62,25 @@ class ClientCall:
         return dict(status_part(rpc.trailing_metadata())) if rpc is not None and rpc.done() else {}
 
     def finish(self, error: BaseException | None) -> None:
-        """Report the end of the call to each interceptor, innermost first."""
+        """Report the end of the call to each interceptor, innermost first.
+
+        The error of a function of an interceptor replaces that of the call for the outer ones, and is raised at the
+        end.
+        """
+        failure: BaseException | None = None
         # Empty the list: its callbacks reference this call, and the cycle would delay its release to a garbage
         # collection.
         while self.finish_callbacks:
-            self.finish_callbacks.pop()(self, error)
+            try:
+                self.finish_callbacks.pop()(self, error)
+            except BaseException as raised:  # noqa: BLE001 - raised again below
+                error = failure = raised
+        if failure is None:
+            return
+        try:
+            raise failure
+        finally:
+            del error, failure  # the traceback holds this frame
 
 
 class ClientInterceptor:

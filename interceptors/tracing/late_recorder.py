@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from interceptors.tracing.lean_span import LeanSpan, LeanTracer
+from interceptors.tracing.lean_span import LeanTracer
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -40,7 +40,7 @@ class LateRecorder(NamedTuple):
 
     def start(
         self, skipped: Span, name: str, context: Context | None, kind: SpanKind, attributes: Attributes, began_s: float
-    ) -> LeanSpan:
+    ) -> Span:
         """Start a recorded span in place of `skipped`, for a call that began at `began_s`."""
         start_time_ns = time.time_ns() - int((time.monotonic() - began_s) * SECOND_NS)
         return self.tracer.record_late(skipped, name, context, kind, attributes, start_time_ns)

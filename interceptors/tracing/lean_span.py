@@ -189,11 +189,13 @@ class LeanTracer(Tracer):
         kind: SpanKind,
         attributes: Attributes,
         start_time_ns: int,
-    ) -> LeanSpan:
+    ) -> Span:
         """Start a recorded span with the ids of `skipped`, a span that the sampler has not recorded.
 
-        Exporters get it, although its trace is not sampled.
+        Exporters get it, although its trace is not sampled. A disabled tracer records nothing, and returns `skipped`.
         """
+        if not self.sdk._is_enabled():
+            return skipped
         trace_id, span_id, is_remote, flags, state, _ = skipped.get_span_context()
         own = SpanContext(trace_id, span_id, is_remote, FLAGS[flags | TraceFlags.SAMPLED], state)
         parent = trace.get_current_span(context).get_span_context()

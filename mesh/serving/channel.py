@@ -116,13 +116,14 @@ def client_interceptors(
         return settings.url_of(name) if name in SERVICE_NAMES else ""
 
     return [
+        # Outside of tracing, which may decide only at the end of a call that its trace can be an exemplar.
+        ClientMetrics(registry or current_registry()),
         ClientTracing(
             current_tracers(),
             address_of,
             old_names_too=settings.emits_old_rpc_names,
             slow_s=settings.late_recording_s,
         ),
-        ClientMetrics(registry or current_registry()),
         ClientDeclaredCalls(reject=settings.strict_contracts),
         ClientDeadline(settings.deadline_factor, longest_call_s),
         ClientContext(),

@@ -129,6 +129,34 @@ async def test_a_killed_server_does_not_harm_its_processes(tmp_path: Path, monke
     assert await child.wait() == -signal.SIGTERM
 
 
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+async def test_a_process_is_known_although_its_server_ends_during_the_fork(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """If the fork server is killed or stopped right after it has forked, the new process is still a known child."""
+    loaded = f"import os; SERVER = os.getpid(); os.register_at_fork(after_in_child=lambda: os.kill(SERVER, {number}))"
+    async with server_with(tmp_path, monkeypatch, "import sys; sys.stdin.read()", loaded) as server:
+        child = forked(server, tmp_path)
+
+    assert psutil.Process(child.pid).ppid() == os.getpid()
+    assert child.exit_code is None
+    child.terminate()
+    assert await child.wait() == -signal.SIGTERM
+
+
+async def test_a_server_that_does_not_answer_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fork server that is stopped before a request fails after a limited time, and forks no process later."""
+    monkeypatch.setattr("local.forking.FORK_TIMEOUT_S", 0.1)
+    async with server_with(tmp_path, monkeypatch, "import sys; sys.stdin.read()") as server:
+        (of_server,) = servers_but(0)
+        of_server.suspend()
+
+        with pytest.raises(CannotFork, match="the fork server failed"):
+            forked(server, tmp_path)
+
+    assert not servers_but(0)
+
+
 async def test_processes_start_without_a_killed_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the fork server is killed while a mesh starts, the next process gets an interpreter, and that is reported."""
     reports: list[tuple[str, str]] = []

@@ -10,6 +10,7 @@ import struct
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+import structlog
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encode_by_package
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, SpanFlags, Status
@@ -21,7 +22,7 @@ from mesh.telemetry.otlp.attribute_encoding import EncodedAttributes
 from mesh.telemetry.otlp.wire import EIGHT_BYTES, LENGTH_PREFIXED, prefixed, tag, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Tracer as SdkTracer
@@ -49,6 +50,8 @@ _OF_REMOTE = _OF_LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _SIMPLE = (str, int)
 _encoded_attributes = EncodedAttributes()
 
+_log = structlog.stdlib.get_logger("solo60.telemetry")
+
 
 def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     """Return the ExportTraceServiceRequest with `spans`."""
@@ -63,9 +66,22 @@ def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
         else:
             others.append(span)
     groups = [_group(tracer, b"".join(encoded)) for tracer, encoded in by_tracer.items()]
-    if others:
-        groups.append(encode_by_package(others).SerializeToString())
+    groups += _groups_by_package(others)
     return b"".join(groups)
+
+
+def _groups_by_package(spans: Sequence[ReadableSpan]) -> list[bytes]:
+    """Return the ResourceSpans that the exporter package encodes. A span with an impossible value is dropped alone.
+
+    Such a value is half of a surrogate pair in a span's name, or a time before 1970.
+    """
+    try:
+        return [encode_by_package(spans).SerializeToString()] if spans else []
+    except Exception as error:  # noqa: BLE001 - the package raises any error of protobuf
+        if len(spans) > 1:
+            return [group for each in spans for group in _groups_by_package([each])]
+        _log.warning("a span is not exported, because it cannot be encoded", error=type(error).__name__)
+        return []
 
 
 @lru_cache(maxsize=64)
@@ -94,20 +110,20 @@ def _encode(span: LeanSpan) -> bytes | None:
     parent = span._parent
     trace, own, start, end = trace_id.to_bytes(16), span_id.to_bytes(8), span._start_time, span._end_time
     flags: int = _OF_LOCAL
-    if parent is None:
-        ids = _pack_root(_TRACE_ID, trace, _SPAN_ID, own, _START, start, _END, end)
-    else:
-        if parent[2]:
-            flags = _OF_REMOTE
-        ids = _pack(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, parent[1].to_bytes(8), _START, start, _END, end)
-    status = _OF_UNSET if span._status is _UNSET else _of_status(span._status)
-    parts = [_constants(span._name, span._kind, flags), ids, status]
-    if state:
-        parts.append(_of_state(state))
     try:
+        if parent is None:
+            ids = _pack_root(_TRACE_ID, trace, _SPAN_ID, own, _START, start, _END, end)
+        else:
+            if parent[2]:
+                flags = _OF_REMOTE
+            ids = _pack(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, parent[1].to_bytes(8), _START, start, _END, end)
+        status = _OF_UNSET if span._status is _UNSET else _of_status(span._status)
+        parts = [_constants(span._name, span._kind, flags), ids, status]
+        if state:
+            parts.append(_of_state(state))
         _add_attributes(parts, first, rest)
         _add_attributes(parts, rest, ())
-    except ValueError:
+    except (ValueError, TypeError, struct.error):
         return None
     return b"".join(parts)
 

@@ -10,14 +10,15 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
+from contracts.errors import Internal
 from interceptors.metrics.interceptor import ClientMetrics
 from interceptors.tracing.interceptor import ClientTracing
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
 from tests.interceptors.metrics.samples import total
-from tests.support.call_shapes import HI
+from tests.support.call_shapes import HI, raising
 
 if TYPE_CHECKING:
-    from tests.support.echo_server import EchoServer
+    from tests.support.echo_server import EchoServer, ServeEcho
 
 
 def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
@@ -36,6 +37,20 @@ def exemplars(registry: CollectorRegistry, name: str) -> list[dict[str, str]]:
 async def test_a_duration_has_an_exemplar(echo: EchoServer) -> None:
     """The durations of both sides have the ids of the call's trace and span as exemplar."""
     await echo.stub().Echo(HI)
+    await echo.stop()
+
+    spans = {span.kind: span.context for span in echo.spans() if span.context}
+    for side, kind in (("server", SpanKind.SERVER), ("client", SpanKind.CLIENT)):
+        ids = {"trace_id": f"{spans[kind].trace_id:032x}", "span_id": f"{spans[kind].span_id:016x}"}
+        assert exemplars(echo.registry, f"grpc_{side}_handling_seconds") == [ids]
+
+
+@pytest.mark.requirement("S5")
+async def test_a_call_that_is_recorded_late_is_an_exemplar(serve_echo: ServeEcho) -> None:
+    """A failed call of a trace that is not sampled is the exemplar of its duration on both sides."""
+    echo = await serve_echo(trace_sample_ratio=1e-12)
+    with pytest.raises(Internal):
+        await raising(echo, ValueError("broken")).Echo(HI)
     await echo.stop()
 
     spans = {span.kind: span.context for span in echo.spans() if span.context}

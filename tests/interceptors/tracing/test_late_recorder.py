@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider, _TracerConfig
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from contracts.errors import Internal, SlotTaken, Unauthenticated
 from interceptors.tracing.late_recorder import LateRecorder
+from interceptors.tracing.lean_span import lean_tracer
 from solo60.example.v1 import echo_pb2
 from tests.support.call_shapes import raising
 
@@ -119,3 +124,17 @@ def test_tracers_without_the_sdk_record_nothing_late() -> None:
     """A tracer that is not the SDK's cannot record late, and no tracer does without `slow_s`."""
     foreign = NoOpTracerProvider().get_tracer("test")
     assert LateRecorder.of(foreign, 1.0) is None
+
+
+def test_a_disabled_tracer_records_nothing_late() -> None:
+    """A tracer that its provider has disabled records no failed or slow call either."""
+    provider = TracerProvider(_tracer_configurator=lambda _scope: _TracerConfig(is_enabled=False))
+    memory = InMemorySpanExporter()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    tracer = lean_tracer(provider.get_tracer("test"))
+    late = LateRecorder.of(tracer, 1.0)
+    assert late is not None
+
+    late.start(tracer.start_span("call"), "call", None, SpanKind.SERVER, {}, time.monotonic()).end()
+
+    assert memory.get_finished_spans() == ()

@@ -17,6 +17,7 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
+from structlog.testing import capture_logs
 
 from interceptors.tracing.lean_span import lean_tracer
 from mesh.telemetry.otlp.attribute_encoding import MAX_BYTES, MAX_KEYS, MAX_VALUES, EncodedAttributes
@@ -24,7 +25,7 @@ from mesh.telemetry.otlp.span_encoding import encode_spans
 from tests.support.counted_ids import CountedIds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from opentelemetry.sdk.trace import ReadableSpan
 
@@ -138,6 +139,39 @@ def test_the_encoding_of_attributes_is_that_of_the_exporter_package(
     actual = ExportTraceServiceRequest.FromString(encode_spans([found]))
 
     assert by_id(actual) == by_id(encode_by_package([found]))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda span: span.update_name("half of a pair: \ud800"),
+        lambda span: span.update_name(5),
+        lambda span: span.update_name(["unhashable"]),
+        lambda span: span.set_status(Status(StatusCode.ERROR, "\ud800")),
+        lambda span: span.add_event("\ud800"),
+        lambda span: span.add_event("event", timestamp=-1),
+        lambda span: span.end(-1),
+        lambda span: span.end(2**64),
+        lambda span: span.end(1.5),
+    ],
+)
+def test_a_span_that_cannot_be_encoded_is_dropped_alone(spoil: Callable[[Any], None]) -> None:
+    """A span with an impossible value is dropped and logged; all other spans of the batch are exported."""
+    provider, exporter = recording(Resource({}), 5)
+    tracer = lean_tracer(provider.get_tracer("a"))
+    tracer.start_span("lean").end()
+    spoilt = tracer.start_span("spoilt")
+    spoil(spoilt)
+    if spoilt.is_recording():
+        spoilt.end()
+    with tracer.start_as_current_span("with an event") as span:
+        span.add_event("event")
+    with capture_logs() as logs:
+        request = ExportTraceServiceRequest.FromString(encode_spans(exporter.get_finished_spans()))
+
+    assert {span.name for span, *_ in by_id(request).values()} == {"lean", "with an event"}
+    [line] = logs
+    assert line["event"] == "a span is not exported, because it cannot be encoded"
 
 
 def test_no_spans_are_an_empty_request() -> None:

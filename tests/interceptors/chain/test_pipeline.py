@@ -1,0 +1,138 @@
+"""Order and errors of interceptors that act before and after a handler, and of those that await."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import grpc
+import grpc.aio
+import pytest
+
+from interceptors.chain.server import ServerChain, ServerInterceptor
+from interceptors.propagation import ServerContext
+from solo60.example.v1 import echo_pb2
+from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
+from tests.support.echo import EchoServicer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from interceptors.chain.call import Call, Finish, Proceed
+    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
+
+HI = echo_pb2.EchoRequest(text="hi")
+INTERNAL, OK = grpc.StatusCode.INTERNAL, grpc.StatusCode.OK
+
+
+class Recorder(ServerInterceptor):
+    """Interceptor that adds its name to a record before the rest of the chain, and its name with the error after it.
+
+    It raises an error at the moment `raises_at`: "start" or "finish".
+    """
+
+    def __init__(self, name: str, record: list[str], raises_at: str = "") -> None:
+        self._name, self._record, self._raises_at = name, record, raises_at
+
+    def start(self, call: Call) -> Finish:
+        self._record.append(self._name)
+        if self._raises_at == "start":
+            raise ValueError(f"start of {self._name}")
+        return self._finish
+
+    def _finish(self, _call: Call, error: BaseException | None) -> None:
+        self._record.append(f"{self._name}: {error!r}")
+        if self._raises_at == "finish":
+            raise ValueError(f"finish of {self._name}")
+
+
+class AwaitingRecorder(Recorder):
+    """Recorder that awaits, so it overrides `intercept`."""
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        await asyncio.sleep(0)
+        try:
+            return await super().intercept(call, proceed)
+        finally:
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def serving(servicer: EchoServicer, *interceptors: ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
+    """Serve the echo service with a chain of these interceptors."""
+    server = grpc.aio.server(interceptors=[ServerChain([ServerContext(), *interceptors])])
+    add_EchoServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield EchoServiceStub(channel)
+    await server.stop(None)
+
+
+@pytest.mark.parametrize("middle", [Recorder, AwaitingRecorder])
+async def test_interceptors_end_in_reverse_order(middle: type[Recorder]) -> None:
+    """Interceptors start from the outside in and end from the inside out, also around one that awaits."""
+    record: list[str] = []
+    async with serving(EchoServicer(), Recorder("a", record), middle("b", record), Recorder("c", record)) as stub:
+        assert (await stub.Echo(HI)).text == "hi"
+
+    assert record == ["a", "b", "c", "c: None", "b: None", "a: None"]
+
+
+@pytest.mark.parametrize("middle", [Recorder, AwaitingRecorder])
+@pytest.mark.parametrize(
+    ("raises_at", "expected"),
+    [
+        ("start", ["a", "b", "a: ValueError('start of b')"]),
+        ("finish", ["a", "b", "c", "c: None", "b: None", "a: ValueError('finish of b')"]),
+    ],
+)
+async def test_an_error_of_an_interceptor_ends_the_outer_ones(
+    middle: type[Recorder], raises_at: str, expected: list[str]
+) -> None:
+    """An interceptor that raises ends the call; those outside of it end with its error, and no other one starts."""
+    record: list[str] = []
+    chain = Recorder("a", record), middle("b", record, raises_at), Recorder("c", record)
+    async with serving(EchoServicer(), *chain) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await stub.Echo(HI)
+
+    assert failed.value.code() is INTERNAL
+    assert "of b" not in str(failed.value.details())
+    assert record == expected
+
+
+async def test_an_error_after_the_handler_replaces_its_error() -> None:
+    """If an interceptor raises after a handler that failed, the outer interceptors get the later error."""
+    record: list[str] = []
+
+    async def fail() -> None:
+        raise KeyError("handler")
+
+    servicer = EchoServicer()
+    servicer.hook = fail
+    async with serving(servicer, Recorder("a", record), Recorder("b", record, "finish")) as stub:
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Echo(HI)
+
+    assert record == ["a", "b", "b: KeyError('handler')", "a: ValueError('finish of b')"]
+
+
+@pytest.mark.parametrize("middle", [Recorder, AwaitingRecorder])
+async def test_a_cancelled_call_ends_every_interceptor(middle: type[Recorder]) -> None:
+    """A cancelled call ends every interceptor once, with CancelledError."""
+    record: list[str] = []
+    servicer, entered = EchoServicer(), asyncio.Event()
+
+    async def wait() -> None:
+        entered.set()
+        await asyncio.Event().wait()
+
+    servicer.hook = wait
+    async with serving(servicer, Recorder("a", record), middle("b", record)) as stub:
+        call = stub.Echo(HI)
+        await entered.wait()
+        call.cancel()
+
+    assert record == ["a", "b", "b: CancelledError()", "a: CancelledError()"]
