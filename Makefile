@@ -78,7 +78,6 @@ gen-check: setup ## fail if gen/ differs from the code generated from proto/
 breaking: setup ## fail if a contract breaks its callers, compared with BASE (default: main)
 	@contracts/codegen/breaking.sh $(BASE)
 
-# With BASE, the documents stay as they are.
 bench: .venv-bench/.ready ## compare with bare gRPC and other stacks, and write docs/performance.md; BASE=main only compares two commits; takes minutes
 ifdef BASE
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.compare '$(BASE)'
@@ -90,7 +89,7 @@ endif
 bench-outbox: .venv-bench/.ready ## compare the outbox alone with Procrastinate, quickly; docs/performance.md is not changed
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench.outbox --quick
 
-bench-quick: .venv-bench/.ready ## measure the same less exactly, also with BASE, in under two minutes; docs/performance.md is not changed
+bench-quick: .venv-bench/.ready ## measure the same less exactly, also with BASE, in under two minutes; no document is changed
 	@PYTHONPATH=.:gen .venv-bench/bin/python -m bench$(if $(BASE),.compare '$(BASE)') --quick
 
 bench-scale: setup ## compare calls on a small and on a large database, and write docs/performance.md; takes about 3 minutes

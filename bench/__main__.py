@@ -32,13 +32,13 @@ FIGURES = Path("build/bench.json")
 PAGE = Path("docs/performance.md")
 PLOT = Path("docs/performance.png")
 README = Path("README.md")
-# The environment of the mesh. The other stacks have their own, with which this program runs.
+# Environment of the mesh. This program runs in that of the benchmarks, with the other stacks.
 MESH_PYTHON = Path(".venv/bin/python")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, prog="python -m bench")
-    parser.add_argument("--quick", action="store_true", help="run in about 90 seconds, with less exact figures")
+    parser.add_argument("--quick", action="store_true", help="run in under two minutes, with less exact figures")
     quick = parser.parse_args().quick
     program_path()
     require_two_cores()

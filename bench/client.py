@@ -1,4 +1,4 @@
-"""Client benchmark: calls per second of a plain generated stub, of a stub with the whole client chain, and of others.
+"""Client benchmark: a plain generated stub, a stub with the whole client chain, and two clients on Rust.
 
 10 % of the traces are recorded. All clients run in turn in one process, with the same number of calls in flight. They
 call the fastest available server, which runs on another core. `python -m bench.client PORT ROUNDS SECONDS` prints the

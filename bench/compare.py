@@ -1,4 +1,4 @@
-"""Comparison of two commits: this one's servers and client, and those of another commit, measured in turn in one run.
+"""Comparison of two commits: servers and clients of both, measured in turn in one run.
 
 Run `python -m bench.compare BASE`; with --quick it takes less time and is less exact. Each server runs its own commit's
 `bench.servers.ours`; this commit's driver measures all of them. Prints the ratios of this commit to the other one, and
@@ -120,7 +120,7 @@ def measure_clients(other: OtherCommit, effort: Effort) -> list[tuple[dict[str, 
 
 
 def _client_round(python: Path, folder: Path, port: int, seconds: float) -> dict[str, float]:
-    """Return the figures of one commit's client; older ones print an object instead of a list of rounds."""
+    """Return the figures of one commit's client. An older commit prints an object instead of a list of rounds."""
     with on_core(load_core()):
         done = subprocess.run(
             [python, "-m", "bench.client", str(port), "1", str(seconds)],
@@ -148,7 +148,7 @@ def samples_of_clients(rounds: Sequence[tuple[Mapping[str, float], Mapping[str, 
 
 
 def ratios_of(name: str, samples: Samples) -> dict[str, Spread]:
-    """Return the spread of the ratios of this commit to the other one, of a row's figures."""
+    """Return, for each figure of a row, the spread of the ratios of this commit to the other one."""
     return {figure: Spread.of_ratios(found[name], found[OTHER + name]) for figure, found in samples.items()}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 class Effort:
     """Numbers of rounds over all rows, and seconds per window.
 
-    With `profile_s` 0, nothing is profiled. `starts` is the number of meshes that are started on a new database.
+    With `profile_s` 0, nothing is profiled. `starts` is the number of new meshes.
     """
 
     rounds: int

@@ -33,7 +33,7 @@ class OtherCommit:
 def check_out(base: str) -> OtherCommit:
     """Make the commit called `base` ready to run; raise UnusableCommit if that is impossible.
 
-    Its programs share our folder of keys, requests and counters. It has our packages, unless its lock differs.
+    Its programs share our folder of keys, requests and counters, and our packages unless its lock differs.
     """
     sha = sha_of(base)
     folder = (WORKTREES / sha).absolute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
@@ -10,8 +9,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Cells: TypeAlias = "Sequence[str]"
-
-_SECTION = re.compile(r"<!-- bench \S+ -->\n(.*?)<!-- end -->", re.DOTALL)
 
 
 def fill_section(path: Path, name: str, text: str) -> None:
@@ -31,8 +28,3 @@ def markdown_table(headings: Cells, rows: Iterable[Cells]) -> str:
     """Return a Markdown table with its first column left-aligned and the others right-aligned."""
     ruler = ["---", *("---:" for _ in headings[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (headings, ruler, *rows))
-
-
-def measured_sections(page: str) -> str:
-    """Return the text of all sections that benchmark runs replace."""
-    return "\n".join(_SECTION.findall(page))

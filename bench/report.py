@@ -30,7 +30,7 @@ CLIENT_HEADINGS = ("", "calls/s", "ratio to plain stub", "quartiles", "client CP
 MIN_SHARE = 0.01
 SCREEN_WIDTH = 130
 MAX_REFUSED_SHARE = 0.01
-# Targets whose ratios README quotes, with the calls per second of their rows.
+# Targets whose ratios README quotes.
 QUOTED = (
     "grpcio_full_10_vs_bare",
     "native_full_10_vs_bare",
@@ -47,7 +47,7 @@ def write_page(run: Run, path: Path) -> None:
 
 
 def write_readme(run: Run, path: Path) -> None:
-    """Replace the sections of README at `path`, which repeat lines of the performance page."""
+    """Replace the sections of README at `path` with lines of the performance page."""
     quoted = [target for target in TARGETS if target.name in QUOTED]
     headings = ("ratio of calls per second, median and quartiles", "")
     spreads = spreads_of(run.samples)
@@ -143,7 +143,9 @@ def _idle_cores(run: Run, labels: Mapping[str, str]) -> list[str]:
     """Return a sentence about the programs that waited, if any did."""
     shares = run.core_shares
     idle = [f"{label} ({shares[name]:.0%})" for name, label in labels.items() if shares[name] < MIN_CORE_SHARE]
-    return [f"Waited for other programs, with the share of the core that they used: {', '.join(idle)}."] if idle else []
+    if not idle:
+        return []
+    return [f"These programs waited for other ones, and used only this share of their core: {', '.join(idle)}."]
 
 
 def _paragraphs(notes: Sequence[str]) -> str:

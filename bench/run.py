@@ -1,4 +1,4 @@
-"""Figures of one benchmark run, and the file with them."""
+"""Figures of one benchmark run, and their file."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class RowUnavailable(Exception):
 
 
 class ServerProcess:
-    """Running server of `row` at `port`. `spans` counts the spans that its collector has received."""
+    """Running server of `row` at `port`. `spans` counts the spans at its collector, if it has one."""
 
     def __init__(self, row: Row, port: int, process: subprocess.Popen[bytes], spans: Tally | None) -> None:
         self.row = row
@@ -68,7 +68,7 @@ class ServerProcess:
             raise RowUnavailable(f"{self.row.label} {error}") from None
 
     def exported_share(self) -> float | None:
-        """Wait for the last spans; return the share of calls with a span at the collector, None without a collector."""
+        """Wait for the last spans; return the share of calls with a span at the collector, or None if it has none."""
         if self._spans is None or self.calls == 0:
             return None
         ends = time.monotonic() + EXPORT_TIMEOUT_S
@@ -103,7 +103,7 @@ def started(row: Row) -> Iterator[ServerProcess]:
 
 @contextmanager
 def _collecting(row_name: str) -> Iterator[tuple[str, Tally]]:
-    """Run a collector for the spans of one row; return its endpoint and its counter of spans."""
+    """Run a collector for the spans of one row; yield its endpoint and its counter of spans."""
     name = f"{row_name}_spans"
     reset_tally(name)
     (port,) = free_ports(1)

@@ -20,7 +20,7 @@ class Spread:
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Self:
-        """Return the spread of `samples`; quartiles between two samples are interpolated, as in NumPy."""
+        """Return the spread of `samples`. Quartiles between two samples are interpolated, as in NumPy."""
         if len(samples) == 1:
             return cls(samples[0], samples[0], samples[0])
         lower, _, upper = quantiles(samples, n=4, method="inclusive")

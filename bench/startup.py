@@ -37,7 +37,7 @@ MIB = 1024 * 1024
 # Time for the first runs of the services' background tasks, which load code.
 IDLE_S = 3.0
 POSTGRES = "postgres"
-# All processes of a mesh that serve no contract, without PostgreSQL: the supervisor and the console.
+# Processes of a mesh that are neither a service nor PostgreSQL.
 OTHERS = "supervisor and console"
 
 # MiB of each service and of OTHERS, by kind of memory.
@@ -97,7 +97,7 @@ def environment_of_mesh(data_dir: Path, smtp_port: int, ports: Mapping[str, int]
 
 
 def memory_of(supervisor: psutil.Process, ports: Mapping[str, int]) -> Memory:
-    """Return the memory of each service under the supervisor, and of all others but PostgreSQL.
+    """Return the memory of each service under the supervisor, and of all other processes except PostgreSQL.
 
     A service is the process that listens at its port.
     """
@@ -129,7 +129,7 @@ def lines_of(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple
 
 
 def summary_of(figures: Mapping[str, Mapping[str, Sequence[float]]]) -> list[tuple[str, str]]:
-    """Return the lines of the table that do not name a service."""
+    """Return the lines of the table about all services together."""
     seconds, pss, rss = figures["healthy_s"], figures["pss_mib"], figures["rss_mib"]
     services = pss.keys() - {OTHERS}
     return [

@@ -1,4 +1,4 @@
-"""Targets: bars for ratios of two rows of one run, and for the memory and the start of services."""
+"""Targets for ratios of two rows of one run, and for the memory and the start of services."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RPS = "calls/s"
 CPU = "CPU/call"
 PSS = "MiB of PSS"
 START = "seconds"
-# A program that uses less of its core waits for something else, so its calls per second do not show its cost.
+# A program that uses less of its core waits for other programs, so its calls per second do not show its cost.
 MIN_CORE_SHARE = 0.9
 
 
@@ -28,7 +28,7 @@ MIN_CORE_SHARE = 0.9
 class Target:
     """Bar for a figure of row `row`, divided by that of row `base` in the same round if there is a base.
 
-    The value is at least `minimum` or at most `maximum`. A target without either is reported without a verdict.
+    The value must be at least `minimum` or at most `maximum`. Without both, the target is only reported.
     """
 
     name: str
@@ -95,7 +95,13 @@ TARGETS = (
         "native_full_0_vs_bare_cpu", "native untraced, to the bare engine", CPU, "native_0", "bare_native", maximum=3.0
     ),
     Target("client_chain_vs_stub", "client chain, 10 % traced, to the plain stub", RPS, "chain", "stub", 0.75),
-    Target("client_chain_vs_stub_cpu", "the same in processor time", CPU, "chain", "stub"),
+    Target(
+        "client_chain_vs_stub_cpu",
+        "processor time of the client chain, to that of the plain stub",
+        CPU,
+        "chain",
+        "stub",
+    ),
     Target(
         "client_connectrpc_vs_stub", "connectrpc's client without a chain, to the plain stub", RPS, "connectrpc", "stub"
     ),
@@ -122,7 +128,7 @@ def verdict(target: Target, spread: Spread) -> str:
 
 
 def least_core_share(target: Target, core_shares: Mapping[str, float]) -> float | None:
-    """Return the smaller share of its core that one of the two rows used; None unless they compare calls per second."""
+    """Return the smaller share of a core that one of the two rows used, or None for other figures than calls/s."""
     return min(core_shares[row] for row in target.rows) if target.figure == RPS else None
 
 

@@ -33,7 +33,9 @@ def explain_method(
         str, typer.Argument(metavar="METHOD", help='Method, such as "gym.GetGym" or "GymService/GetGym".')
     ],
     *,
-    chain: Annotated[bool, typer.Option("--chain", help="Show the interceptors of its calls instead.")] = False,
+    chain: Annotated[
+        bool, typer.Option("--chain", help="Show the interceptors on both sides of its calls instead.")
+    ] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Show each effective policy value of a method and its source: contract, default or setting.

@@ -131,7 +131,7 @@ class _Run:
             await self._stop()
 
     async def _run_demo(self) -> int:
-        # Only with --demo, because these imports take as long as a third of all others.
+        # Imported only for --demo, because these imports take a third as long as all others.
         from cli.demos.booking import booking  # noqa: PLC0415
         from cli.demos.commands import tell  # noqa: PLC0415
         from cli.demos.printing import StoryPrinter  # noqa: PLC0415

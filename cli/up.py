@@ -42,7 +42,7 @@ def up(
 
 
 def _fork_server(*, needed: bool) -> ForkServer | nullcontext[None]:
-    """Start a fork server if it is needed, and if the system supports it."""
+    """Start a fork server if it is needed and the system supports it."""
     try:
         return ForkServer() if needed else nullcontext()
     except CannotFork:  # the mesh tries again, and reports the reason

@@ -6,6 +6,7 @@ For clients and servers:
     services, scopes, events        services of this repository, scopes of their keys, and subscribers of their events
     errors, status, codes           errors of calls, their google.rpc.Status, and sets of status codes
     request_violations, violations  rules that a message breaks
+    plain/                          fast path: messages that surely break no rule
     mail_address, canonical         forms of addresses and other values
     redaction, declarations         messages without personal data, and undeclared calls and errors
     service_config, metadata        settings of gRPC's core, and metadata keys

@@ -38,7 +38,7 @@ def check_request(message: Message, raw: bytes) -> None:
 
 
 def check_doubtful_request(message: Message, raw: bytes) -> None:
-    """Do the same as `check_request`, without the quick look at `contracts.plain.messages` first."""
+    """Check a request as `check_request` does, but without the fast path of `contracts.plain`."""
     try:
         # Check timestamps first: the rules would fail on a malformed one, or misread it as another time.
         violations = malformed_times(message) or violations_of(message)

@@ -37,10 +37,10 @@ LOG_TIMEOUT_S = 2.0
 
 
 class Child:
-    """Process of one service. The process loads its code at once and serves after `send_line`.
+    """Process of a part of the mesh. A service loads its code at once and serves after `send_line`.
 
-    `program` is a module with its arguments, to run instead of the service. `start` starts the process; Child raises
-    its exceptions.
+    `program` is a module with its arguments, by default the service `name`. `start` starts the process, and its
+    exceptions are raised here.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Child:
         self.log = log
         prepare_log(log, name)
         with ExitStack() as own_ends, ExitStack() as childs_ends:
-            standard_input, database_urls = _open_pipe(childs_ends, own_ends)
+            standard_input, lines = _open_pipe(childs_ends, own_ends)
             output, foreign = _open_pipe(own_ends, childs_ends)
             os.set_blocking(foreign, False)
             own_log = childs_ends.enter_context(log.open("ab"))
@@ -63,15 +63,15 @@ class Child:
             streams = Streams(standard_input, foreign, own_log.fileno())
             self._process = start(program or [f"services.{name}"], environment, streams)
             own_ends.pop_all()
-        # Carries the line. Closes with this process, which stops the service.
-        self._standard_input = FileIO(database_urls, "wb")
+        # The pipe closes with this process, which stops the service.
+        self._standard_input = FileIO(lines, "wb")
         self._reading = threading.Thread(
             target=_log_foreign, args=(output, log, name), name=f"output of {name}", daemon=True
         )
         self._reading.start()
 
     def send_line(self, text: str) -> None:
-        """Send a line to the process: for a service, the URL of its ready database, which the service waits for."""
+        """Send a line to the process. A service waits for the URL of its ready database."""
         line = memoryview(f"{text}\n".encode())
         with suppress(BrokenPipeError):  # the process has ended, which callers see in `exit_code`
             while line:
@@ -118,7 +118,7 @@ class Child:
 
 
 def prepare_log(log: Path, name: str) -> None:
-    """Create the folder of a log, rename a large log, and complete the last line, for a new process of a service."""
+    """Prepare a log for a new process: create its folder, rename a large log, and complete the last line."""
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.replace(log.with_suffix(".old.jsonl"))
@@ -126,7 +126,7 @@ def prepare_log(log: Path, name: str) -> None:
 
 
 def _open_pipe(for_reader: ExitStack, for_writer: ExitStack) -> tuple[int, int]:
-    """Open a pipe, whose ends close with the stacks."""
+    """Open a pipe, and let each stack close one end."""
     reader, writer = os.pipe()
     for_reader.callback(os.close, reader)
     for_writer.callback(os.close, writer)

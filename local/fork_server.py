@@ -36,7 +36,7 @@ class ThreadsRemain(Exception):
 
 
 def main() -> None:
-    """Call the function in the arguments, then fork a process for each request on a socket.
+    """Call the function in the arguments, then fork a process for each request from a socket.
 
     Each forked process runs its program as `python -m` would. The server exits when the other end of the socket closes.
     """
@@ -53,13 +53,13 @@ def main() -> None:
             connection.send(READY)
         program = _serve(connection)
     if not program:
-        os._exit(0)  # there is nothing to clean up
+        os._exit(0)  # nothing needs a clean-up
     sys.argv = program
     runpy.run_module(program[0], run_name="__main__", alter_sys=True)
 
 
 def _serve(connection: socket.socket) -> list[str]:
-    """Fork for each request. Return the program in a forked process, and an empty list in the server at its end."""
+    """Fork a process for each request. Return its program in that process, and an empty list in the server."""
     while True:
         request, descriptors, _, _ = socket.recv_fds(connection, MAX_REQUEST_BYTES, MAX_DESCRIPTORS)
         if not request:
@@ -75,10 +75,17 @@ def _serve(connection: socket.socket) -> list[str]:
             os.close(each)
 
 
+<<<<<<< HEAD
+def _fork_child_of_supervisor() -> bytes:
+    """Fork a process; return its id, or an empty value in that process.
+
+    An intermediate process forks it and ends. So the kernel makes it a child of the nearest subreaper, the supervisor.
+=======
 def _fork_child_of_supervisor() -> int:
     """Fork a process; return the id of its first parent in that process, and 0 in the server.
 
     The first parent has ended. So the kernel has made the process a child of the nearest subreaper, the supervisor.
+>>>>>>> break14
     """
     if os.fork():
         _, status = os.wait()
@@ -109,7 +116,10 @@ def _become(program: Sequence[str], environment: dict[str, str], descriptors: li
 
 
 def _set_command_line(command: Sequence[str]) -> None:
-    """Overwrite the command line. The kernel shows only the text before the first NUL if the last byte is no NUL."""
+    """Overwrite the command line.
+
+    If the last byte is not NUL, the kernel shows only the text before the first NUL.
+    """
     fields = Path("/proc/self/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
     start, end = map(int, fields[ARGUMENT_FIELDS])
     text = " ".join(command).encode()[: end - start - 2]

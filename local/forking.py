@@ -1,4 +1,4 @@
-"""Start of processes by a fork server, so that they share the memory of the code that the server has imported.
+"""Fork server of a supervisor: its start and stop, and the processes that it forks.
 
 This module imports little, so that a command can start the server before it imports its own code.
 See docs/adr/0037-processes-of-a-local-mesh.md.
@@ -37,7 +37,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 class CannotFork(Failure):
-    """Failure of the fork server; the message gives the reason. The processes can be started by themselves."""
+    """Failure of the fork server; the message gives the reason. `local.processes.spawn` works without it."""
 
 
 class ForkedProcess:
@@ -71,8 +71,8 @@ class ForkedProcess:
 class ForkServer:
     """Fork server, as a context manager. Its processes outlive the server.
 
-    The server starts when the object is created, and calls the function `preload` ("a.b:c"), which may import modules
-    but must not start a thread. Raises CannotFork on a system without subreapers.
+    The server starts when the object is created. It calls the function `preload` ("a.b:c"), which imports modules and
+    must not start a thread. Raises CannotFork on a system without subreapers.
     """
 
     def __init__(self, preload: str = "local.preloading:preload") -> None:
@@ -98,7 +98,7 @@ class ForkServer:
         self.stop()
 
     async def wait_until_ready(self) -> None:
-        """Return when `preload` has returned; raise CannotFork if it fails or takes too long."""
+        """Wait until `preload` has returned; raise CannotFork if it fails or takes too long."""
         self._connection.settimeout(0)
         receiving = asyncio.get_running_loop().sock_recv(self._connection, MAX_ANSWER_BYTES)
         try:
@@ -144,7 +144,7 @@ class ForkServer:
             return self._connection.recv(MAX_ANSWER_BYTES)
 
     def stop(self) -> None:
-        """Kill the server, which may be importing and has nothing to clean up."""
+        """Kill the server, even while it imports. It has nothing to clean up."""
         self._connection.close()
         self._process.kill()
         self._process.wait()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from mesh.failure import Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from local.child import Child
     from local.postgres.server import EmbeddedPostgres
+
+    # Receives a part ("gym", "postgresql") and its new state.
+    Report: TypeAlias = Callable[[str, str], None]
 
 POSTGRES = "postgresql"
 MAIL_SINK = "mail_sink"

@@ -1,4 +1,4 @@
-"""Preloading: the code of all services, and their work that is the same in each process, for a fork server."""
+"""Preloading for a fork server: the code of all services, and start-up work that is equal in each process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTBOX = outbox_pb2.DESCRIPTOR.services_by_name["OutboxService"]
 def preload() -> None:
     """Import all services and their server engine, compile the rules of their contracts, and read the mail templates.
 
-    Nothing of this starts a thread or creates a gRPC object.
+    None of this starts a thread or creates a gRPC object.
     """
     for module in (*MODULES, *(f"services.{name}.app" for name in SERVICE_NAMES)):
         import_module(module)

@@ -1,4 +1,4 @@
-"""Starter of a mesh's processes: by a fork server while the mesh starts, and later in new interpreters."""
+"""Starter of a mesh's processes: forks while the mesh starts, and new interpreters later."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from local.parts import MESH
 from local.processes import spawn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from local.parts import Report
     from local.processes import Process, Streams
 
 
 class ProcessStarter:
     """Starter of processes, called like `local.processes.spawn`. All processes inherit the descriptor `lock`.
 
-    `fork_server` is one that runs already. `report` receives a part and its state, as that of `Mesh`.
+    `fork_server` is one that runs already. `report` receives a part of the mesh and its state.
     """
 
-    def __init__(self, report: Callable[[str, str], None], fork_server: ForkServer | None = None) -> None:
+    def __init__(self, report: Report, fork_server: ForkServer | None = None) -> None:
         self.lock = 0
         self._report = report
         self._given = fork_server
         self._server: ForkServer | None = None
 
     async def prepare_to_fork(self) -> None:
-        """Wait for the fork server, and start one if there is none; processes are then forked until `stop_forking`.
+        """Wait for the fork server, and start one if there is none. Then fork all processes until `stop_forking`.
 
-        Without a fork server that works, the reason is reported, and each process gets its own interpreter.
+        If the fork server fails, report the reason and start an interpreter for each process.
         """
         try:
             self._server = self._given or ForkServer()

@@ -1,4 +1,4 @@
-"""Child processes: the start of one, and the interface of a running one."""
+"""Child processes: start of a process, and interface of a running one."""
 
 from __future__ import annotations
 

@@ -23,9 +23,9 @@ PROBE_TIMEOUT_S = 5.0
 
 
 async def wait_until_serving(child: Child, name: str, settings: Settings) -> None:
-    """Return once a service of a started process is SERVING.
+    """Wait until a service of a started process is SERVING.
 
-    Raises MeshError with the last output of the process if it fails or takes too long.
+    Raises MeshError with the last output of the process if the service fails or takes too long.
     """
     give_up_at = time.monotonic() + START_TIMEOUT_S
     key = settings.key_path_of(OPERATOR).read_text(encoding="utf-8").strip()

@@ -20,12 +20,11 @@ from local.supervised_settings import (
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
+    from local.parts import Report
     from local.process_starter import ProcessStarter
     from mesh.config import Settings
-
-    Report = Callable[[str, str], None]
 
 ONE_PROCESS = "local.one_process"
 
@@ -33,8 +32,7 @@ ONE_PROCESS = "local.one_process"
 class ServiceProcesses:
     """Processes that run the services of a local mesh, each named as a part of the mesh.
 
-    With `in_one_process`, the part "services" runs all services. `children` receives the running processes. `report`
-    receives each part and its new state.
+    With `in_one_process`, the part "services" runs all services. `children` receives the running processes.
     """
 
     def __init__(
@@ -63,13 +61,13 @@ class ServiceProcesses:
         return environment_of_service(self._settings_of(part), part)
 
     async def launch_all(self) -> None:
-        """Launch all processes, as forks of one process if there are several and the system supports it."""
+        """Launch all processes. If there are several, fork them where the system supports that."""
         if self.parts != (ALL_SERVICES,):
             await self._starter.prepare_to_fork()
         for part in self.parts:
             self.launch(part)
 
-    def launch(self, part: str) -> Child:
+    def launch(self, part: str) -> None:
         """Start a process, which loads its code and waits for `start_serving`."""
         self._report(part, "loading")
         program = [ONE_PROCESS] if part == ALL_SERVICES else [f"services.{part}"]
@@ -77,9 +75,7 @@ class ServiceProcesses:
             for name in SERVICE_NAMES:
                 prepare_log(self._settings.log_path_of(name), name)
         log = self._settings.log_path_of(part)
-        child = Child(part, self.environment_of(part), log, program, self._starter)
-        self._children[part] = child
-        return child
+        self._children[part] = Child(part, self.environment_of(part), log, program, self._starter)
 
     async def bring_up(self, part: str, server_url: str, launching: asyncio.Task[None]) -> None:
         """Migrate the databases of a part, wait for the end of `launch_all`, and start to serve."""
@@ -91,7 +87,7 @@ class ServiceProcesses:
         await self.start_serving(part, server_url)
 
     async def start_serving(self, part: str, server_url: str) -> None:
-        """Let a launched process serve; return when its services are SERVING, or raise MeshError."""
+        """Let a launched process serve, and wait until its services are SERVING; raise MeshError if they fail."""
         self._report(part, STARTING)
         child = self._children[part]
         own = {name: self._own_settings_of(name, server_url) for name in services_in(part)}

@@ -53,12 +53,11 @@ from local.supervised_settings import (
 from mesh.serving.health_probe import SERVING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
     from local.forking import ForkServer
+    from local.parts import Report
     from mesh.config import Settings
-
-    Report = Callable[[str, str], None]
 
 # Added to the drain times of the settings.
 STOP_TIMEOUT_S = 5.0

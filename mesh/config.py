@@ -391,6 +391,6 @@ def child_environment(**settings: object) -> dict[str, str]:
 
 
 def replace_environment(environment: dict[str, str]) -> None:
-    """Replace the environment of this process, as a forked process does."""
+    """Replace the environment that this process has inherited from its parent by a fork."""
     os.environ.clear()
     os.environ.update(environment)

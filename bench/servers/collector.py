@@ -1,4 +1,4 @@
-"""Collector of spans, which parses what it receives and counts the spans.
+"""Collector that parses requests with spans, and counts the spans.
 
 `python -m bench.servers.collector NAME PORT`
 """

@@ -1,4 +1,4 @@
-"""Expressions of CEL that have an equivalent in Python, each known by its exact text and the type of its message.
+"""Expressions of CEL with an equivalent in Python, found by their exact text and the type of their message.
 
 An expression that changes in a contract is unknown until this module changes too. The equivalents assume that all
 fields of the message are valid.

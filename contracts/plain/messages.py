@@ -84,7 +84,7 @@ class _Compilation:
 
 
 def _without_presence(field: FieldDescriptor, accepts: Accepts, ignored: int, *, is_required: bool) -> Accepts:
-    """Return the predicate for all values of a field, given that for the values that its rules apply to."""
+    """Return the predicate for all values of a field; `accepts` is that for values to which its rules apply."""
     if is_required:
         return all_of(bool, accepts)
     # protovalidate does not ignore the number -0.0, which Python takes for zero.
@@ -134,7 +134,7 @@ def _rules_of_oneof(oneof: OneofDescriptor) -> Rules:
 
 
 def _compiles(descriptor: Descriptor) -> bool:
-    """Return whether the rules of a type compile; if not, protovalidate must raise an error for each message."""
+    """Return whether the rules of a type compile; if they do not, protovalidate raises an error for each message."""
     message_type = GetMessageClass(descriptor)
     try:
         COLLECTORS[message_type](message_type())

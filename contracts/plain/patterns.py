@@ -1,4 +1,4 @@
-"""Patterns of texts that Python and RE2, which protovalidate uses, read alike.
+"""Patterns of texts that Python reads like RE2, the regular expressions of protovalidate.
 
 A known pattern is between ^ and $. It consists of letters, digits, a few signs, classes of such characters, groups and
 quantifiers. At most one group has a quantifier, and it contains neither alternatives nor groups.

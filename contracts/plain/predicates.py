@@ -1,4 +1,4 @@
-"""Predicates of the quick look at messages: each returns True only if a value surely satisfies its rules."""
+"""Predicates of the fast path: each returns True only if a value surely satisfies its rules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def anything(_value: object) -> bool:
 
 
 def all_of(*predicates: Accepts) -> Accepts:
-    """Return the predicate for values that all `predicates` accept; `doubtful` itself if one of them is `doubtful`."""
+    """Return the predicate for values that all `predicates` accept; `doubtful` itself if one of them is."""
     if doubtful in predicates:
         return doubtful
     others = tuple(each for each in predicates if each is not anything)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     ServicerContext = grpc.aio.ServicerContext[Any, Any]
     # Runs the rest of the chain and the handler.
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
-    # Acts at the end of a call, which has failed with the given error, or succeeded.
+    # Acts at the end of a call. Gets the call, and its error or None.
     Finish = Callable[["Call", BaseException | None], None]
     # Inspects one message of a call; it raises a ServiceError to reject the message.
     MessageHook = Callable[["Call", Message], None]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.context import CallContext
 
-    # Acts at the end of a call, which has failed with the given error, or succeeded.
+    # Acts at the end of a call. Gets the call, and its error or None.
     ClientFinish = Callable[["ClientCall", BaseException | None], None]
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]

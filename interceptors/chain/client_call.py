@@ -37,7 +37,7 @@ class CallOutcome:
         self._callee = call.method.full_name
         self._error: ServiceError | None = None
         self._ended: asyncio.Event | None = None
-        # Whether somebody awaits the response and will report the end of the call.
+        # Whether the response is awaited. Then `__await__` reports the end of the call.
         self.is_awaited = False
         call.rpc = rpc
         rpc.add_done_callback(self._on_status)
@@ -193,7 +193,7 @@ class UnaryUnary(_SingleResponse):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        # The usual call, with a shorter path than that of a call which nobody awaits.
+        # An awaited call takes a shorter path: nobody has to ask for its status.
         outcome = self._outcome
         outcome.is_awaited = True
         try:

@@ -62,4 +62,5 @@ def _acts_on_calls(kind: type[ServerInterceptor | ClientInterceptor]) -> tuple[s
         return (AROUND,)
     if kind.start in (ServerInterceptor.start, ClientInterceptor.start):
         return ()
-    return (BEFORE,) if kind.start.__annotations__["return"] == "None" else (BEFORE, AFTER)
+    # The annotation says whether `start` ever returns a function. The type checker holds it.
+    return (BEFORE,) if kind.start.__annotations__.get("return") == "None" else (BEFORE, AFTER)

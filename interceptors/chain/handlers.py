@@ -74,7 +74,7 @@ def _unary(function: HandlerFunction, messages: Messages) -> Proceed:
         context: AnyContext = call.servicer_context
         try:
             response = await function(parse(call, call.incoming), context)  # type: ignore[arg-type]  # bytes, as nothing is streamed
-            if context.code():  # neither None nor 0, the numbers of OK
+            if context.code():  # None and 0 both mean OK
                 response = _checked(response, context)
             return serialize(call, response)
         except BaseExceptionGroup as group:

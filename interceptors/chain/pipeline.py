@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
-    """Return a function that calls `starts`, runs `proceed`, and then calls what `starts` returned, in reverse.
+    """Return a function that calls `starts`, runs `proceed`, and then calls the returned functions in reverse order.
 
     Each gets the call and its error so far, or None. An error that it raises replaces the error so far.
     """
@@ -44,7 +44,7 @@ def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
 
 
 def start_all(starts: Sequence[Start], call: Call, finishes: list[Finish]) -> None:
-    """Call `starts`, first one first, and add what they return to `finishes`."""
+    """Call `starts` in order, and append the returned functions to `finishes`."""
     for start in starts:
         finish = start(call)
         if finish is not None:
@@ -52,7 +52,7 @@ def start_all(starts: Sequence[Start], call: Call, finishes: list[Finish]) -> No
 
 
 def finish_all(finishes: list[Finish], call: Call, error: BaseException | None) -> BaseException | None:
-    """Call and drop `finishes`, last one first; return the error of the call after that."""
+    """Pop and call `finishes` in reverse order; return the call's final error."""
     while finishes:
         try:
             finishes.pop()(call, error)

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class SentMetadata(grpc.aio.Metadata):
-    """Metadata made of pairs, as grpc.aio sends them, and a mapping for whoever reads or changes it.
+    """Metadata of pairs, as grpc.aio sends them.
 
     grpc.aio converts anything but its own type into a mapping of lists and back into pairs, which takes longer than
-    all interceptors that add metadata. Here the mapping is made at the first use: by an interceptor of grpc.aio in the
-    channel below, if there is one.
+    all interceptors that add metadata. Here the mapping is made when an interceptor of grpc.aio in the channel below
+    reads or changes it.
     """
 
     def __init__(self, pairs: Sequence[Pair]) -> None:

@@ -75,8 +75,8 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
-        Return the serialized response, or None if responses are streamed. Override this method, in place of `start`,
-        for actions that await.
+        Return the serialized response, or None if responses are streamed. Override this method for actions that await.
+        The chain then does not call `start` itself, but this method does by default.
         """
         return await around([self.start], proceed)(call)
 
@@ -204,6 +204,7 @@ def _pipeline(
         call = Call(method, context, dict(fields), incoming, fields)
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
+        # As in `around`, without a coroutine of its own.
         finishes: list[Finish] = []
         response, error = None, None
         try:

@@ -32,7 +32,7 @@ RESERVE_RATIO = 0.05
 # gRPC's core rounds a deadline up by at most this factor when it sends it.
 CORE_ROUNDING = 1.01
 
-_TIMEOUT_SUSPENDED = "asyncio.Timeout must not await."
+_TIMEOUT_SUSPENDED = "asyncio.Timeout suspended, which its enter and exit must never do."
 
 
 def time_for_callee(remaining_s: float) -> float:
@@ -108,7 +108,7 @@ def _begin_timeout(budget_s: float) -> asyncio.Timeout:
 
 
 def _end_timeout(limit: asyncio.Timeout, error: BaseException | None) -> bool:
-    """Leave the context of `limit` with `error`; return whether the limit has caused the error."""
+    """Close `limit` with the call's error; return whether `limit` caused the error."""
     try:
         immediate_result(limit.__aexit__(type(error) if error else None, error, None), _TIMEOUT_SUSPENDED)
     except TimeoutError:

@@ -62,7 +62,7 @@ class ErrorResponses:
     def rejection_for(self, call: Call, error: BaseException) -> ServiceError | None:
         """Return the caller's error, add its details to the trailing metadata, and log a fault.
 
-        Return None for an exception that ends a call without a response from here.
+        Return None if the chain must not answer: the task is cancelled, or a servicer has already sent a status.
         """
         if _needs_no_response(error):
             return None

@@ -1,8 +1,8 @@
 """Call counters: plain numbers, converted to Prometheus metrics at each scrape.
 
-Each call changes seven numbers, and a counter of prometheus-client takes a lock for each. Here a call that has ended
-only adds its facts to a queue. They are counted at the next scrape, or a hundred calls at a time, which takes half as
-long as one by one: in the middle of a call, this code is not in the processor's cache.
+Each call changes seven numbers, and a counter of prometheus-client takes a lock for each. Here, an ended call only adds
+its facts to a queue. A scrape counts all calls in the queue, and so does every hundredth call. That takes half as long
+as counting at the end of each call, where this code is not in the processor's cache.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def labels_of(method: Method) -> tuple[str, str, str]:
 class MethodCounts:
     """Counters of one method, changed on a single thread and read on any thread.
 
-    `started` counts calls, and is increased for each. The other counters include only calls that `count_ended` has
+    The interceptors increase `started` for each call. The other counters include only calls that `count_ended` has
     counted.
     """
 

@@ -60,9 +60,9 @@ class ServerTracing(ServerInterceptor):
     """Server interceptor that serves each call in a span, which continues the caller's trace.
 
     `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
-    spans also carry the attributes of earlier conventions. With `slow_s`, a call is also recorded if its trace is not
-    sampled but the call failed by the server's fault, or took more than that many seconds and is not a stream. The
-    tracers must be OpenTelemetry's SDK for that.
+    spans also carry the attributes of earlier conventions. With `slow_s`, calls of traces that are not sampled are
+    recorded at their end if they failed by the server's fault, or if they are unary and took longer. That needs tracers
+    of OpenTelemetry's SDK.
 
     >>> from opentelemetry import trace
     >>> from opentelemetry.instrumentation.grpc import filters
@@ -94,7 +94,7 @@ class ServerTracing(ServerInterceptor):
         if known is None:
             known = self._methods[method.path] = method.full_name, self._names.of_method(method)
         span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
-        # It is never detached, because the context ends with the task of this call.
+        # Never detached, because the context ends with the task of this call.
         current.attach(with_span(span, parent))
         if span.is_recording():
             call.trace_id, call.span_id = _sampled_ids(span)
@@ -110,14 +110,14 @@ class ServerTracing(ServerInterceptor):
             return
         name, attributes = self._methods[call.method.path]
         span = late.start(skipped, name, parent, SpanKind.SERVER, attributes, call.began_s)
-        # For the log lines that follow, such as that of an internal error.
+        # So that the log lines that follow have the ids of the span, such as that of an internal error.
         current.attach(with_span(span, parent))
         call.trace_id, call.span_id = _sampled_ids(span)
         self._end(span, call, error)
 
     def _end(self, span: Span, call: Call, error: BaseException | None) -> None:
         rejection = None if error is None else caller_error(error, call)
-        # Set all attributes at once at the end: each time, the SDK takes two locks and copies them.
+        # Set all attributes at once, because a lean span stores only the first ones unchecked.
         attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
         peer, user_agent = call.servicer_context.peer(), call.metadata.get("user-agent", "")
         attributes.update(self._names.of_caller(call.context.caller, peer, user_agent))

@@ -1,7 +1,7 @@
-"""Late recording: spans of calls that turn out to be unusual, in traces that are not sampled.
+"""Late recording: spans of failed and slow calls in traces that are not sampled.
 
 A sampler decides at the start of a trace. So with 1 % of all traces recorded, 99 % of all failures would be missing.
-Each hop of a failing or slow call records its own span at its end, with the ids that the hop has already sent on.
+Each hop of a failed or slow call records its own span at its end, with the ids that the hop has already sent on.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ SECOND_NS = 1_000_000_000
 
 
 class LateRecorder(NamedTuple):
-    """Recorder of unary calls that took more than `slow_s` seconds, and of calls that failed."""
+    """Recorder of failed calls, and of unary calls that took more than `slow_s` seconds."""
 
     tracer: LeanTracer
     slow_s: float
 
     @classmethod
     def of(cls, tracer: Tracer, slow_s: float | None) -> LateRecorder | None:
-        """Return a recorder, or None without `slow_s` or with a tracer that is not OpenTelemetry's SDK."""
+        """Return a recorder, or None if `slow_s` is None or the tracer is not that of OpenTelemetry's SDK."""
         return cls(tracer, slow_s) if slow_s is not None and isinstance(tracer, LeanTracer) else None
 
     def is_slow(self, method: Method, began_s: float) -> bool:

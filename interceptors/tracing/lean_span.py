@@ -1,8 +1,8 @@
 """Spans at a fraction of the cost of the SDK's own, for the samplers, processors and exporters of any SDK provider.
 
 A span of the SDK checks and copies its attributes under locks when it starts, when they change, and when it ends.
-`LeanSpan` stores what it is given. The SDK's containers, with their checks and limits, are built only when they are
-needed: if a handler adds single attributes, events or links, or if somebody reads the attributes.
+`LeanSpan` stores its attributes unchecked. The SDK's containers, with their checks and limits, are made at their first
+use: when a handler adds a single attribute, an event or a link, or when code reads the attributes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _changing = threading.Lock()
 
 
 class LeanSpan(SdkSpan):
-    """Recorded span that behaves as the SDK's own, by the SDK's own code.
+    """Recorded span that behaves like a span of the SDK, by the SDK's own code.
 
     `first` are the attributes from its start, and `rest` those of the first `set_attributes`, unchecked. A span that
     `is_plain` has nothing else: neither events nor links, and no attributes in a container of the SDK.
@@ -53,7 +53,7 @@ class LeanSpan(SdkSpan):
     _set_status_on_exception = True
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - any field of the SDK's span
-        """Make a field of the SDK's span that most spans never need, once for all threads."""
+        """Make a field of the SDK's span at its first use, once for all threads. Most spans never need it."""
         make = _FIELDS.get(name)
         if make is None:
             raise AttributeError(name=name, obj=self)
@@ -168,8 +168,8 @@ class LeanTracer(Tracer):
         attributes: Attributes,
         start_time_ns: int | None = None,
     ) -> LeanSpan:
-        """Start a span with the identity `own`, whatever the sampler says. `parent` may be invalid."""
-        # Set the fields here, because the constructors of the SDK take longer and build the containers.
+        """Start a span with the ids and flags of `own`, without the sampler. `parent` may be invalid."""
+        # Set the fields here, because the constructors of the SDK take longer and make the containers.
         span: LeanSpan = object.__new__(LeanSpan)
         span.tracer = self
         span._name = name
@@ -208,7 +208,7 @@ class LeanTracer(Tracer):
 def lean_tracer(tracer: Tracer) -> Tracer:
     """Return a tracer with lean spans in place of a tracer of the SDK, or else `tracer` itself.
 
-    A tracer that counts its spans, as `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED` demands, counts only the SDK's own.
+    With `OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED`, keep the tracer, because it counts only the SDK's own spans.
     """
     if type(tracer) is SdkTracer and isinstance(tracer._tracer_metrics, NoOpTracerMetrics):
         return LeanTracer(tracer)

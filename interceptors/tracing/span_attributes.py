@@ -44,7 +44,7 @@ REASON_ATTRIBUTE = "solo60.reason"
 CALLER_ATTRIBUTE = "solo60.caller"
 # Name used by opentelemetry-instrumentation-grpc.
 RPC_USER_AGENT = "rpc.user_agent"
-# Length of the longest user agent in the cache, which would be large if a caller sent many long ones.
+# Length of the longest user agent that is cached. A caller with many longer ones could fill the memory.
 MAX_CACHED_USER_AGENT = 200
 _LOOPBACK = ("[::1]", "127.0.0.1")
 _UNIX = re.compile(r"unix(?:-abstract)?:(?://(?=/))?(.+)")
@@ -113,7 +113,7 @@ def _of_caller(caller: str, peer: str, user_agent: str, *, old_names_too: bool) 
     return attributes
 
 
-# All calls of a connection have the same caller.
+# Most calls of a connection have the same caller.
 _cached_of_caller = lru_cache(maxsize=1024)(_of_caller)
 
 

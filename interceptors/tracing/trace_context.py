@@ -39,7 +39,7 @@ _NO_TRACE = Context()
 # Keys of a context that holds a span and nothing else.
 _SPAN_ONLY = set_span_in_context(INVALID_SPAN, _NO_TRACE).keys()
 (_SPAN_KEY,) = _SPAN_ONLY
-# Flags of a trace by number, because making them takes longer than looking them up.
+# Flags of a trace by number, because their constructor takes longer than a lookup.
 FLAGS = tuple(map(TraceFlags, range(256)))
 
 

@@ -24,7 +24,7 @@ class ServerValidation(ServerInterceptor):
     """Server interceptor that checks requests and responses against their contract.
 
     An invalid request is rejected as in `contracts.request_violations.check_request`. An invalid response is a fault of
-    the service and becomes INTERNAL. A quick look (`contracts.plain`) accepts most messages.
+    the service and becomes INTERNAL. The fast path (`contracts.plain`) accepts most messages.
 
     >>> call_echo(ServerValidation(), text="hi")
     'hi'

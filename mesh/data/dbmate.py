@@ -58,8 +58,8 @@ async def apply_files(connection: Connection, database_url: str, files: Sequence
     """Apply files in order; raise DbmateError at the first that fails.
 
     `connection` must be to the same database. Invalid indexes are dropped before each attempt, so that a failed
-    concurrent creation can be retried. In a database that is new, no file takes long. So one run of dbmate applies all
-    files, which is faster than one run for each group of files with the same limits.
+    concurrent creation can be retried. In a new database no file takes long, so one run of dbmate applies all files.
+    That is faster than one run for each group of files with the same limits.
     """
     url = await _url_with_tls_as(connection, database_url)
     if is_new:

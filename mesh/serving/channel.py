@@ -59,7 +59,7 @@ class Channels:
     """Channels of one process: one for each service it calls, opened at first use.
 
     All channels share the circuit breakers and the retry budgets. A process with several instances passes the same
-    `breakers` and `budgets` to each. No call takes longer than `longest_call_s`, whatever its contract allows.
+    `breakers` and `budgets` to each. No call takes longer than `longest_call_s`, even if its contract allows more.
     """
 
     def __init__(

@@ -86,11 +86,11 @@ def _telemetry(settings: Settings, name: str) -> Iterator[None]:
             raise SystemExit(1) from None
 
 
-def line_from_parent(what: str) -> str:
+def line_from_parent(content: str) -> str:
     """Wait for a line of the parent process, such as the DATABASE_URL when the database is ready."""
     line = sys.stdin.readline().strip()
     if not line:
-        raise SettingsError(f"STOP_WITH_PARENT: standard input closed before the {what} arrived.")
+        raise SettingsError(f"STOP_WITH_PARENT: standard input closed before the {content} arrived.")
     return line
 
 

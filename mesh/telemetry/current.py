@@ -50,18 +50,21 @@ def telemetry_of_service(telemetry: ServiceTelemetry) -> Iterator[None]:
 
 
 class ServerTelemetry(ServerInterceptor):
-    """Interceptor that serves calls with a service's telemetry, for an engine without the context of its start."""
+    """Server interceptor that serves calls with a service's telemetry.
+
+    Only an engine needs it whose handlers run outside of the context in which the server was started.
+    """
 
     def __init__(self, telemetry: ServiceTelemetry) -> None:
         self._telemetry = telemetry
 
     def start(self, call: Call) -> None:  # noqa: ARG002 - the same for all calls
-        # Never reset: the context ends with the task of the call.
+        # Never reset, because the context ends with the task of the call.
         _current.set(self._telemetry)
 
 
 def current_telemetry() -> ServiceTelemetry | None:
-    """Return the telemetry of this task's service, or None if it has that of the process."""
+    """Return the telemetry of this task's service, or None if the process has only one."""
     return _current.get()
 
 
@@ -86,9 +89,9 @@ def current_lines() -> LogLineHandler | None:
 
 
 class ProcessLog(LogLineHandler):
-    """Log of a process, as the only handler of all loggers. It leaves a record to the log of its service, if any."""
+    """Log of a process, and the only handler of all loggers. Passes a service's record to the log of that service."""
 
     def handle(self, record: logging.LogRecord) -> bool:
-        """Handle a record by the log of the current task's service, or write it as a line of the process."""
+        """Pass a record to the log of this task's service, or write it as a line of the process."""
         telemetry = _current.get()
         return bool(super().handle(record) if telemetry is None else telemetry.lines.handle(record))

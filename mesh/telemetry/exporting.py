@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def exporting(settings: Settings, service: str, lines: LogLineHandler) -> Iterator[None]:
-    """Export the telemetry of this process with `exporting_service`; its spans are those of the global provider."""
+    """Export the telemetry of this process while the context is open. Its spans are those of the global provider."""
     with exporting_service(settings, service, lines, REGISTRY) as tracers:
         trace.set_tracer_provider(tracers)
         yield
@@ -38,8 +38,8 @@ def exporting_service(
 ) -> Iterator[TracerProvider]:
     """Export the metrics of `registry` and the lines of `lines` as configured, while the context is open.
 
-    Yields a provider, whose spans are exported too. At the end of the context, the last ones are exported for at most
-    EXIT_TIMEOUT_S.
+    Yields a provider whose spans are exported too. At the end of the context, everything that waits is exported for at
+    most EXIT_TIMEOUT_S.
     """
     with ExitStack() as stack:
         logs = _start_log_export(settings, service, lines, stack)

@@ -166,7 +166,7 @@ def resource_of(service: str) -> Resource:
 
 
 def set_up_tracing(settings: Settings, service: str, exit_timeout_s: float = EXIT_TIMEOUT_S) -> SamplingProvider:
-    """Export the spans of this process with the provider that `open_tracers` returns."""
+    """Export the spans of this process as `open_tracers` does, with the global provider."""
     provider = open_tracers(settings, service, exit_timeout_s)
     trace.set_tracer_provider(provider)
     return provider

@@ -1,4 +1,4 @@
-"""Chains of a method: its server's interceptors and those of its callers."""
+"""Chains of a method: the interceptors of its server and of its clients."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Chains:
 
 def chains_of(method: Method, settings: Settings) -> Chains:
     """Return the chains of a process with `settings`."""
-    registry = CollectorRegistry()  # the interceptors register their metrics
+    registry = CollectorRegistry()  # of its own, because the interceptors register their metrics
     return Chains(
         parts_of(server_interceptors(settings, Keyring, registry), method),
         parts_of(client_interceptors(settings, str, registry), method),

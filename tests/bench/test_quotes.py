@@ -3,15 +3,19 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from bench.page import measured_sections
-
 README = Path("README.md")
 PAGE = Path("docs/performance.md")
 
+_SECTION = re.compile(r"<!-- bench \S+ -->\n(.*?)<!-- end -->", re.DOTALL)
 _CODE = re.compile(r"```.*?```|`[^`]*`", re.DOTALL)
 _NUMBER = r"\d[\d,]*(?:\.\d+)?"
 # A number with two decimals, or with a unit of speed or memory.
 _QUOTE = re.compile(rf"\b(?<!Python )(\d+\.\d\d\b|{_NUMBER}(?= ?(?:\u00d7|times|µs|[GM]iB|\w+/s)))")
+
+
+def measured_sections(page: str) -> str:
+    """Return the text of all sections that benchmark runs replace."""
+    return "\n".join(_SECTION.findall(page))
 
 
 def quotes_in(text: str) -> list[str]:

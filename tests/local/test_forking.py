@@ -71,7 +71,7 @@ async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path, mon
     async with server_with(tmp_path, monkeypatch, program, "import os; PID = os.getpid()") as server:
         child = forked(server, tmp_path, "one", "two", SETTING="its own")
     child.send_line("postgresql://its-own")
-    await eventually(lambda: as_awaitable(len(records_of(child.log)) == 2))
+    await eventually(lambda: len(records_of(child.log)) == 2)
 
     facts = json.loads(event_of(child))
     process = psutil.Process(child.pid)
@@ -87,11 +87,6 @@ async def test_a_forked_process_is_like_a_process_of_its_own(tmp_path: Path, mon
     child.kill()
     assert await child.wait() == -signal.SIGKILL
     assert records_of(child.log)[1]["event"] == "printed"
-
-
-async def as_awaitable(value: bool) -> bool:  # noqa: FBT001 - one value
-    """Return a value."""
-    return value
 
 
 @pytest.mark.parametrize(
@@ -176,8 +171,8 @@ async def test_processes_start_without_a_killed_server(tmp_path: Path, monkeypat
 
     sentence = "starts an interpreter for each process, because the fork server failed: it wrote nothing."
     assert reports == [(MESH, sentence)]
-    # The kernel closes the descriptors of a process shortly before it shows the new command line.
-    await eventually(lambda: as_awaitable(psutil.Process(child.pid).cmdline()[1:] == ["-m", PROGRAM]))
+    # The kernel sets the command line of an interpreter a moment after `subprocess` reports its start.
+    await eventually(lambda: psutil.Process(child.pid).cmdline()[1:] == ["-m", PROGRAM])
     child.terminate()
     assert await child.wait() == -signal.SIGTERM
 

@@ -1,4 +1,4 @@
-"""OTLP/HTTP collector that stores what it receives, as the one for gRPC does.
+"""OTLP/HTTP collector that stores the received telemetry, like the one for gRPC.
 
 with collecting_by_http() as collector:
     ...                                   # run a process with OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint

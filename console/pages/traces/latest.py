@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 NO_TRACES_HINT = (
     "Make a call, for example: solo60 call gym.ListGyms\n"
     "A trace is listed within a second of its end. Calls of `solo60` are always recorded, and calls of other programs "
-    "if they record them, or with the probability TRACE_SAMPLE_RATIO."
+    "if they record them, or with the probability TRACE_SAMPLE_RATIO. Calls that fail by a fault of a service, or take "
+    "longer than TRACE_SLOW_S, are always recorded."
 )
 
 

@@ -1,4 +1,4 @@
-"""Encoding of the attributes of spans, with a bounded cache for values with few variants, such as names of methods."""
+"""Encoding of the attributes of spans, with a bounded cache for values that recur, such as names of methods."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _64_BITS = 2**64 - 1
 
 
 class EncodedValues(dict[str | int, bytes]):
-    """Encoded attributes of one key by their values. A lookup encodes a missing value, and the first ones are stored.
+    """Encoded attributes of one key, by their values. A lookup encodes a missing value; the first ones are stored.
 
     A lookup raises ValueError for a number with more than 64 bits, and for text that has no form in UTF-8.
     """

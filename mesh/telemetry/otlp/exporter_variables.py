@@ -1,6 +1,6 @@
-"""Environment variables that OpenTelemetry's exporters read, checked before they do.
+"""Checks of environment variables that OpenTelemetry's exporters read.
 
-The exporters raise errors of their own for a wrong value, or ignore it.
+The exporters ignore a wrong value, or raise an error that does not name the variable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMPRESSIONS = {True: (NO_COMPRESSION, "gzip"), False: (NO_COMPRESSION, "gzip",
 
 
 def compression_of(signal: Signal, protocol: str) -> str:
-    """Return the compression for `signal`: "none", "gzip", or over HTTP "deflate"; raise SettingsError for another."""
+    """Return the compression for `signal`: "none", "gzip" or, over HTTP, "deflate". Raises SettingsError for others."""
     name, text = _variable(signal, "COMPRESSION")
     allowed = _COMPRESSIONS[protocol == GRPC]
     value = text.lower() or NO_COMPRESSION
@@ -29,7 +29,7 @@ def compression_of(signal: Signal, protocol: str) -> str:
 
 
 def check_timeout(signal: Signal) -> None:
-    """Raise SettingsError unless the timeout of an export, in seconds, is a number above 0 or not set."""
+    """Raise SettingsError if the timeout of an export is set, but is not a number of seconds above 0."""
     name, text = _variable(signal, "TIMEOUT")
     try:
         timeout_s = float(text or 1)

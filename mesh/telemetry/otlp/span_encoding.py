@@ -1,6 +1,6 @@
-"""OTLP encoding of spans: the result of the exporter package, for lean spans in a fraction of its time.
+"""OTLP encoding of spans, equal to that of the exporter package, and faster for lean spans.
 
-Bytes that many spans share are made once. The exporter package encodes everything unusual: spans with events, links,
+Bytes that many spans share are encoded once. The exporter package encodes all other spans: spans with events, links,
 checked attributes or values other than text and whole numbers, and spans of other tracers.
 """
 
@@ -55,7 +55,7 @@ _log = structlog.stdlib.get_logger("solo60.telemetry")
 
 def encode_spans(spans: Iterable[ReadableSpan]) -> bytes:
     """Return the ExportTraceServiceRequest with `spans`."""
-    # The SDK has one tracer for each scope; a lean tracer is made each time that somebody asks for one.
+    # The SDK has one tracer for each scope, but `get_tracer` returns a new lean tracer each time.
     by_tracer: dict[SdkTracer, list[bytes]] = {}
     others: list[ReadableSpan] = []
     for span in spans:

@@ -34,7 +34,7 @@ TYPES: tuple[type[Message], ...] = tuple(
 
 
 def is_accepted(message: Message) -> bool:
-    """Return whether protovalidate and the other rules of requests accept a message, without the quick look."""
+    """Return whether protovalidate and the other rules of requests accept a message, without the fast path."""
     try:
         check_doubtful_request(message, message.SerializeToString())
     except InvalidRequest:

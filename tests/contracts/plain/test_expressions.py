@@ -34,7 +34,7 @@ def expressions_in_use() -> set[tuple[str, str]]:
 
 
 def test_all_known_expressions_are_in_use() -> None:
-    """Each expression that the quick look knows is in a contract, or it would be dead code."""
+    """Each expression that the fast path knows is in a contract, or it would be dead code."""
     assert set(_KNOWN) - expressions_in_use() == set()
 
 

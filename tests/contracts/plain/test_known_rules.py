@@ -1,4 +1,4 @@
-"""Each rule of protovalidate, declared on a field of its own: no value passes the quick look and breaks the rule."""
+"""Each rule of protovalidate, declared on a field of its own: the fast path accepts no value that breaks the rule."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def is_valid(message: Message) -> bool:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_only_known_rules_are_decided(kind: str) -> None:
-    """No value passes the quick look and breaks a rule, and only the listed rules are decided there."""
+    """The fast path accepts no value that breaks a rule, and it knows only the listed rules."""
     rng, decided = Random(kind), set()  # noqa: S311 - not a secret
     for rule in rules_of(kind):
         for message_type in types_with(kind, rule, rng):

@@ -1,4 +1,4 @@
-"""Share of the messages that the quick look decides, so that it cannot fall unnoticed."""
+"""Share of the messages that the fast path accepts, so that the share cannot fall unnoticed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WITHOUT_EXAMPLE = {"solo60.auth.v1.GetSigningKeysResponse"}
 
 
 def test_the_examples_of_most_messages_are_plain() -> None:
-    """The quick look accepts the example request and response of every method, except for a few listed types."""
+    """The fast path accepts the example request and response of every method, except for a few listed types."""
     doubtful = {each.DESCRIPTOR.full_name for each in TYPES if not PLAIN_CHECKS[each](example_of(each))}
 
     assert doubtful == WITH_EXPRESSIONS | WITHOUT_EXAMPLE
@@ -31,14 +31,14 @@ def test_the_examples_of_most_messages_are_plain() -> None:
 
 
 def test_signing_keys_are_plain() -> None:
-    """The quick look accepts a list of signing keys."""
+    """The fast path accepts a list of signing keys."""
     key = JsonWebKey(kty="OKP", crv="Ed25519", alg="Ed25519", use="sig", kid="a" * 43, x="b" * 43)
 
     assert PLAIN_CHECKS[GetSigningKeysResponse](GetSigningKeysResponse(keys=[key]))
 
 
 def test_a_booking_on_quarter_hours_is_plain() -> None:
-    """The quick look accepts a booking on quarter hours of at most twelve hours, and no other."""
+    """The fast path accepts a booking on quarter hours of at most twelve hours, and no other."""
     booking: BookSessionRequest = example_of(BookSessionRequest)
     start_s = booking.period.start_time.seconds
 

@@ -44,7 +44,7 @@ def test_each_character_in_each_place_is_sound(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_usual_characters_are_plain(name: str) -> None:
-    """The quick look decides on all usual characters."""
+    """The fast path accepts all usual characters."""
     rules, valid, characters = FORMATS[name]
     message_type = with_field(TEXT, rules)
 

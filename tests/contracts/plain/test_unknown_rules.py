@@ -37,7 +37,7 @@ DEEPEST = 99
 
 
 def is_plain(message: Message) -> bool:
-    """Return whether a message passes the quick look."""
+    """Return whether the fast path accepts a message."""
     return PLAIN_CHECKS[type(message)](message)
 
 
@@ -134,7 +134,7 @@ WHOLE_RULES = {
 
 @pytest.mark.parametrize("name", WHOLE_RULES)
 def test_an_unknown_rule_of_a_message_is_doubtful(name: str) -> None:
-    """No message of a type with an unknown rule for the whole message is plain, and none that contains one is."""
+    """If a type has an unknown rule for whole messages, neither its messages nor messages around them are plain."""
     rule = f"options {{ [buf.validate.message] {{ {WHOLE_RULES[name]} }} }}"
     inner = with_field(TEXT, "", rule)
     outer: Any = declare(f"""message_type {{ name: "Outer" field {{ name: "x" number: 1 type: TYPE_MESSAGE

@@ -99,7 +99,7 @@ async def test_usual_calls_of_a_skipped_trace_are_not_recorded(serve_echo: Serve
 
 @pytest.mark.requirement("S5")
 async def test_a_long_stream_is_not_slow(serve_echo: ServeEcho) -> None:
-    """A stream is not recorded because it takes long."""
+    """A long stream is not recorded as a slow call."""
     echo = await serve_echo(trace_sample_ratio=RARE, trace_slow_s=SLOW_S)
     echo.servicer.hook = wait_slowly
 

@@ -1,4 +1,4 @@
-"""Lean spans beside those of the SDK: the same operations on both give the same span."""
+"""Comparison of lean spans with spans of the SDK after the same operations."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ operations = st.one_of(
 
 @dataclass
 class Recorder(SpanProcessor):
-    """Processor that records what it sees of each span, when it ends, and with `reads_start` also when it starts."""
+    """Processor that stores the facts of each span at its end, and with `reads_start` also at its start."""
 
     reads_start: bool
     started: list[dict[str, Any]] = field(default_factory=list)
@@ -94,7 +94,7 @@ class Drawn(Sampler):
 
 
 def facts_of(span: ReadableSpan) -> dict[str, Any]:
-    """Return everything that an exporter can read of a span, except times that the clock gave."""
+    """Return the facts of a span for exporters, except its start and the attributes of exceptions."""
     context = span.get_span_context()
     assert context is not None
     return {
@@ -157,7 +157,7 @@ def test_a_lean_span_is_the_span_of_the_sdk(
     decision: Decision,
     reads_start: bool,
 ) -> None:
-    """Whatever is done with it, a lean span and a span of the SDK are equal to processors and exporters."""
+    """After the same operations, a lean span and a span of the SDK are equal for processors and exporters."""
     seen: list[Recorder] = []
     options: dict[str, Any] = {"links": links} if links else {}
     for convert in (lambda sdk: sdk, lean_tracer):

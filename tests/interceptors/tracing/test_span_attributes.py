@@ -21,7 +21,7 @@ def test_calls_of_one_connection_share_their_attributes() -> None:
 
 
 def test_long_user_agents_are_not_stored() -> None:
-    """A caller with many long user agents does not fill the memory."""
+    """A caller with many long user agents cannot fill the memory."""
     names = SpanAttributes()
     before = _cached_of_caller.cache_info().currsize
 

@@ -1,4 +1,4 @@
-"""The encoding of spans beside that of OpenTelemetry's exporter package: both give the same message."""
+"""Comparison of the encoding of spans with that of OpenTelemetry's exporter package."""
 
 from __future__ import annotations
 
