@@ -75,17 +75,10 @@ def _serve(connection: socket.socket) -> list[str]:
             os.close(each)
 
 
-<<<<<<< HEAD
-def _fork_child_of_supervisor() -> bytes:
-    """Fork a process; return its id, or an empty value in that process.
-
-    An intermediate process forks it and ends. So the kernel makes it a child of the nearest subreaper, the supervisor.
-=======
 def _fork_child_of_supervisor() -> int:
     """Fork a process; return the id of its first parent in that process, and 0 in the server.
 
     The first parent has ended. So the kernel has made the process a child of the nearest subreaper, the supervisor.
->>>>>>> break14
     """
     if os.fork():
         _, status = os.wait()
