@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
@@ -49,6 +50,8 @@ class CallContext:
 
 
 _random = random.Random()  # noqa: S311 - no secret
+# Forked processes would otherwise create the same ids.
+os.register_at_fork(after_in_child=_random.seed)
 _current: ContextVar[CallContext | None] = ContextVar("solo60_call_context", default=None)
 
 

@@ -213,3 +213,18 @@ async def test_modules_that_cannot_be_shared_are_rejected(
             pass
 
     assert not servers_but(0)
+
+
+async def test_forked_processes_create_different_correlation_ids(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes of one fork server do not create the same correlation ids."""
+    program = "from interceptors.context import new_correlation_id; print(new_correlation_id())"
+    async with server_with(tmp_path, monkeypatch, program, "import interceptors.context") as server:
+        ids = set()
+        for name in ("one", "two"):
+            child = Child(name, {}, tmp_path / f"{name}.jsonl", [PROGRAM], server.fork)
+            await child.wait()
+            ids.add(event_of(child))
+
+    assert len(ids) == len(("one", "two"))
