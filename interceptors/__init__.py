@@ -31,8 +31,8 @@ _MODULE_OF = {
     "ServerIdempotencyKey": "interceptors.idempotency",  # require an idempotency key
     "ServerValidation": "interceptors.validation.interceptor",  # check messages against their rules
     # Client interceptors in the order of the chain, outermost first.
-    "ClientTracing": "interceptors.tracing.interceptor",  # send each call in a span
     "ClientMetrics": "interceptors.metrics.interceptor",  # count and time calls for Prometheus
+    "ClientTracing": "interceptors.tracing.interceptor",  # send each call in a span
     "ClientDeclaredCalls": "interceptors.declared_calls",  # reject or log calls missing from the contract
     "ClientDeadline": "interceptors.deadline.interceptor",  # give each call a deadline
     "ClientContext": "interceptors.propagation",  # send correlation id and user id
