@@ -78,7 +78,7 @@ def _python_of(base: str, folder: Path) -> Path:
     if (folder / LOCK).read_bytes() == LOCK.read_bytes():
         return Path(sys.executable)
     # The variables of our own make would select our packages and our targets.
-    environment = child_environment(makeflags="", mflags="", pythonpath="", virtual_env="")
+    environment = child_environment(makeflags="", mflags="", base="", pythonpath="", virtual_env="")
     command = ["make", "--directory", str(folder), READY]
     done = subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
     if done.returncode != 0:

@@ -87,6 +87,7 @@ def test_a_commit_with_another_lock_gets_an_environment_of_its_own(monkeypatch: 
     """The other commit's own Makefile installs its packages, without the variables of our make."""
     commit({str(LOCK): "grpcio==1\n"})
     monkeypatch.setenv("MAKEFLAGS", " -- BASE=main")
+    monkeypatch.setenv("BASE", "main")
 
     other = check_out("HEAD~1")
 
