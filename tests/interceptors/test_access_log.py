@@ -12,8 +12,8 @@ from interceptors.access_log import ServerAccessLog
 from interceptors.chain.server import ServerInterceptor
 from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.chain.test_server import serving
 from tests.support.echo_server import Endless
+from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import grpc.aio
@@ -12,7 +11,6 @@ from contracts.method import find_method
 from interceptors.chain.call import Call
 from interceptors.idle import ServerIdle
 from solo60.example.v1 import echo_pb2
-from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.begun_calls import (
     begin_both_streams,
     begin_client_stream,
@@ -21,6 +19,7 @@ from tests.support.begun_calls import (
 )
 from tests.support.echo import EchoServicer
 from tests.support.echo_server import Endless
+from tests.support.echo_serving import serving
 from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from structlog.typing import EventDict
 
-    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer, ServeEcho
 
 ECHO = "/solo60.example.v1.EchoService/"
@@ -111,23 +109,11 @@ class SignallingIdle(ServerIdle):
         self.requested.set()
 
 
-@asynccontextmanager
-async def serving(idle: ServerIdle, servicer: EchoServicer) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Serve the echo service with this interceptor alone."""
-    server = grpc.aio.server(interceptors=[idle])
-    add_EchoServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield EchoServiceStub(channel)
-    await server.stop(None)
-
-
 async def test_each_request_restarts_the_idle_time_of_a_stream() -> None:
     """Each request restarts the idle time of a stream, and the stream ends when no request follows in time."""
     clock = ManualClock()
     idle = SignallingIdle(clock)
-    async with serving(idle, EchoServicer()) as stub:
+    async with serving(idle) as stub:
         call: Any = stub.EchoJoined()
         for _ in range(3):
             idle.requested.clear()
@@ -155,7 +141,7 @@ async def test_each_answer_restarts_the_idle_time_of_a_stream() -> None:
             await clock.wait_for_readings(2)
 
     servicer.hook = hook
-    async with serving(ServerIdle(factor=0.01, now=clock), servicer) as stub:
+    async with serving(ServerIdle(factor=0.01, now=clock), servicer=servicer) as stub:
         call: Any = stub.EchoMany(echo_pb2.EchoManyRequest(text="hi", repeat=3))
         assert [answer.text async for answer in call] == ["hi"] * 3
 

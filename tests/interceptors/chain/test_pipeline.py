@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,14 +12,11 @@ import pytest
 from interceptors.chain.server import ServerChain, ServerInterceptor
 from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
-from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
+from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from interceptors.chain.call import Call, Finish, Proceed
-    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 HI = echo_pb2.EchoRequest(text="hi")
 INTERNAL, OK = grpc.StatusCode.INTERNAL, grpc.StatusCode.OK
@@ -58,23 +54,16 @@ class AwaitingRecorder(Recorder):
             await asyncio.sleep(0)
 
 
-@asynccontextmanager
-async def serving(servicer: EchoServicer, *interceptors: ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Serve the echo service with a chain of these interceptors."""
-    server = grpc.aio.server(interceptors=[ServerChain([ServerContext(), *interceptors])])
-    add_EchoServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield EchoServiceStub(channel)
-    await server.stop(None)
+def chain_of(*interceptors: ServerInterceptor) -> ServerChain:
+    """Return a chain of these interceptors with the context of calls."""
+    return ServerChain([ServerContext(), *interceptors])
 
 
 @pytest.mark.parametrize("middle", [Recorder, AwaitingRecorder])
 async def test_interceptors_end_in_reverse_order(middle: type[Recorder]) -> None:
     """Interceptors start from the outside in and end from the inside out, also around one that awaits."""
     record: list[str] = []
-    async with serving(EchoServicer(), Recorder("a", record), middle("b", record), Recorder("c", record)) as stub:
+    async with serving(chain_of(Recorder("a", record), middle("b", record), Recorder("c", record))) as stub:
         assert (await stub.Echo(HI)).text == "hi"
 
     assert record == ["a", "b", "c", "c: None", "b: None", "a: None"]
@@ -94,7 +83,7 @@ async def test_an_error_of_an_interceptor_ends_the_outer_ones(
     """An interceptor that raises ends the call; those outside of it end with its error, and no other one starts."""
     record: list[str] = []
     chain = Recorder("a", record), middle("b", record, raises_at), Recorder("c", record)
-    async with serving(EchoServicer(), *chain) as stub:
+    async with serving(chain_of(*chain)) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
             await stub.Echo(HI)
 
@@ -112,7 +101,7 @@ async def test_an_error_after_the_handler_replaces_its_error() -> None:
 
     servicer = EchoServicer()
     servicer.hook = fail
-    async with serving(servicer, Recorder("a", record), Recorder("b", record, "finish")) as stub:
+    async with serving(chain_of(Recorder("a", record), Recorder("b", record, "finish")), servicer=servicer) as stub:
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Echo(HI)
 
@@ -130,7 +119,7 @@ async def test_a_cancelled_call_ends_every_interceptor(middle: type[Recorder]) -
         await asyncio.Event().wait()
 
     servicer.hook = wait
-    async with serving(servicer, Recorder("a", record), middle("b", record)) as stub:
+    async with serving(chain_of(Recorder("a", record), middle("b", record)), servicer=servicer) as stub:
         call = stub.Echo(HI)
         await entered.wait()
         call.cancel()

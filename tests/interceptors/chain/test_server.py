@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -14,31 +13,16 @@ from interceptors.deadline.interceptor import ServerDeadline
 from interceptors.propagation import ServerContext
 from interceptors.validation.interceptor import ServerValidation
 from solo60.example.v1 import echo_pb2
-from solo60.example.v1.echo_pb2_grpc import EchoServiceStub, add_EchoServiceServicer_to_server
 from tests.support.echo import EchoServicer
+from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from structlog.typing import EventDict
 
     from interceptors.chain.call import Call, Proceed
-    from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
 
 HI = echo_pb2.EchoRequest(text="hi")
 BAD = echo_pb2.EchoRequest(text="")
-
-
-@asynccontextmanager
-async def serving(*interceptors: grpc.aio.ServerInterceptor) -> AsyncIterator[EchoServiceAsyncStub]:
-    """Serve the echo service with these interceptors alone."""
-    server = grpc.aio.server(interceptors=interceptors)
-    add_EchoServiceServicer_to_server(EchoServicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield EchoServiceStub(channel)
-    await server.stop(0)
 
 
 async def test_interceptors_work_without_a_chain() -> None:
@@ -111,15 +95,10 @@ class TrailingMetadataServicer(EchoServicer):
 @pytest.mark.parametrize("text", ["hi", "fail"])
 async def test_trailing_metadata_of_handler_and_chain_are_sent(text: str) -> None:
     """The trailing metadata of a handler is sent together with that of interceptors, also if the call fails."""
-    server = grpc.aio.server(interceptors=[TrailingMetadataInterceptor()])
-    add_EchoServiceServicer_to_server(TrailingMetadataServicer(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        call: Any = EchoServiceStub(channel).Echo(echo_pb2.EchoRequest(text=text))
+    async with serving(TrailingMetadataInterceptor(), servicer=TrailingMetadataServicer()) as stub:
+        call: Any = stub.Echo(echo_pb2.EchoRequest(text=text))
         trailing = dict(await call.trailing_metadata())
         assert (await call.code() is grpc.StatusCode.OK) is (text == "hi")
-    await server.stop(0)
     assert {"x-ours": "1", "x-theirs": "2"}.items() <= trailing.items()
 
 

@@ -22,7 +22,7 @@ from interceptors.keys.interceptor import API_KEY
 from interceptors.propagation import USER_ID, ServerContext
 from mesh.telemetry.log_lines import LogLineHandler, json_line
 from solo60.example.v1 import echo_pb2
-from tests.interceptors.chain.test_server import serving
+from tests.support.echo_serving import serving
 from tests.support.eventually import eventually
 
 HOSTILE = 'a\r\nb\x1b[2J\x0b\x1c\x85\x9b31m\u2028\u2029\u202e"}\n{"event": "call"}\ud800'
