@@ -16,6 +16,7 @@ from contracts.method import Method, find_method
 from contracts.service_error import ServiceError
 from interceptors.chain.client import ClientCall
 from interceptors.chain.client_call import CallOutcome, ChainedCall, StreamStream, StreamUnary, UnaryStream, UnaryUnary
+from interceptors.chain.pipeline import start_all
 from interceptors.chain.rejected_call import RejectedCall
 from interceptors.chain.sent_metadata import SentMetadata
 
@@ -137,10 +138,7 @@ class MultiCallable:
     ) -> AnyCall:
         call = ClientCall(self.method, [*metadata] if metadata else [], timeout)
         try:
-            for start in self._starts:
-                finish = start(call)
-                if finish is not None:
-                    call.finish_callbacks.append(finish)
+            start_all(self._starts, call, call.finish_callbacks)
             metadata = None  # keeps the caller's metadata out of tracebacks
             if call.send is None:
                 rpc = self._send(request, timeout=call.timeout_s, metadata=SentMetadata(call.metadata), **options)

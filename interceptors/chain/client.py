@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.immediate import status_part
+from interceptors.chain.pipeline import finish_all
 from interceptors.context import current_context
 
 if TYPE_CHECKING:
@@ -67,20 +68,15 @@ class ClientCall:
         The error of a function of an interceptor replaces that of the call for the outer ones, and is raised at the
         end.
         """
-        failure: BaseException | None = None
-        # Empty the list: its callbacks reference this call, and the cycle would delay its release to a garbage
+        # This empties the list: its callbacks reference this call, and the cycle would delay its release to a garbage
         # collection.
-        while self.finish_callbacks:
-            try:
-                self.finish_callbacks.pop()(self, error)
-            except BaseException as raised:  # noqa: BLE001 - raised again below
-                error = failure = raised
-        if failure is None:
+        final = finish_all(self.finish_callbacks, self, error)
+        if final is None or final is error:
             return
         try:
-            raise failure
+            raise final
         finally:
-            del error, failure  # the traceback holds this frame
+            del error, final  # the traceback holds this frame
 
 
 class ClientInterceptor:

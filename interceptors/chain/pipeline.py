@@ -6,7 +6,7 @@ interceptor that awaits gets a coroutine of its own around the rest of the pipel
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from interceptors.chain.call import Call, Finish, Proceed
 
     Start = Callable[[Call], Finish | None]
+
+# Call of a server or of a client, which start and finish alike.
+EitherCall = TypeVar("EitherCall")
 
 
 def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
@@ -43,7 +46,11 @@ def around(starts: Sequence[Start], proceed: Proceed) -> Proceed:
     return run
 
 
-def start_all(starts: Sequence[Start], call: Call, finishes: list[Finish]) -> None:
+def start_all(
+    starts: Sequence[Callable[[EitherCall], Callable[[EitherCall, BaseException | None], None] | None]],
+    call: EitherCall,
+    finishes: list[Callable[[EitherCall, BaseException | None], None]],
+) -> None:
     """Call `starts` in order, and append the returned functions to `finishes`."""
     for start in starts:
         finish = start(call)
@@ -51,7 +58,9 @@ def start_all(starts: Sequence[Start], call: Call, finishes: list[Finish]) -> No
             finishes.append(finish)
 
 
-def finish_all(finishes: list[Finish], call: Call, error: BaseException | None) -> BaseException | None:
+def finish_all(
+    finishes: list[Callable[[EitherCall, BaseException | None], None]], call: EitherCall, error: BaseException | None
+) -> BaseException | None:
     """Pop and call `finishes` in reverse order; return the call's final error."""
     while finishes:
         try:
