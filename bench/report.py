@@ -30,7 +30,7 @@ CLIENT_HEADINGS = ("", "calls/s", "ratio to plain stub", "quartiles", "client CP
 MIN_SHARE = 0.01
 SCREEN_WIDTH = 130
 MAX_REFUSED_SHARE = 0.01
-# Targets whose ratios README quotes.
+# README quotes the ratios of these targets.
 QUOTED = (
     "grpcio_full_10_vs_bare",
     "native_full_10_vs_bare",

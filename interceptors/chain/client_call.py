@@ -193,7 +193,7 @@ class UnaryUnary(_SingleResponse):
     __slots__ = ()
 
     def __await__(self) -> Generator[Any, None, Any]:
-        # An awaited call takes a shorter path: nobody has to ask for its status.
+        # An awaited call takes a shorter path, because its status need not be read.
         outcome = self._outcome
         outcome.is_awaited = True
         try:

@@ -52,7 +52,7 @@ def telemetry_of_service(telemetry: ServiceTelemetry) -> Iterator[None]:
 class ServerTelemetry(ServerInterceptor):
     """Server interceptor that serves calls with a service's telemetry.
 
-    Only an engine needs it whose handlers run outside of the context in which the server was started.
+    Only the native engine needs it: its handlers run outside of the context that started the server.
     """
 
     def __init__(self, telemetry: ServiceTelemetry) -> None:

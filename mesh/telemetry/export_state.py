@@ -27,7 +27,7 @@ class ExportState:
     def __init__(self, what: str, failure: str) -> None:
         self._what = what
         self._failure = failure
-        # Exports run in threads. Their lines belong to the service whose telemetry starts here.
+        # Exports run in threads, which inherit no context, and their log lines name the service.
         self._context = copy_context()
         self._is_exporting = False
         self.lost = 0

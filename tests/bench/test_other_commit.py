@@ -33,7 +33,7 @@ def commit(files: dict[str, str]) -> str:
 
 @pytest.fixture(autouse=True)
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a new repository whose only commit has the programs of the benchmark."""
+    """Work in a new repository. Its only commit has the programs of the benchmark."""
     monkeypatch.chdir(tmp_path)
     git("init", "--quiet", "--initial-branch=main")
     commit({".gitignore": "build/\n", "Makefile": MAKEFILE, **{str(program): "" for program in PROGRAMS}})

@@ -63,7 +63,7 @@ def test_other_rows_send_no_spans(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_server_that_exits_is_named_with_its_last_words() -> None:
-    """A row whose server exits at startup cannot be measured. The reason is the last line of its errors."""
+    """A row cannot be measured if its server exits at startup. The reason is the last line of its errors."""
     row = replace(our_row("native", 100), command=(sys.executable, "-c", "import sys; sys.exit('no port is free')"))
     with started(row) as server, pytest.raises(RowUnavailable, match=r"native, 100 % traced exited .* no port is free"):
         server.wait_until_listening()

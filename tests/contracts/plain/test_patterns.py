@@ -11,7 +11,7 @@ from contracts.plain.predicates import doubtful
 from contracts.violations import broken_rules
 from tests.contracts.plain.declared_types import declare
 
-# Patterns of which Python and RE2 could disagree, or which Python matches slowly.
+# Python and RE2 could disagree about these patterns, or Python matches them slowly.
 DOUBTFUL = ["a", "^a", "a$", "^a|b$", "^a.$", r"^\d$", r"^a\.b$", "^a{,3}$", "^a++$", "^a*?$", "^a**$", "^(?i)a$",
             "^(?:a)$",
             "^[^a]$", "^[[:alpha:]]$", "^[a&&b]$", "^[a--b]$", "^[a]b]$", "^a\n$", "^é$", "^[à-é]$", "^(a|b)*$",

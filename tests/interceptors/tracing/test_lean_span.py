@@ -116,7 +116,7 @@ def facts_of(span: ReadableSpan) -> dict[str, Any]:
 
 
 def tracer(recorder: Recorder, **options: Any) -> Tracer:
-    """Return a tracer of the SDK whose spans `recorder` gets."""
+    """Return a tracer of the SDK; `recorder` gets its spans."""
     provider = TracerProvider(id_generator=CountedIds(), shutdown_on_exit=False, **options)
     provider.add_span_processor(recorder)
     return provider.get_tracer("tests", "1.0", "https://example.com/schema", {"of": "scope"})

@@ -162,7 +162,7 @@ def test_a_line_about_an_export_belongs_to_its_service() -> None:
 
 
 def test_the_troubles_of_a_service_are_its_own() -> None:
-    """A service whose log cannot be written reports that trouble, and another service of the process does not."""
+    """A service reports that its log cannot be written, and another service of the process does not."""
     broken, sound = ServiceInTest("broken"), ServiceInTest("sound")
     broken.log.close()
     with telemetry_of_service(broken.telemetry):
