@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish, MessageHook
+    from interceptors.chain.pipeline import Start
 
     Write = Callable[[Mapping[str, object]], None]
 
@@ -66,30 +67,35 @@ class ServerAccessLog(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._quiet_services and method.full_name not in self._quiet_methods
 
-    def start(self, call: Call) -> Finish:  # noqa: ARG002 - the line is about the end of the call
-        return self._log
+    def start_of(self, method: Method) -> Start:
+        name, write = method.full_name, self._write
+
+        def start(call: Call) -> Finish:  # noqa: ARG001 - the line is about the end of the call
+            return finish
+
+        def finish(call: Call, error: BaseException | None) -> None:
+            rejection = None if error is None else caller_error(error, call)
+            facts = {
+                **call.notes,
+                "method": name,
+                "caller": call.context.caller,
+                "code": "OK" if rejection is None else rejection.code.name,
+                "duration_ms": int((time.monotonic() - call.began_s) * 100_000) / 100,
+                "correlation_id": call.context.correlation_id,
+            }
+            if rejection is not None:
+                facts["reason"] = rejection.reason_name()
+            if call.trace_id:
+                facts["trace_id"], facts["span_id"] = call.trace_id, call.span_id
+            try:
+                write(facts)
+            except Exception as failure:  # noqa: BLE001 - a logging failure must not fail the call
+                _log.error("a call could not be logged", method=name, error=type(failure).__name__)
+
+        return start
 
     def request_hook(self, method: Method) -> MessageHook | None:  # noqa: ARG002 - the same for all methods
         return _note_first_request if self._log_requests else None
-
-    def _log(self, call: Call, error: BaseException | None) -> None:
-        rejection = None if error is None else caller_error(error, call)
-        facts = {
-            **call.notes,
-            "method": call.method.full_name,
-            "caller": call.context.caller,
-            "code": "OK" if rejection is None else rejection.code.name,
-            "duration_ms": int((time.monotonic() - call.began_s) * 100_000) / 100,
-            "correlation_id": call.context.correlation_id,
-        }
-        if rejection is not None:
-            facts["reason"] = rejection.reason_name()
-        if call.trace_id:
-            facts["trace_id"], facts["span_id"] = call.trace_id, call.span_id
-        try:
-            self._write(facts)
-        except Exception as failure:  # noqa: BLE001 - a logging failure must not fail the call
-            _log.error("a call could not be logged", method=call.method.full_name, error=type(failure).__name__)
 
 
 def _note_first_request(call: Call, message: Message) -> None:

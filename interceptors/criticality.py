@@ -14,7 +14,9 @@ from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
+    from contracts.method import Method
     from interceptors.chain.call import Call
+    from interceptors.chain.pipeline import Start
 
 CRITICALITY = "x-criticality"
 _BY_NAME = {level.name.lower(): level for level in Criticality}
@@ -34,8 +36,13 @@ class ServerCriticality(ServerInterceptor):
     'hi'
     """
 
-    def start(self, call: Call) -> None:
-        call.context.criticality = criticality_of(call)
+    def start_of(self, method: Method) -> Start:
+        declared = method.policy.criticality
+
+        def start(call: Call) -> None:
+            call.context.criticality = criticality_of(call) if CRITICALITY in call.metadata else declared
+
+        return start
 
 
 class ClientCriticality(ClientInterceptor):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
@@ -33,7 +32,6 @@ _UNLIMITED_S = 1e9
 _MAX_DIGITS = 3
 
 
-@dataclass(slots=True, repr=False)
 class Call:
     """One incoming call, shared by the server interceptors, which set its fields.
 
@@ -43,24 +41,47 @@ class Call:
     - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
     - `began_s`: time of arrival on the clock of `time.monotonic`.
     - `context`: facts that the handler and its outgoing calls need too, such as caller and correlation id.
+    - `trace_id` and `span_id`: ids of the call's trace and span; empty if the trace is not recorded.
+    - `remaining_on_arrival_s`: value of `remaining_s` when the call arrived.
     """
 
-    method: Method
-    servicer_context: ServicerContext
-    metadata: Mapping[str, str]
-    incoming: bytes | AsyncIterator[bytes]
-    fields: Sequence[tuple[str, str]] = ()
-    # Ids of the call's trace and span; empty if the trace is not recorded.
-    trace_id: str = ""
-    span_id: str = ""
-    allowed_s: float = 0.0
-    trailing: list[tuple[str, str | bytes]] = field(default_factory=list)
-    notes: dict[str, object] = field(default_factory=dict)
-    began_s: float = field(default_factory=time.monotonic)
-    context: CallContext = field(init=False)
+    __slots__ = (
+        "allowed_s",
+        "began_s",
+        "context",
+        "fields",
+        "incoming",
+        "metadata",
+        "method",
+        "notes",
+        "remaining_on_arrival_s",
+        "servicer_context",
+        "span_id",
+        "trace_id",
+        "trailing",
+    )
 
-    def __post_init__(self) -> None:
-        self.context = CallContext(method=self.method)
+    def __init__(
+        self,
+        method: Method,
+        servicer_context: ServicerContext,
+        metadata: Mapping[str, str],
+        incoming: bytes | AsyncIterator[bytes],
+        fields: Sequence[tuple[str, str]] = (),
+        remaining_on_arrival_s: float = math.inf,
+    ) -> None:
+        self.method = method
+        self.servicer_context = servicer_context
+        self.metadata = metadata
+        self.incoming = incoming
+        self.fields = fields
+        self.began_s = time.monotonic()
+        self.remaining_on_arrival_s = remaining_on_arrival_s
+        self.allowed_s = 0.0
+        self.trace_id = self.span_id = ""
+        self.trailing: list[tuple[str, str | bytes]] = []
+        self.notes: dict[str, object] = {}
+        self.context = CallContext(method=method)
 
     def __repr__(self) -> str:
         # Tracebacks show this text, so it omits the request, and the metadata, which holds the API key.
@@ -69,10 +90,7 @@ class Call:
     @property
     def remaining_s(self) -> float:
         """Seconds until the caller's deadline; infinite if the caller set none."""
-        # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
-        # digits.
-        remaining_s: float | None = self.servicer_context.time_remaining()
-        return math.inf if remaining_s is None or remaining_s > _UNLIMITED_S else remaining_s
+        return remaining_s_of(self.servicer_context)
 
     def is_out_of_time(self) -> bool:
         """Return whether the call is ending because of the caller's deadline.
@@ -91,3 +109,11 @@ class Call:
     def all_trailing(self) -> tuple[tuple[str, str | bytes], ...]:
         """Return all trailing metadata: the handler's own and `trailing`."""
         return (*(self.servicer_context.trailing_metadata() or ()), *self.trailing)
+
+
+def remaining_s_of(context: ServicerContext) -> float:
+    """Return the seconds until the caller's deadline; infinite if the caller set none."""
+    # Without a deadline, grpc.aio returns None although it declares a number. Other servers return a number of 19
+    # digits.
+    remaining_s: float | None = context.time_remaining()
+    return math.inf if remaining_s is None or remaining_s > _UNLIMITED_S else remaining_s

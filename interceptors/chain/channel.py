@@ -126,7 +126,7 @@ class MultiCallable:
         self.method = method
         self._send = send
         self._interceptors = [each for each in interceptors if each.applies_to(method)]
-        self._starts = [each.start for each in self._interceptors]
+        self._starts = [each.start_of(method) for each in self._interceptors]
 
     def __call__(
         self,

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.immediate import status_part
@@ -21,36 +20,50 @@ if TYPE_CHECKING:
 
     # Acts at the end of a call. Gets the call, and its error or None.
     ClientFinish = Callable[["ClientCall", BaseException | None], None]
+    ClientStart = Callable[["ClientCall"], ClientFinish | None]
     # Sends the request with `timeout` and `metadata`, and returns grpc.aio's call. May be called repeatedly.
     Attempt = Callable[..., Any]
     Send = Callable[["ClientCall", Attempt], Any]
     MessageListener = Callable[[], None]
 
 
-@dataclass(slots=True, repr=False)
 class ClientCall:
     """One outgoing call, shared by the client interceptors before it is sent and after it has ended.
 
-    `served` is the context of the call or detached work that makes this call; None outside of both. `began_s` is the
-    time of its start on the clock of `time.monotonic`.
+    - `served`: context of the call or detached work that makes this call; None outside of both.
+    - `began_s`: time of its start on the clock of `time.monotonic`.
+    - `trace_id` and `span_id`: ids of the call's trace and span; empty if the trace is not recorded.
+    - `send`: sends a unary call in place of a single attempt, for hedging.
+    - `attempts`: number of attempts sent here, without the retries of gRPC's core.
+    - `rpc`: grpc.aio's call; None if nothing was sent.
     """
 
-    method: Method
-    metadata: list[tuple[str, str | bytes]]
-    timeout_s: float | None
-    served: CallContext | None = field(default_factory=current_context)
-    began_s: float = field(default_factory=time.monotonic)
-    correlation_id: str = ""
-    # Ids of the call's trace and span; empty if the trace is not recorded.
-    trace_id: str = ""
-    span_id: str = ""
-    finish_callbacks: list[ClientFinish] = field(default_factory=list)
-    # Sends a unary call in place of a single attempt, for hedging. `attempts` counts the attempts sent here, not the
-    # retries of gRPC's core.
-    send: Send | None = None
-    attempts: int = 1
-    # grpc.aio's call; None if nothing was sent.
-    rpc: Any = None
+    __slots__ = (
+        "attempts",
+        "began_s",
+        "correlation_id",
+        "finish_callbacks",
+        "metadata",
+        "method",
+        "rpc",
+        "send",
+        "served",
+        "span_id",
+        "timeout_s",
+        "trace_id",
+    )
+
+    def __init__(self, method: Method, metadata: list[tuple[str, str | bytes]], timeout_s: float | None) -> None:
+        self.method = method
+        self.metadata = metadata
+        self.timeout_s = timeout_s
+        self.served: CallContext | None = current_context()
+        self.began_s = time.monotonic()
+        self.correlation_id = self.trace_id = self.span_id = ""
+        self.finish_callbacks: list[ClientFinish] = []
+        self.send: Send | None = None
+        self.attempts = 1
+        self.rpc: Any = None
 
     def __repr__(self) -> str:
         # Tracebacks show this text, so it omits the metadata, which holds the API key.
@@ -93,6 +106,13 @@ class ClientInterceptor:
         and its error or None, or return None.
         """
         raise NotImplementedError
+
+    def start_of(self, method: Method) -> ClientStart:  # noqa: ARG002 - for subclasses
+        """Return the function that starts each call of `method`. Called once per stub.
+
+        Override this method instead of `start` to look up what all calls of a method have in common only once.
+        """
+        return self.start
 
     def start_later(self, method: Method) -> None:
         """Check a call of `method` before it is stored in an outbox; raise to reject it."""

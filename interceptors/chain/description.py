@@ -6,7 +6,6 @@ import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from interceptors.chain.client import ClientInterceptor
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.responses import ErrorResponses
 
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from contracts.method import Method
+    from interceptors.chain.client import ClientInterceptor
 
 BEFORE, AFTER, AROUND = "before", "after", "around"
 EACH_REQUEST, EACH_RESPONSE = "each request", "each response"
@@ -49,7 +49,7 @@ def _purpose_of(interceptor: object) -> str:
 
 
 def _acts_of(interceptor: ServerInterceptor | ClientInterceptor, method: Method) -> tuple[str, ...]:
-    acts = [AFTER] if isinstance(interceptor, ErrorResponses) else [*_acts_on_calls(type(interceptor))]
+    acts = [AFTER] if isinstance(interceptor, ErrorResponses) else [*_acts_on_calls(interceptor, method)]
     if interceptor.request_hook(method):
         acts.append(EACH_REQUEST)
     if interceptor.response_hook(method):
@@ -57,10 +57,12 @@ def _acts_of(interceptor: ServerInterceptor | ClientInterceptor, method: Method)
     return tuple(acts)
 
 
-def _acts_on_calls(kind: type[ServerInterceptor | ClientInterceptor]) -> tuple[str, ...]:
+def _acts_on_calls(interceptor: ServerInterceptor | ClientInterceptor, method: Method) -> tuple[str, ...]:
+    kind = type(interceptor)
     if issubclass(kind, ServerInterceptor) and kind.intercept is not ServerInterceptor.intercept:
         return (AROUND,)
-    if kind.start in (ServerInterceptor.start, ClientInterceptor.start):
+    start = interceptor.start_of(method)
+    if start is None:
         return ()
-    # The annotation says whether `start` ever returns a function. The type checker holds it.
-    return (BEFORE,) if kind.start.__annotations__.get("return") == "None" else (BEFORE, AFTER)
+    # The annotation says whether the function ever returns another one. The type checker holds it.
+    return (BEFORE,) if start.__annotations__.get("return") == "None" else (BEFORE, AFTER)

@@ -22,7 +22,7 @@ import grpc.aio
 from contracts.method import Method, find_method, methods_of
 from contracts.policy import ContractError
 from interceptors.chain.application import wrap_handler
-from interceptors.chain.call import Call
+from interceptors.chain.call import Call, remaining_s_of
 from interceptors.chain.handlers import HANDLER_FACTORIES, handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
 from interceptors.chain.pipeline import around, finish_all, start_all
@@ -72,13 +72,21 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         """
         return None
 
+    def start_of(self, method: Method) -> Start | None:  # noqa: ARG002 - for subclasses
+        """Return the function that starts each call of `method`, or None. Called once per method.
+
+        Override this method instead of `start` to look up what all calls of a method have in common only once.
+        """
+        return self.start if _overrides(self, "start") else None
+
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
         Return the serialized response, or None if responses are streamed. Override this method for actions that await.
-        The chain then does not call `start` itself, but this method does by default.
+        The chain then does not start the interceptor itself, but this method does by default.
         """
-        return await around([self.start], proceed)(call)
+        start = self.start_of(call.method)
+        return await around([] if start is None else [start], proceed)(call)
 
     def on_request(self, call: Call, message: Message) -> None:
         """Inspect one parsed request before the handler gets it."""
@@ -196,12 +204,12 @@ def _pipeline(
         if _overrides(interceptor, "intercept"):
             proceed = partial(interceptor.intercept, proceed=around(starts, proceed))
             starts = []
-        elif _overrides(interceptor, "start"):
-            starts.insert(0, interceptor.start)
+        elif (start := interceptor.start_of(method)) is not None:
+            starts.insert(0, start)
 
     async def serve(incoming: bytes | AsyncIterator[bytes], context: ServicerContext) -> bytes | None:
         fields: Sequence[tuple[str, str]] = context.invocation_metadata() or ()  # type: ignore[assignment]  # grpc.aio declares a more general type but returns pairs
-        call = Call(method, context, dict(fields), incoming, fields)
+        call = Call(method, context, dict(fields), incoming, fields, remaining_s_of(context))
         # Keep the request and the API key out of tracebacks.
         del incoming, fields
         # As in `around`, without a coroutine of its own.

@@ -18,7 +18,8 @@ from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledge
 if TYPE_CHECKING:
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish
-    from interceptors.chain.client import ClientFinish
+    from interceptors.chain.client import ClientFinish, ClientStart
+    from interceptors.chain.pipeline import Start
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier
@@ -73,18 +74,22 @@ class ServerDeadline(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return math.isfinite(method.policy.deadline_s)
 
-    def start(self, call: Call) -> Finish:
-        context = call.context
-        remaining_s, ceiling_s = call.remaining_s, call.method.policy.deadline_s * self._factor
-        if remaining_s == math.inf:
-            call.notes["without_deadline"] = True
-        budget_s = call.allowed_s = min(remaining_s, ceiling_s)
-        if budget_s < MIN_TIME_S:
-            raise DeadlineExceeded("The call arrived with no time left to serve it.")
-        context.deadline, context.ledger = call.began_s + budget_s, []
-        if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
-            return _finish
-        return partial(_finish_within, _begin_timeout(budget_s))
+    def start_of(self, method: Method) -> Start:
+        ceiling_s = method.policy.deadline_s * self._factor
+
+        def start(call: Call) -> Finish:
+            remaining_s, context = call.remaining_on_arrival_s, call.context
+            if remaining_s == math.inf:
+                call.notes["without_deadline"] = True
+            budget_s = call.allowed_s = min(ceiling_s, remaining_s)
+            if budget_s < MIN_TIME_S:
+                raise DeadlineExceeded("The call arrived with no time left to serve it.")
+            context.deadline, context.ledger = call.began_s + budget_s, []
+            if remaining_s <= ceiling_s * CORE_ROUNDING:  # gRPC's core ends the call
+                return _finish
+            return partial(_finish_within, _begin_timeout(budget_s))
+
+        return start
 
 
 def _finish_within(limit: asyncio.Timeout, call: Call, error: BaseException | None) -> None:
@@ -151,28 +156,31 @@ class ClientDeadline(ClientInterceptor):
         self._factor = factor
         self._longest_s = longest_s
 
-    def start(self, call: ClientCall) -> ClientFinish | None:
-        limit_s = min(call.method.policy.deadline_s * self._factor, self._longest_s)
-        if call.timeout_s is not None:
-            limit_s = min(limit_s, call.timeout_s)
-        finish: ClientFinish | None = None
-        context = call.served
-        if context is not None and context.deadline is not None:
-            left_s = time_for_callee(context.deadline - call.began_s)
-            uses_all_time = left_s <= limit_s
-            limit_s = min(left_s, limit_s)
-            if left_s <= 0:
-                context.callee_used_all_time = True
-            if context.ledger is not None:
-                finish = partial(_record_end, context, context.ledger, uses_all_time)
-        if limit_s <= 0:
-            raise DeadlineExceeded(f"No time is left to call {call.method.full_name}.")
-        if math.isfinite(limit_s):
-            call.timeout_s = limit_s
-            call.metadata.append((TIMEOUT_MS, str(math.ceil(limit_s * 1000))))
-        else:
-            call.timeout_s = None
-        return finish
+    def start_of(self, method: Method) -> ClientStart:
+        longest_s = min(method.policy.deadline_s * self._factor, self._longest_s)
+
+        def start(call: ClientCall) -> ClientFinish | None:
+            limit_s = longest_s if call.timeout_s is None else min(longest_s, call.timeout_s)
+            finish: ClientFinish | None = None
+            context = call.served
+            if context is not None and context.deadline is not None:
+                left_s = time_for_callee(context.deadline - call.began_s)
+                uses_all_time = left_s <= limit_s
+                limit_s = min(left_s, limit_s)
+                if left_s <= 0:
+                    context.callee_used_all_time = True
+                if context.ledger is not None:
+                    finish = partial(_record_end, context, context.ledger, uses_all_time)
+            if limit_s <= 0:
+                raise DeadlineExceeded(f"No time is left to call {method.full_name}.")
+            if limit_s == math.inf:
+                call.timeout_s = None
+            else:
+                call.timeout_s = limit_s
+                call.metadata.append((TIMEOUT_MS, str(math.ceil(limit_s * 1000))))
+            return finish
+
+        return start
 
 
 def _record_end(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call
+    from interceptors.chain.pipeline import Start
     from interceptors.keys.keyring import KeyEntry, RejectedKey
 
 # Note on a call with a superseded key.
@@ -81,40 +82,46 @@ class ServerApiKey(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._open_services
 
-    def start(self, call: Call) -> None:
-        now_s = self._wall_clock()
-        try:
-            entry = self._key_entry(call, now_s)
-        except Exception as error:
-            self._warn("error", "cannot verify API keys, rejecting all calls", error=type(error).__name__)
-            raise Unavailable("The service cannot verify API keys now. Try again later.") from error
-        if isinstance(entry, ServiceError):
-            raise entry
-        record = entry.record
-        call.context.caller = record.caller
-        if entry.newer and entry.is_superseded(now_s):
-            call.notes[SUPERSEDED_KEY] = record.key_id
-            self._warn(record.key_id, "superseded key used", key_id=record.key_id, caller=record.caller)
-        scopes = call.method.policy.scopes
-        if not scopes <= record.scopes:
-            names = ", ".join(sorted(scopes - record.scopes))
-            raise ScopeMissing(f"The key of {record.caller} lacks {names}.", metadata={"scopes": names})
+    def start_of(self, method: Method) -> Start:
+        scopes, wall_clock = method.policy.scopes, self._wall_clock
 
-    def _key_entry(self, call: Call, now_s: float) -> KeyEntry | ServiceError:
-        """Return the record of the call's key, or the error to raise.
+        def start(call: Call) -> None:
+            now_s = wall_clock()
+            # Do not store the key in a local variable: a traceback would show it.
+            try:
+                keyring = self._current_keyring(now_s)
+                entry = keyring.cached(call.metadata.get(API_KEY, ""), now_s) or self._look_up(call, keyring, now_s)
+            except Exception as error:
+                self._warn("error", "cannot verify API keys, rejecting all calls", error=type(error).__name__)
+                raise Unavailable("The service cannot verify API keys now. Try again later.") from error
+            if isinstance(entry, ServiceError):
+                raise entry
+            record = entry.record
+            call.context.caller = record.caller
+            if entry.newer and entry.is_superseded(now_s):
+                call.notes[SUPERSEDED_KEY] = record.key_id
+                self._warn(record.key_id, "superseded key used", key_id=record.key_id, caller=record.caller)
+            if not scopes <= record.scopes:
+                names = ", ".join(sorted(scopes - record.scopes))
+                raise ScopeMissing(f"The key of {record.caller} lacks {names}.", metadata={"scopes": names})
 
-        The error is not raised here, because its traceback would show the key.
-        """
+        return start
+
+    def _current_keyring(self, now_s: float) -> Keyring:
         keyring = self._keyring()
         if keyring is not self._last_keyring:
             # Verify cached keys again now. Otherwise bad keys from the same host could use up its attempts and lock out
             # good keys.
             keyring.warm_from(self._last_keyring, now_s)
             self._last_keyring = keyring
-        key = call.metadata.get(API_KEY, "")
-        return keyring.cached(key, now_s) or self._look_up(call, keyring, key, now_s)
+        return keyring
 
-    def _look_up(self, call: Call, keyring: Keyring, key: str, now_s: float) -> KeyEntry | ServiceError:
+    def _look_up(self, call: Call, keyring: Keyring, now_s: float) -> KeyEntry | ServiceError:
+        """Return the record of the call's key, or the error to raise.
+
+        The error is not raised here, because its traceback would show the key.
+        """
+        key = call.metadata.get(API_KEY, "")
         source = (host_of(call.servicer_context.peer()), keyring.id_claimed_by(key))
         retry_after_s = self._unverified_keys.admit(source, self._clock())
         if retry_after_s > 0:

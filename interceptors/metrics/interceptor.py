@@ -26,10 +26,13 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish, MessageHook
-    from interceptors.chain.client import ClientFinish, MessageListener
+    from interceptors.chain.client import ClientFinish, ClientStart, MessageListener
+    from interceptors.chain.pipeline import Start
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")
+# Outcome of a successful call at its client.
+SUCCESS = OK, ""
 
 
 class ServerMetrics(ServerInterceptor):
@@ -55,19 +58,23 @@ class ServerMetrics(ServerInterceptor):
     def applies_to(self, method: Method) -> bool:
         return method.service not in self._unmeasured_services
 
-    def start(self, call: Call) -> Finish:
-        self._counts.of(call.method).started += 1
-        return self._finish
+    def start_of(self, method: Method) -> Start:
+        counts = self._counts.of(method)
 
-    def _finish(self, call: Call, error: BaseException | None) -> None:
-        if error is None:
-            outcome = OK, "", call.context.caller
-        else:
-            rejection = caller_error(error, call)
-            outcome = rejection.code.name, rejection.reason_name(), call.context.caller
-        self._counts.of(call.method).end(call.began_s, outcome, call.trace_id, call.span_id)
-        if call.notes or PREVIOUS_ATTEMPTS in call.metadata:
-            self._count_rare(call)
+        def start(call: Call) -> Finish:  # noqa: ARG001 - every call counts
+            counts.started += 1
+            return finish
+
+        def finish(call: Call, error: BaseException | None) -> None:
+            code, reason = OK, ""
+            if error is not None:
+                rejection = caller_error(error, call)
+                code, reason = rejection.code.name, rejection.reason_name()
+            counts.end(call.began_s, (code, reason, call.context.caller), call.trace_id, call.span_id)
+            if call.notes or PREVIOUS_ATTEMPTS in call.metadata:
+                self._count_rare(call)
+
+        return start
 
     def request_hook(self, method: Method) -> MessageHook | None:
         return self._counts.of(method).stream_request if method.request_streaming else None
@@ -92,17 +99,21 @@ class ClientMetrics(ClientInterceptor):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts = metrics_of(registry, _client_counts_in)
 
-    def start(self, call: ClientCall) -> ClientFinish:
-        self._counts.of(call.method).started += 1
-        return self._finish
+    def start_of(self, method: Method) -> ClientStart:
+        counts = self._counts.of(method)
 
-    def _finish(self, call: ClientCall, error: BaseException | None) -> None:
-        if error is None:
-            outcome = OK, ""
-        else:
-            rejection = error_of_outcome(error)
-            outcome = rejection.code.name, rejection.reason_name()
-        self._counts.of(call.method).end(call.began_s, outcome, call.trace_id, call.span_id)
+        def start(call: ClientCall) -> ClientFinish:  # noqa: ARG001 - every call counts
+            counts.started += 1
+            return finish
+
+        def finish(call: ClientCall, error: BaseException | None) -> None:
+            outcome = SUCCESS
+            if error is not None:
+                rejection = error_of_outcome(error)
+                outcome = rejection.code.name, rejection.reason_name()
+            counts.end(call.began_s, outcome, call.trace_id, call.span_id)
+
+        return start
 
     def request_hook(self, method: Method) -> MessageListener | None:
         return self._counts.of(method).stream_request if method.request_streaming else None

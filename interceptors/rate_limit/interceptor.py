@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.chain.call import Call, Finish
+    from interceptors.chain.call import Call, Finish, MessageHook
+    from interceptors.chain.pipeline import Start
 
     ReadField = Callable[[Message], Hashable]
 
@@ -61,29 +62,35 @@ class ServerRateLimit(ServerInterceptor):
             self._by_caller[method.path] = limit
         return True
 
-    def start(self, call: Call) -> Finish | None:
-        limit = self._by_caller.get(call.method.path)
-        if limit is not None:
-            wait_s = limit.admit(call.context.caller, self._now())
+    def start_of(self, method: Method) -> Start | None:
+        limit = self._by_caller.get(method.path)
+        if limit is None:
+            return self._await_message if method.request_streaming else None
+        admit, now, reject = limit.admit, self._now, self._reject
+
+        def start(call: Call) -> None:
+            wait_s = admit(call.context.caller, now())
             if wait_s:
-                self._reject(call.method, wait_s)
-        elif call.method.request_streaming:
-            self._unread_streams.add(id(call))
-            return self._forget_stream
-        return None
+                reject(method, wait_s)
+
+        return start
+
+    def _await_message(self, call: Call) -> Finish:
+        self._unread_streams.add(id(call))
+        return self._forget_stream
 
     def _forget_stream(self, call: Call, _error: BaseException | None) -> None:
         self._unread_streams.discard(id(call))
 
+    def request_hook(self, method: Method) -> MessageHook | None:
+        return self.on_request if method.path in self._by_field else None
+
     def on_request(self, call: Call, message: Message) -> None:
-        limited = self._by_field.get(call.method.path)
-        if limited is None:
-            return
         if call.method.request_streaming:
             if id(call) not in self._unread_streams:
                 return
             self._unread_streams.remove(id(call))
-        limit, read = limited
+        limit, read = self._by_field[call.method.path]
         wait_s = limit.admit(hash(read(message)), self._now())
         if wait_s:
             self._reject(call.method, wait_s)

@@ -31,8 +31,8 @@ class Gradient:
     """Concurrency limit for calls of one kind: `limit`, between `min_limit` and 1,000, or exactly a larger `min_limit`.
 
     `min_limit` drops to as little as a quarter while running calls run out of time, because other kinds of calls may
-    wait for the same resource. `in_flight` is the number of calls in flight. Call `enter` at the start of each call and
-    `leave` at its end.
+    wait for the same resource. `in_flight` is the number of calls in flight. Increase it at the start of each
+    call, and call `leave` at its end.
     """
 
     def __init__(self, min_limit: int = MIN_LIMIT) -> None:
@@ -51,17 +51,13 @@ class Gradient:
         self._late = 0
         self._peak_in_flight = 0
 
-    def enter(self) -> None:
-        """Count a started call."""
-        self.in_flight += 1
-        if self.in_flight > self._peak_in_flight:  # noqa: PLR1730 - on every call; max would double the cost
-            self._peak_in_flight = self.in_flight
-
     def leave(self, latency_s: float | None, began_s: float, *, late: bool = False) -> None:
         """Count a finished call that started at `began_s` and took `latency_s`; None is not measured.
 
         `late` marks a call that ran out of time.
         """
+        if self.in_flight > self._peak_in_flight:  # noqa: PLR1730 - on every call; max would double the cost
+            self._peak_in_flight = self.in_flight
         self.in_flight -= 1
         if latency_s is None:
             return

@@ -16,7 +16,6 @@ import random
 import time
 from collections import Counter
 from contextvars import Context
-from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 import structlog
@@ -24,7 +23,7 @@ import structlog
 from contracts.errors import DeadlineExceeded, Overloaded
 from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
-from interceptors.criticality import criticality_of
+from interceptors.criticality import CRITICALITY, criticality_of
 from interceptors.deadline.interceptor import TIMEOUT_MS
 from interceptors.shedding.gradient import MIN_LIMIT, Gradient
 from interceptors.shedding.loop_lag import LoopLag
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from contracts.method import Method
     from contracts.policy import Criticality
     from interceptors.chain.call import Call, Finish
+    from interceptors.chain.pipeline import Start
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.
@@ -89,29 +89,36 @@ class ServerShedding(ServerInterceptor):
             self._gradients.setdefault(method.path, Gradient(self._min_concurrency))
         return True
 
-    def start(self, call: Call) -> Finish | None:
-        began_s, level = self._now(), criticality_of(call)
-        if self._has_waited_too_long(call, level, began_s):
-            self._reject(level)
-        gradient = self._gradients.get(call.method.path)
-        if gradient is None:
-            return None
-        if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
-            self._reject(level)
-        gradient.enter()
-        return partial(self._finish, gradient, began_s)
+    def start_of(self, method: Method) -> Start:
+        declared, gradient = method.policy.criticality, self._gradients.get(method.path)
 
-    def _finish(self, gradient: Gradient, began_s: float, call: Call, error: BaseException | None) -> None:
-        if error is None:
-            gradient.leave(self._now() - began_s, began_s)
-        elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)):
-            latency_s = gradient.latency_if_cancelled(self._now() - began_s)
-            gradient.leave(latency_s, began_s, late=call.is_out_of_time())
-        else:
-            gradient.leave(None, began_s)
+        def start(call: Call) -> Finish | None:
+            level = criticality_of(call) if CRITICALITY in call.metadata else declared
+            if self._has_waited_too_long(call, level):
+                self._reject(level)
+            if gradient is None:
+                return None
+            if gradient.in_flight >= gradient.limit * SHARES[level - 1]:
+                self._reject(level)
+            gradient.in_flight += 1
+            return finish
 
-    def _has_waited_too_long(self, call: Call, level: Criticality, now_s: float) -> bool:
-        loop, queue = self._loop, self._queue
+        def finish(call: Call, error: BaseException | None) -> None:
+            if gradient is None:
+                raise AssertionError("A call without a gradient has no end to report.")
+            began_s = call.began_s
+            latency_s = self._now() - began_s
+            if error is None:
+                gradient.leave(latency_s, began_s)
+            elif isinstance(error, (DeadlineExceeded, asyncio.CancelledError)):
+                gradient.leave(gradient.latency_if_cancelled(latency_s), began_s, late=call.is_out_of_time())
+            else:
+                gradient.leave(None, began_s)
+
+        return start
+
+    def _has_waited_too_long(self, call: Call, level: Criticality) -> bool:
+        now_s, loop, queue = self._now(), self._loop, self._queue
         loop.keep_sampling()
         waited_s = waited_before_arrival_s(call)
         if waited_s is None and loop.lag_s < self._targets_s[0]:
@@ -152,5 +159,5 @@ def waited_before_arrival_s(call: Call) -> float | None:
         return None
     if timeout_s > MAX_EXACT_TIMEOUT_S:
         return None
-    waited_s = timeout_s - call.remaining_s
+    waited_s = timeout_s - call.remaining_on_arrival_s
     return waited_s if waited_s > 0 else 0.0

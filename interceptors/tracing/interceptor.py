@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as current
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
-from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags
+from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags, get_current_span
 
 from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.status import error_of_outcome
@@ -24,6 +24,7 @@ from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
 from interceptors.tracing.late_recorder import LateRecorder
+from interceptors.tracing.lean_span import LeanSpan, LeanTracer, SharedAttributes
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
@@ -31,19 +32,26 @@ from interceptors.tracing.span_attributes import (
     server_error_type,
     tracer_of,
 )
-from interceptors.tracing.trace_context import extract, hex_of_span, hex_of_trace, inject, with_span
+from interceptors.tracing.trace_context import (
+    context_of,
+    extract,
+    inject,
+    remote_parent,
+    uses_w3c,
+    with_span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import grpc
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, TracerProvider
+    from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider
 
     from contracts.method import Method
     from interceptors.chain.call import Call, Finish
-    from interceptors.chain.client import ClientFinish
-    from interceptors.tracing.span_attributes import Attributes
+    from interceptors.chain.client import ClientFinish, ClientStart
+    from interceptors.chain.pipeline import Start
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
 
@@ -78,57 +86,63 @@ class ServerTracing(ServerInterceptor):
         old_names_too: bool = False,
         slow_s: float | None = None,
     ) -> None:
-        self._tracer = tracer_of(tracers, INSTRUMENTATION)
-        self._late = LateRecorder.of(self._tracer, slow_s)
+        tracer = tracer_of(tracers, INSTRUMENTATION)
+        self._begin = beginning_of(tracer)
+        self._late = LateRecorder.of(tracer, slow_s)
         self._is_traced = is_traced
         self._names = SpanAttributes(old_names_too=old_names_too)
-        # For each method, its span's name and constant attributes.
-        self._methods: dict[str, tuple[str, Attributes]] = {}
 
     def applies_to(self, method: Method) -> bool:
         return self._is_traced(MethodDetails(method.path))
 
-    def start(self, call: Call) -> Finish | None:
-        method, parent = call.method, extract(call.metadata)
-        known = self._methods.get(method.path)
-        if known is None:
-            known = self._methods[method.path] = method.full_name, self._names.of_method(method)
-        span = self._tracer.start_span(known[0], parent, SpanKind.SERVER, known[1])
-        # Never detached, because the context ends with the task of this call.
-        current.attach(with_span(span, parent))
-        if span.is_recording():
-            call.trace_id, call.span_id = _sampled_ids(span)
-            return partial(self._end, span)
-        return None if self._late is None else partial(self._end_skipped, self._late, span, parent)
+    def start_of(self, method: Method) -> Start:
+        name, kind, attributes = method.full_name, SpanKind.SERVER, self._names.of_method(method)
+        begin, late, end, is_w3c = self._begin, self._late, self._end, uses_w3c()
 
-    def _end_skipped(
-        self, late: LateRecorder, skipped: Span, parent: Context, call: Call, error: BaseException | None
-    ) -> None:
-        rejection = None if error is None else caller_error(error, call)
-        is_fault = rejection is not None and server_error_type(rejection) != ""
-        if not (is_fault or late.is_slow(call.method, call.began_s)):
-            return
-        name, attributes = self._methods[call.method.path]
-        span = late.start(skipped, name, parent, SpanKind.SERVER, attributes, call.began_s)
-        # So that the log lines that follow have the ids of the span, such as that of an internal error.
-        current.attach(with_span(span, parent))
-        call.trace_id, call.span_id = _sampled_ids(span)
-        self._end(span, call, error)
+        def start(call: Call) -> Finish | None:
+            parent, context = remote_parent(call.metadata) if is_w3c else None, None
+            if parent is None:
+                context = extract(call.metadata)
+                parent = get_current_span(context).get_span_context()
+            span = begin(name, parent, kind, attributes, context)
+            # Never detached, because the context ends with the task of this call.
+            current.attach(with_span(span, context))
+            if span.is_recording():
+                call.trace_id, call.span_id = _sampled_ids(span)
+                return partial(end, span)
+            return None if late is None else partial(end_skipped, late, span, context or context_of(parent))
+
+        def end_skipped(
+            late: LateRecorder, skipped: Span, context: Context, call: Call, error: BaseException | None
+        ) -> None:
+            rejection = None if error is None else caller_error(error, call)
+            is_fault = rejection is not None and server_error_type(rejection) != ""
+            if not (is_fault or late.is_slow(method, call.began_s)):
+                return
+            span = late.start(skipped, name, context, kind, attributes, call.began_s)
+            # So that the log lines that follow have the ids of the span, such as that of an internal error.
+            current.attach(with_span(span, context))
+            call.trace_id, call.span_id = _sampled_ids(span)
+            end(span, call, error)
+
+        return start
 
     def _end(self, span: Span, call: Call, error: BaseException | None) -> None:
         rejection = None if error is None else caller_error(error, call)
-        # Set all attributes at once, because a lean span stores only the first ones unchecked.
-        attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
         peer, user_agent = call.servicer_context.peer(), call.metadata.get("user-agent", "")
-        attributes.update(self._names.of_caller(call.context.caller, peer, user_agent))
-        if call.previous_attempts:
+        of_caller = self._names.of_caller(call.context.caller, peer, user_agent)
+        attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
+        if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
             attributes[REQUEST_ATTEMPTS_ATTRIBUTE] = (str(call.previous_attempts),)
+        if rejection is None and isinstance(span, LeanSpan):
+            span.end_with(of_caller, attributes)
+            return
         if rejection is not None:
             error_type = server_error_type(rejection)
             attributes.update(self._names.of_rejection(rejection, error_type))
             if error_type:
                 span.set_status(Status(StatusCode.ERROR, rejection.message))
-        span.set_attributes(attributes)
+        span.set_attributes({**of_caller, **attributes})
         span.end()
 
 
@@ -147,39 +161,38 @@ class ClientTracing(ClientInterceptor):
         old_names_too: bool = False,
         slow_s: float | None = None,
     ) -> None:
-        self._tracer = tracer_of(tracers, INSTRUMENTATION)
-        self._late = LateRecorder.of(self._tracer, slow_s)
+        tracer = tracer_of(tracers, INSTRUMENTATION)
+        self._begin = beginning_of(tracer)
+        self._late = LateRecorder.of(tracer, slow_s)
         self._names = SpanAttributes(old_names_too=old_names_too)
         self._address_of = address_of
-        # For each method, its span's name and constant attributes.
-        self._methods: dict[str, tuple[str, Attributes]] = {}
 
-    def start(self, call: ClientCall) -> ClientFinish | None:
-        method = call.method
-        known = self._methods.get(method.path)
-        if known is None:
-            target = attributes_of_target(self._address_of(method.service))
-            known = self._methods[method.path] = method.full_name, self._names.of_method(method) | target
-        context = current.get_current()
-        span = self._tracer.start_span(known[0], context, SpanKind.CLIENT, known[1])
-        inject(span, context, call.metadata)
-        if span.is_recording():
+    def start_of(self, method: Method) -> ClientStart:
+        name, kind = method.full_name, SpanKind.CLIENT
+        target = attributes_of_target(self._address_of(method.service))
+        attributes = SharedAttributes(self._names.of_method(method) | target)
+        begin, late, end = self._begin, self._late, self._end
+
+        def start(call: ClientCall) -> ClientFinish | None:
+            context = current.get_current()
+            span = begin(name, get_current_span(context).get_span_context(), kind, attributes, context)
+            inject(span, context, call.metadata)
+            if span.is_recording():
+                call.trace_id, call.span_id = _sampled_ids(span)
+                return partial(end, span)
+            return None if late is None else partial(end_skipped, late, span, context)
+
+        def end_skipped(
+            late: LateRecorder, skipped: Span, context: Context, call: ClientCall, error: BaseException | None
+        ) -> None:
+            is_fault = error is not None and error_of_outcome(error).code in SERVER_SPAN_ERRORS
+            if not (is_fault or late.is_slow(method, call.began_s)):
+                return
+            span = late.start(skipped, name, context, kind, attributes, call.began_s)
             call.trace_id, call.span_id = _sampled_ids(span)
-            return partial(self._end, span)
-        if self._late is None:
-            return None
-        return partial(self._end_skipped, self._late, span, context)
+            end(span, call, error)
 
-    def _end_skipped(
-        self, late: LateRecorder, skipped: Span, context: Context, call: ClientCall, error: BaseException | None
-    ) -> None:
-        is_fault = error is not None and error_of_outcome(error).code in SERVER_SPAN_ERRORS
-        if not (is_fault or late.is_slow(call.method, call.began_s)):
-            return
-        name, attributes = self._methods[call.method.path]
-        span = late.start(skipped, name, context, SpanKind.CLIENT, attributes, call.began_s)
-        call.trace_id, call.span_id = _sampled_ids(span)
-        self._end(span, call, error)
+        return start
 
     def _end(self, span: Span, _call: ClientCall, error: BaseException | None) -> None:
         if error is not None:
@@ -189,9 +202,22 @@ class ClientTracing(ClientInterceptor):
         span.end()
 
 
+def beginning_of(tracer: Tracer) -> Callable[..., Span]:
+    """Return `LeanTracer.begin` of a tracer; a tracer that is not lean starts its own spans."""
+    if isinstance(tracer, LeanTracer):
+        return tracer.begin
+
+    def begin(
+        name: str, parent: SpanContext, kind: SpanKind, attributes: SharedAttributes, context: Context | None
+    ) -> Span:
+        return tracer.start_span(name, context_of(parent) if context is None else context, kind, attributes)
+
+    return begin
+
+
 def _sampled_ids(span: Span) -> tuple[str, str]:
     # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, flags, _, _ = span.get_span_context()
     if not flags & TraceFlags.SAMPLED:
         return "", ""
-    return hex_of_trace(trace_id), hex_of_span(span_id)
+    return trace_id.to_bytes(16).hex(), span_id.to_bytes(8).hex()

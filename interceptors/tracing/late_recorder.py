@@ -7,16 +7,17 @@ Each hop of a failed or slow call records its own span at its end, with the ids 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from interceptors.tracing.lean_span import LeanTracer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, SpanKind, Tracer
 
     from contracts.method import Method
-    from interceptors.tracing.span_attributes import Attributes
 
 SECOND_NS = 1_000_000_000
 
@@ -39,7 +40,13 @@ class LateRecorder(NamedTuple):
         return time.monotonic() - began_s > self.slow_s
 
     def start(
-        self, skipped: Span, name: str, context: Context | None, kind: SpanKind, attributes: Attributes, began_s: float
+        self,
+        skipped: Span,
+        name: str,
+        context: Context | None,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
+        began_s: float,
     ) -> Span:
         """Start a recorded span in place of `skipped`, for a call that began at `began_s`."""
         start_time_ns = time.time_ns() - int((time.monotonic() - began_s) * SECOND_NS)

@@ -23,11 +23,9 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, S
 
 from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.service_error import ServiceError
-from interceptors.tracing.lean_span import lean_tracer
+from interceptors.tracing.lean_span import SharedAttributes, lean_tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from opentelemetry.trace import Tracer, TracerProvider
 
     from contracts.method import Method
@@ -70,7 +68,7 @@ class SpanAttributes:
     def __init__(self, *, old_names_too: bool = False) -> None:
         self._old_names_too = old_names_too
 
-    def of_method(self, method: Method) -> Attributes:
+    def of_method(self, method: Method) -> SharedAttributes:
         """Return the attributes of a successful call."""
         attributes: Attributes = {
             rpc_attributes.RPC_SYSTEM_NAME: "grpc",
@@ -79,7 +77,7 @@ class SpanAttributes:
         }
         if self._old_names_too:
             attributes |= {rpc_attributes.RPC_SYSTEM: "grpc", rpc_attributes.RPC_SERVICE: method.service}
-        return attributes
+        return SharedAttributes(attributes)
 
     def of_rejection(self, rejection: ServiceError, error_type: str) -> Attributes:
         """Return the attributes that a rejection adds or changes; `error_type` is empty if it is not an error."""
@@ -91,26 +89,26 @@ class SpanAttributes:
             attributes[ERROR_TYPE] = error_type
         return attributes
 
-    def of_caller(self, caller: str, peer: str, user_agent: str) -> Mapping[str, str | int]:
+    def of_caller(self, caller: str, peer: str, user_agent: str) -> SharedAttributes:
         """Return the attributes of a caller: the owner of its key, its address and its user agent.
 
         An address has the form "ipv4:127.0.0.1:57284" or "ipv6:%5B::1%5D:57284".
         """
         of_caller = _cached_of_caller if len(user_agent) <= MAX_CACHED_USER_AGENT else _of_caller
-        return of_caller(caller, peer, user_agent, old_names_too=self._old_names_too)
+        return of_caller(caller, peer, user_agent, self._old_names_too)
 
     def _of_code(self, code: grpc.StatusCode) -> Attributes:
         attributes: Attributes = {RPC_STATUS_CODE: code.name}
         return attributes | {rpc_attributes.RPC_GRPC_STATUS_CODE: code.value[0]} if self._old_names_too else attributes
 
 
-def _of_caller(caller: str, peer: str, user_agent: str, *, old_names_too: bool) -> Attributes:
+def _of_caller(caller: str, peer: str, user_agent: str, old_names_too: bool) -> SharedAttributes:  # noqa: FBT001 - a cache takes longer with names
     attributes: Attributes = {CALLER_ATTRIBUTE: caller, **_of_peer(peer, old_names_too=old_names_too)}
     if user_agent:
         attributes[USER_AGENT_ORIGINAL] = user_agent
         if old_names_too:
             attributes[RPC_USER_AGENT] = user_agent
-    return attributes
+    return SharedAttributes(attributes)
 
 
 # Most calls of a connection have the same caller.

@@ -5,23 +5,29 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any
 
-from opentelemetry import trace
 from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
-from opentelemetry.trace import INVALID_SPAN_CONTEXT, NonRecordingSpan, SpanContext, SpanKind, TraceFlags
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from interceptors.tracing.lean_span import LeanTracer
-from interceptors.tracing.trace_context import FLAGS
+from interceptors.tracing.lean_span import LeanTracer, Listeners
+from interceptors.tracing.trace_context import FLAGS, context_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
-    from opentelemetry.util.types import Attributes
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.trace import Span, SpanKind, Tracer
 
     from mesh.telemetry.span_exporting import ReportingExporter
 
 _SAMPLING_BITS = TraceIdRatioBased.TRACE_ID_LIMIT
+_SAMPLED, _INHERITED = TraceFlags.SAMPLED, TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
+# Flags of a trace that begins here.
+_RECORDED, _SKIPPED = FLAGS[_INHERITED], FLAGS[TraceFlags.RANDOM_TRACE_ID]
+# Bound once, because each lookup takes longer in a server, where this code is not in the processor's cache.
+_random_bits, _new_tuple = random.getrandbits, tuple.__new__
 
 
 class SamplingProvider(TracerProvider):
@@ -35,42 +41,45 @@ class SamplingProvider(TracerProvider):
         by_id = TraceIdRatioBased(ratio)
         self._bound = by_id.bound
         self.exporters: list[ReportingExporter] = []
+        self._listeners = Listeners()
         super().__init__(sampler=ParentBased(by_id), **options)
 
     def get_tracer(self, *scope: Any, **named: Any) -> Tracer:
         tracer = super().get_tracer(*scope, **named)
-        return _SamplingTracer(tracer, self._bound) if isinstance(tracer, SdkTracer) else tracer
+        if not isinstance(tracer, SdkTracer):
+            return tracer
+        return _SamplingTracer(tracer, self._listeners, self._bound)
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        super().add_span_processor(span_processor)
+        self._listeners.add(span_processor)
 
 
 class _SamplingTracer(LeanTracer):
-    def __init__(self, tracer: SdkTracer, bound: int) -> None:
-        super().__init__(tracer)
+    def __init__(self, tracer: SdkTracer, listeners: Listeners, bound: int) -> None:
+        super().__init__(tracer, listeners)
         self._bound = bound
 
-    def start_span(
+    def begin(
         self,
         name: str,
+        parent: SpanContext,
+        kind: SpanKind,
+        attributes: Mapping[str, Any],
         context: Context | None = None,
-        kind: SpanKind = SpanKind.INTERNAL,
-        attributes: Attributes = None,
-        *rest: Any,
-        **named: Any,
     ) -> Span:
-        if rest or named:
-            return super().start_span(name, context, kind, attributes, *rest, **named)
-        # The calls of a trace that begins here have an empty context.
-        has_context = context is None or context
-        parent = trace.get_current_span(context).get_span_context() if has_context else INVALID_SPAN_CONTEXT
         # A SpanContext is a tuple. Its constructor and its properties take longer than the rest of this method.
         trace_id, _, _, parent_flags, state, has_parent = parent
         if has_parent:
-            is_recorded = parent_flags & TraceFlags.SAMPLED
-            flags = parent_flags & TraceFlags.RANDOM_TRACE_ID
+            flags = FLAGS[parent_flags & _INHERITED]
         else:
-            trace_id, flags = random.getrandbits(128), TraceFlags.RANDOM_TRACE_ID
-            is_recorded = trace_id & _SAMPLING_BITS < self._bound
-        span_id = random.getrandbits(64)
-        is_valid = span_id > 0 and trace_id > 0
-        facts = (trace_id, span_id, False, FLAGS[flags | bool(is_recorded)], state, is_valid)
-        own: SpanContext = tuple.__new__(SpanContext, facts)
-        return self.record(name, own, parent, context, kind, attributes) if is_recorded else NonRecordingSpan(own)
+            trace_id = _random_bits(128)
+            flags = _RECORDED if trace_id & _SAMPLING_BITS < self._bound else _SKIPPED
+        span_id = _random_bits(64)
+        own: SpanContext = _new_tuple(
+            SpanContext, (trace_id, span_id, False, flags, state, span_id > 0 and trace_id > 0)
+        )
+        if flags & _SAMPLED:
+            context = context_of(parent) if context is None else context
+            return self.record(name, own, parent, context, kind, attributes)
+        return NonRecordingSpan(own)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import TraceFlags
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
 MILLISECONDS = 1_000
+# Index of the flags in a SpanContext.
+_FLAGS = 3
 # The SDK logs every attempt for every batch, but one message of ExportState is enough.
 SDK_LOGGERS = ("opentelemetry.exporter.otlp.proto.grpc.exporter", "opentelemetry.exporter.otlp.proto.http")
 # At the level "debug", this library logs each request, so each export of log lines would cause another one.
@@ -41,8 +43,15 @@ class BoundedShutdownProcessor(BatchSpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         # A SpanContext is a tuple. The method of the SDK reads four properties, which takes longer than the rest.
         context = span.get_span_context()
-        if context is not None and context[3] & TraceFlags.SAMPLED:
-            self._batch_processor.emit(span)
+        if context is None or not cast("int", context[_FLAGS]) & TraceFlags.SAMPLED:
+            return
+        batch = self._batch_processor
+        waiting = batch._queue
+        # Unless the batch is full, `emit` would only add the span, in three times as long.
+        if len(waiting) + 1 < batch._max_export_batch_size and not batch._shutdown:
+            waiting.appendleft(span)
+        else:
+            batch.emit(span)
 
     def shutdown(self) -> None:
         self._batch_processor.shutdown(timeout_millis=int(self._exit_timeout_s * MILLISECONDS))

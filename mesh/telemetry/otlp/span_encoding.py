@@ -15,19 +15,19 @@ from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, ScopeSpans, Span, SpanFlags, Status
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import INVALID_SPAN_CONTEXT
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind
 
-from interceptors.tracing.lean_span import LeanSpan
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes
 from mesh.telemetry.otlp.attribute_encoding import EncodedAttributes
 from mesh.telemetry.otlp.wire import EIGHT_BYTES, LENGTH_PREFIXED, prefixed, tag, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import Tracer as SdkTracer
-    from opentelemetry.trace import SpanKind, TraceState
     from opentelemetry.trace import Status as OtelStatus
+    from opentelemetry.trace import TraceState
 
 _RESOURCE_SPANS = tag(ExportTraceServiceRequest, "resource_spans", LENGTH_PREFIXED)
 _SCOPE_SPANS = tag(ResourceSpans, "scope_spans", LENGTH_PREFIXED)
@@ -48,6 +48,7 @@ _UNSET, _OF_UNSET = LeanSpan._status, _STATUS + varint(0)
 _OF_LOCAL = SpanFlags.SPAN_FLAGS_CONTEXT_HAS_IS_REMOTE_MASK
 _OF_REMOTE = _OF_LOCAL | SpanFlags.SPAN_FLAGS_CONTEXT_IS_REMOTE_MASK
 _SIMPLE = (str, int)
+_NO_STATE = INVALID_SPAN_CONTEXT.trace_state
 _encoded_attributes = EncodedAttributes()
 
 _log = structlog.stdlib.get_logger("solo60.telemetry")
@@ -102,8 +103,8 @@ def _group(tracer: SdkTracer, spans: bytes) -> bytes:
 
 def _encode(span: LeanSpan) -> bytes | None:
     """Return the fields of a span, or None if the exporter package must encode it."""
-    first, rest = span.first, span.rest
-    if not span.is_plain or len(first) + len(rest) > span.tracer.max_plain_attributes:
+    first, shared, rest = span.first, span.shared, span.rest
+    if not span.is_plain or len(first) + len(shared) + len(rest) > span.tracer.max_plain_attributes:
         return None
     # Unpack the tuple, because SpanContext's properties take longer.
     trace_id, span_id, _, _, state, _ = span._context
@@ -118,30 +119,46 @@ def _encode(span: LeanSpan) -> bytes | None:
                 flags = _OF_REMOTE
             ids = _pack(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, parent[1].to_bytes(8), _START, start, _END, end)
         status = _OF_UNSET if span._status is _UNSET else _of_status(span._status)
-        parts = [_constants(span._name, span._kind, flags), ids, status]
-        if state:
+        # The number of the kind, because its hash takes longer.
+        parts = [_constants(span._name, span._kind._value_, flags), ids, status]
+        if state is not _NO_STATE and state:
             parts.append(_of_state(state))
-        _add_attributes(parts, first, rest)
-        _add_attributes(parts, rest, ())
+        if shared or rest.keys().isdisjoint(first.keys()):  # `end_with` changes no attribute
+            parts += _encoded(first), _encoded(shared), _encoded(rest)
+        else:
+            parts.append(_encoded(_replaced(first, rest)))
     except (ValueError, TypeError, struct.error):
         return None
     return b"".join(parts)
 
 
-def _add_attributes(parts: list[bytes], attributes: Mapping[str, Any], overridden: Container[str]) -> None:
-    """Add encoded attributes to `parts`; raise ValueError for those that only the exporter package encodes."""
+def _encoded(attributes: Mapping[str, Any]) -> bytes:
+    """Return encoded attributes; raise ValueError for those that only the exporter package encodes."""
+    if not isinstance(attributes, SharedAttributes):
+        return _encoded_each(attributes)
+    if attributes.encoded is None:
+        attributes.encoded = _encoded_each(attributes)
+    return attributes.encoded
+
+
+def _encoded_each(attributes: Mapping[str, Any]) -> bytes:
+    parts = []
     for key, value in attributes.items():
-        if key in overridden:
-            continue
         if type(value) not in _SIMPLE:
             raise ValueError("neither text nor a whole number")
         parts.append(_encoded_attributes[key][value])
+    return b"".join(parts)
+
+
+def _replaced(attributes: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """Return attributes in the order of the SDK, which moves a changed one to the end."""
+    return {**{key: value for key, value in attributes.items() if key not in by}, **by}
 
 
 @lru_cache(maxsize=256)
-def _constants(name: str, kind: SpanKind, flags: int) -> bytes:
-    """Return the fields that are equal for all spans of a method."""
-    number = Span.SpanKind.Value(f"SPAN_KIND_{kind.name}")
+def _constants(name: str, kind: int, flags: int) -> bytes:
+    """Return the fields that are equal for all spans of a method; `kind` is the value of a SpanKind."""
+    number = Span.SpanKind.Value(f"SPAN_KIND_{SpanKind(kind).name}")
     return Span(name=name, kind=number, flags=flags).SerializeToString()
 
 

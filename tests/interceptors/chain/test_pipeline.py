@@ -16,7 +16,9 @@ from tests.support.echo import EchoServicer
 from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
+    from contracts.method import Method
     from interceptors.chain.call import Call, Finish, Proceed
+    from interceptors.chain.pipeline import Start
 
 HI = echo_pb2.EchoRequest(text="hi")
 INTERNAL, OK = grpc.StatusCode.INTERNAL, grpc.StatusCode.OK
@@ -125,3 +127,24 @@ async def test_a_cancelled_call_ends_every_interceptor(middle: type[Recorder]) -
         call.cancel()
 
     assert record == ["a", "b", "b: CancelledError()", "a: CancelledError()"]
+
+
+class PerMethod(ServerInterceptor):
+    """Interceptor whose start is made once for each method."""
+
+    def __init__(self, record: list[str]) -> None:
+        self._record = record
+
+    def start_of(self, method: Method) -> Start:
+        self._record.append(f"prepares {method.name}")
+        return lambda call: self._record.append(f"starts {call.method.name}")
+
+
+async def test_an_interceptor_prepares_the_start_of_each_method_once() -> None:
+    """`start_of` runs once per method, and the function that it returned starts every call."""
+    record: list[str] = []
+    async with serving(chain_of(PerMethod(record))) as stub:
+        await stub.Echo(HI)
+        await stub.Echo(HI)
+
+    assert record == ["prepares Echo", "starts Echo", "starts Echo"]

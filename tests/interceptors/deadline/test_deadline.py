@@ -57,7 +57,7 @@ async def test_every_outgoing_call_carries_a_deadline(requested_s: float | None,
     """An outgoing call has the deadline of the contract, or the caller's if that is shorter."""
     call = ClientCall(find_method(ECHO), [], requested_s)
 
-    ClientDeadline().start(call)
+    ClientDeadline().start_of(call.method)(call)
 
     assert call.timeout_s == sent_s
     assert call.metadata == [("x-timeout-ms", str(int(sent_s * 1000)))]
@@ -68,7 +68,7 @@ async def test_a_client_can_limit_all_its_calls(requested_s: float | None, sent_
     """No call of a client with `longest_s` takes longer, although its contract allows more."""
     call = ClientCall(find_method(ECHO), [], requested_s)
 
-    ClientDeadline(longest_s=0.8).start(call)
+    ClientDeadline(longest_s=0.8).start_of(call.method)(call)
 
     assert call.timeout_s == sent_s
 
@@ -182,7 +182,7 @@ async def test_detached_work_has_its_own_budget(budget_s: float, least_s: float,
     """Calls of detached work are limited by their contracts and by the remaining budget of the work."""
     with detached_work(budget_s=budget_s):
         call = ClientCall(find_method(ECHO), [], None)
-        ClientDeadline().start(call)
+        ClientDeadline().start_of(call.method)(call)
 
     assert least_s <= (call.timeout_s or 0) <= most_s
     assert call.finish_callbacks == []
@@ -195,7 +195,7 @@ async def test_detached_work_without_budget_makes_no_calls() -> None:
         detached_work(budget_s=0.005),
         pytest.raises(DeadlineExceeded, match="No time is left to call"),
     ):
-        ClientDeadline().start(ClientCall(find_method(ECHO), [], None))
+        ClientDeadline().start_of(find_method(ECHO))(ClientCall(find_method(ECHO), [], None))
 
 
 @pytest.mark.requirement("L3")
@@ -218,7 +218,7 @@ async def test_calls_of_grpcs_own_services_have_no_deadline() -> None:
     """Calls to gRPC's own services get no deadline, because a client watches health without end."""
     call = ClientCall(find_method("/grpc.health.v1.Health/Watch"), [], None)
 
-    ClientDeadline().start(call)
+    ClientDeadline().start_of(call.method)(call)
 
     assert call.timeout_s is None
     assert call.metadata == []

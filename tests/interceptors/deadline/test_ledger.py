@@ -144,9 +144,9 @@ async def test_a_call_outside_of_a_handler_has_no_context(echo: EchoServer) -> N
     assert current_context() is None
 
     call = ClientCall(find_method(f"/{ECHO}"), [], None)
-    assert ClientDeadline().start(call) is None
+    assert ClientDeadline().start_of(call.method)(call) is None
     with detached_work() as context:
-        assert ClientDeadline().start(call) is None
+        assert ClientDeadline().start_of(call.method)(call) is None
         assert context.ledger is None
 
 

@@ -47,7 +47,9 @@ def test_codes_are_labelled_as_in_go_grpc_prometheus(status: grpc.StatusCode) ->
     call = ClientCall(ECHO, [], None)
 
     error = None if status is grpc.StatusCode.OK else UnknownError(status)
-    ClientMetrics(registry).start(call)(call, error)
+    finish = ClientMetrics(registry).start_of(call.method)(call)
+    assert finish is not None
+    finish(call, error)
 
     assert list(samples(registry, "grpc_client_handled_total")) == [(GO_CODES[status.value[0]], "", "unary/Echo")]
 

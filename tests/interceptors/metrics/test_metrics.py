@@ -181,7 +181,9 @@ def test_chains_may_share_a_registry() -> None:
     for _ in range(2):
         ServerChain([ServerMetrics(registry)])
         call = ClientCall(ECHO, [], None)
-        ClientMetrics(registry).start(call)(call, None)
+        finish = ClientMetrics(registry).start_of(call.method)(call)
+        assert finish is not None
+        finish(call, None)
 
     assert samples(registry, "grpc_client_handled_total") == {("OK", "", "unary/Echo"): 2}
 

@@ -68,7 +68,7 @@ class Bottleneck:
         limit = self.limits[level]
         if limit.in_flight >= limit.limit * SHARES[level]:
             return
-        limit.enter()
+        limit.in_flight += 1
         call = QueuedCall(level, self.now_s)
         self._queue.append(call)
         self._after(DEADLINE_S, lambda: self._run_out(call))

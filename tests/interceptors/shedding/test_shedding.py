@@ -49,7 +49,9 @@ def call_of(name: str, waited_s: float = 0.0, metadata: Mapping[str, str] | None
     """Return a call that has waited for this long."""
     path = name if name.startswith("/") else f"{ECHO}{name}"
     sent = {TIMEOUT_MS: f"{DEADLINE_S * 1000:.0f}", **(metadata or {})}
-    return Call(find_method(path), cast("Any", ServicerContextStub(DEADLINE_S - waited_s)), sent, b"")
+    remaining_s = DEADLINE_S - waited_s
+    context = cast("Any", ServicerContextStub(remaining_s))
+    return Call(find_method(path), context, sent, b"", remaining_on_arrival_s=remaining_s)
 
 
 async def standing(*levels: str) -> ServerShedding:
@@ -156,8 +158,10 @@ async def test_only_expired_calls_lower_the_least_concurrency(remaining_s: float
 
     shedding.applies_to(call_of("Echo").method)
     for _ in range(500):
+        call = call_of("Echo", DEADLINE_S - remaining_s, {TIMEOUT_MS: "x"})
+        call.began_s = now_s
         with suppress(asyncio.CancelledError):
-            await shedding.intercept(call_of("Echo", DEADLINE_S - remaining_s, {TIMEOUT_MS: "x"}), cancelled)
+            await shedding.intercept(call, cancelled)
 
     assert (shedding._gradients[f"{ECHO}Echo"].limit < MIN_LIMIT) == is_cut
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from interceptors.tracing.lean_span import LeanSpan, lean_tracer
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes, lean_tracer
 from tests.support.counted_ids import CountedIds
 
 if TYPE_CHECKING:
@@ -174,6 +174,36 @@ def test_a_lean_span_is_the_span_of_the_sdk(
     sdk, lean = seen
     assert lean.started == sdk.started
     assert lean.ended == sdk.ended
+
+
+@pytest.mark.requirement("S5")
+@given(first=attributes, steps=st.lists(operations, max_size=4), shared=attributes, added=attributes, limits=limits)
+def test_attributes_set_at_the_end_are_those_of_the_sdk(
+    *,
+    first: dict[str, Any],
+    steps: Sequence[Operation],
+    shared: dict[str, Any],
+    added: dict[str, Any],
+    limits: SpanLimits,
+) -> None:
+    """`end_with` leaves a span as the SDK's `set_attributes` and `end` do, whatever was done to the span before."""
+    shared, added = ({f"{name}.{key}": value for key, value in drawn.items()} for name, drawn in
+                     (("shared", shared), ("added", added)))  # fmt: skip
+    seen: list[list[dict[str, Any]]] = []
+    for convert in (lambda sdk: sdk, lean_tracer):
+        recorder = Recorder(reads_start=False)
+        span = convert(tracer(recorder, span_limits=limits)).start_span("name", attributes=dict(first))
+        for step in steps:
+            step(span)
+        if isinstance(span, LeanSpan):
+            span.end_with(SharedAttributes(shared), added)
+        else:
+            span.set_attributes({**shared, **added})
+            span.end()
+        seen.append([facts | {"ends": None} if facts.get("ends") != 5 else facts for facts in recorder.ended])
+
+    sdk, lean = seen
+    assert lean == sdk
 
 
 def test_a_disabled_tracer_records_nothing() -> None:

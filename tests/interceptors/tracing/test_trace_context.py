@@ -195,7 +195,7 @@ def test_a_custom_sampler_overrides_the_caller(sampler: Any, *, is_recorded: boo
     """A custom sampler overrides the sampling decision of the caller. Without recording, there is no span to end."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
     with attached(extract({"traceparent": PARENT})):
-        finish = ClientTracing(TracerProvider(sampler, shutdown_on_exit=False)).start(call)
+        finish = ClientTracing(TracerProvider(sampler, shutdown_on_exit=False)).start_of(call.method)(call)
 
     [(_, header)] = call.metadata
     assert (finish is not None, bool(call.trace_id)) == (is_recorded, is_recorded)

@@ -242,7 +242,7 @@ async def test_error_types_follow_opentelemetry(code: grpc.StatusCode) -> None:
 async def test_an_error_without_a_code_has_its_class_as_error_type(echo: EchoServer) -> None:
     """A call that fails with a Python exception has the class as its error type, without the exception's text."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
-    finish = ClientTracing(echo.tracers).start(call)
+    finish = ClientTracing(echo.tracers).start_of(call.method)(call)
 
     assert finish is not None
     finish(call, json.JSONDecodeError(SECRET, "", 0))
@@ -275,7 +275,7 @@ async def test_a_span_names_server_and_peer(
     """A client span has the server's name by gRPC's rules for targets, and the network address if the target is one."""
     call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], None)
 
-    finish = ClientTracing(echo.tracers, lambda _service: target).start(call)
+    finish = ClientTracing(echo.tracers, lambda _service: target).start_of(call.method)(call)
 
     assert finish is not None
     finish(call, None)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry import trace
 from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import (
     NonRecordingSpan,
@@ -115,3 +115,42 @@ def test_an_error_is_recorded_on_the_span_unless_disabled() -> None:
     assert isinstance(unrecorded_span, ReadableSpan)
     assert (recorded_span.status.status_code, len(recorded_span.events)) == (StatusCode.ERROR, 1)
     assert (unrecorded_span.status.status_code, len(unrecorded_span.events)) == (StatusCode.UNSET, 0)
+
+
+class Witness(SpanProcessor):
+    """Processor that adds each of its calls to a record."""
+
+    def __init__(self, name: str, record: list[str]) -> None:
+        self._name, self._record = name, record
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        self._record.append(
+            f"{self._name} starts with {trace.get_current_span(parent_context).get_span_context().span_id}"
+        )
+
+    def _on_ending(self, span: Span) -> None:
+        self._record.append(f"{self._name} is ending")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        self._record.append(f"{self._name} ends")
+
+
+def test_every_processor_hears_of_each_span() -> None:
+    """Processors are called in the order of the SDK, also those added after the tracer was made."""
+    heard: list[str] = []
+    provider = SamplingProvider(1.0, shutdown_on_exit=False)
+    tracer = provider.get_tracer("test")
+    provider.add_span_processor(Witness("first", heard))
+    provider.add_span_processor(SpanProcessor())
+    provider.add_span_processor(Witness("second", heard))
+
+    tracer.start_span("name", context_with_parent((7, 8, 1))).end()
+
+    assert heard == [
+        "first starts with 8",
+        "second starts with 8",
+        "first is ending",
+        "second is ending",
+        "first ends",
+        "second ends",
+    ]

@@ -24,3 +24,19 @@ def test_only_sampled_spans_are_exported(decision: Decision, count: int, *, is_l
     provider.shutdown()
 
     assert len(exporter.get_finished_spans()) == count
+
+
+def test_all_spans_of_several_batches_are_exported_and_none_after_the_end() -> None:
+    """Spans are exported whether they fill a batch or not. A span that ends after the shutdown is not."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BoundedShutdownProcessor(exporter, TIMEOUT_S))
+    tracer = lean_tracer(provider.get_tracer("tests"))
+    open_at_the_end = tracer.start_span("late")
+
+    for number in range(1_300):  # two and a half batches
+        tracer.start_span(str(number)).end()
+    provider.shutdown()
+    open_at_the_end.end()
+
+    assert [span.name for span in exporter.get_finished_spans()] == [str(number) for number in range(1_300)]

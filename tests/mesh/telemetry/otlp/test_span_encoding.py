@@ -19,7 +19,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.testing import capture_logs
 
-from interceptors.tracing.lean_span import lean_tracer
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes, lean_tracer
 from mesh.telemetry.otlp.attribute_encoding import MAX_BYTES, MAX_KEYS, MAX_VALUES, EncodedAttributes
 from mesh.telemetry.otlp.span_encoding import encode_spans
 from tests.support.counted_ids import CountedIds
@@ -56,6 +56,11 @@ def _silent_package() -> Iterator[None]:
     logger.disabled = False
 
 
+def attributes_after(prefix: str) -> st.SearchStrategy[dict[str, Any]]:
+    """Draw attributes with keys of their own."""
+    return attributes.map(lambda drawn: {f"{prefix}.{key}": value for key, value in drawn.items()})
+
+
 @st.composite
 def spans(draw: st.DrawFn) -> Sequence[ReadableSpan]:
     """Draw spans of two scopes and both kinds of tracers, some with events, and some with too many attributes."""
@@ -73,7 +78,11 @@ def spans(draw: st.DrawFn) -> Sequence[ReadableSpan]:
             span.add_event("event", draw(attributes))
         if (status := draw(statuses)) is not None:
             span.set_status(status)
-        span.end(draw(st.one_of(st.none(), st.integers(0, 2**63))))
+        if isinstance(span, LeanSpan) and draw(st.booleans()):
+            shared, added = draw(attributes_after("shared")), draw(attributes_after("added"))
+            span.end_with(SharedAttributes(shared), added)
+        else:
+            span.end(draw(st.one_of(st.none(), st.integers(0, 2**63))))
     return exporter.get_finished_spans()
 
 
