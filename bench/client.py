@@ -26,6 +26,7 @@ from mesh.config import load_settings
 from mesh.connection import connection_options
 from mesh.serving.channel import channel_options, client_interceptors
 from mesh.serving.event_loop import service_loop
+from mesh.serving.huge_pages import use_huge_pages
 from mesh.telemetry.setup import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2 import EchoRequest
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -104,5 +105,6 @@ async def _call_until(client: Caller, ends: float) -> int:
 
 
 if __name__ == "__main__":
+    use_huge_pages()
     with service_loop() as runner:
         print(json.dumps(runner.run(measure(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))))

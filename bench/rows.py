@@ -38,13 +38,13 @@ def all_rows() -> list[Row]:
 
 def bare_native() -> Row:
     """Return the fastest available server, for measuring clients."""
-    return _grpc("bare_native", "bare native engine, on our event loop", "bench.servers.bare", "native")
+    return _grpc("bare_native", "bare native engine, run like a service", "bench.servers.bare", "native")
 
 
 def _bare_rows() -> list[Row]:
     return [
         _grpc("bare_aio", "bare grpc.aio", "bench.servers.bare", "aio"),
-        _grpc("bare_aio_service_loop", "bare grpc.aio, on our event loop", "bench.servers.bare", "service_loop"),
+        _grpc("bare_aio_service_loop", "bare grpc.aio, run like a service", "bench.servers.bare", "service_loop"),
         _grpc("bare_sync", "bare grpcio, threads", "bench.servers.bare", "sync"),
         bare_native(),
     ]

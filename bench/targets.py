@@ -85,7 +85,7 @@ TARGETS = (
     ),
     Target(
         "grpcio_full_0_vs_loop_bare_cpu",
-        "grpcio untraced, to bare grpc.aio on our event loop",
+        "grpcio untraced, to bare grpc.aio run like a service",
         CPU,
         "grpcio_0",
         "bare_aio_service_loop",

@@ -45,6 +45,9 @@ SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_c
 # All services, a database and their callers share one machine. Calls wait longer there than on a server without an
 # overload, so the default delay for shedding is higher. An explicit setting overrides this default.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
+# The processes of a local mesh share the memory of their code, and a huge page would be a copy of it. An explicit
+# setting overrides this default.
+SHARED_IN_DEVELOPMENT = {"huge_pages": False}
 
 
 def reject_settings_of_one_process(settings: Settings) -> None:
@@ -103,7 +106,7 @@ def environment_of_service(settings: Settings, name: str) -> dict[str, str]:
 def environment_of_all_services(settings: Settings) -> dict[str, str]:
     """Return the environment of a process of all services: the mesh's settings."""
     given = {field: _plain(getattr(settings, field)) for field in settings.model_fields_set}
-    return child_environment(**given, stop_with_parent=True)
+    return child_environment(**{**SHARED_IN_DEVELOPMENT, **given}, stop_with_parent=True)
 
 
 def own_settings_of(settings: Settings, name: str) -> dict[str, object]:
@@ -118,7 +121,7 @@ def own_settings_of(settings: Settings, name: str) -> dict[str, object]:
         "stop_with_parent": True,
     }
     links = _link_settings(settings) if name == "communication" else {}
-    return {**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **links, **given, **own}
+    return {**SHOWN_IN_DEVELOPMENT, **LENIENT_IN_DEVELOPMENT, **SHARED_IN_DEVELOPMENT, **links, **given, **own}
 
 
 def environment_of_console(settings: Settings) -> dict[str, str]:
@@ -130,7 +133,7 @@ def environment_of_console(settings: Settings) -> dict[str, str]:
         "span_dir": settings.local_span_dir,
         "stop_with_parent": True,
     }
-    return child_environment(**given, **own)
+    return child_environment(**{**SHARED_IN_DEVELOPMENT, **given, **own})
 
 
 def console_problem_of(settings: Settings) -> str:

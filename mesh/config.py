@@ -182,6 +182,8 @@ class Settings(ServiceUrls):
     log_level: Level = "info"
     # Adds the request of each call to the access log, with personal data masked.
     log_requests: bool = False
+    # A process moves its memory to huge pages before it serves (`mesh.serving.huge_pages`).
+    huge_pages: bool = True
     # Share of new traces that is recorded. A trace that arrives with a call follows the caller's decision.
     trace_sample_ratio: Share = Field(default=1.0, ge=0, le=1)
     # A call that takes longer is recorded even if its trace is not, and so is a call that fails by a service's fault.

@@ -16,6 +16,7 @@ import pygrpc_native.aio
 from bench.servers.echo import blocking_echo, echo, serve_forever
 from bench.tally import Tally
 from mesh.serving.event_loop import service_loop
+from mesh.serving.huge_pages import use_huge_pages
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 # As in gRPC's own examples.
@@ -29,6 +30,7 @@ def main(name: str, kind: str, port: int) -> None:
     elif kind == "aio":
         asyncio.run(serve(tally, port, native=False))
     else:
+        use_huge_pages()
         with service_loop() as runner:
             runner.run(serve(tally, port, native=kind == "native"))
 

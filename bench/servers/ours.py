@@ -17,6 +17,7 @@ from bench.workspace import KEYRING
 from mesh.config import load_settings
 from mesh.serving.engine import new_server
 from mesh.serving.event_loop import service_loop
+from mesh.serving.huge_pages import use_huge_pages
 from mesh.serving.keyring_file import accepted_keys
 from mesh.serving.server import server_interceptors
 from mesh.telemetry.setup import set_up_logging, set_up_tracing
@@ -32,6 +33,7 @@ def main(name: str, engine: str, percent: float, port: int) -> None:
     tracers = set_up_tracing(settings, name)
     if settings.collector_of("traces") is None:
         count_spans(tracers)
+    use_huge_pages()
     with service_loop() as runner:
         runner.run(serve(name, settings, port))
 

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from mesh.config import SettingsError, load_settings
 from mesh.serving.event_loop import service_loop
+from mesh.serving.huge_pages import use_huge_pages
 from mesh.telemetry.exporting import exporting
 from mesh.telemetry.foreign_output import leave_foreign_output_to_parent, log_foreign_output
 from mesh.telemetry.setup import log_stream, set_up_logging
@@ -58,6 +59,8 @@ def run_program(name: str, prepare: Callable[[Settings], AbstractAsyncContextMan
             make_span_folder(settings.span_dir)
         with _telemetry(settings, name):
             work = prepare(settings)
+            if settings.huge_pages:
+                use_huge_pages()
             with service_loop() as runner:
                 runner.run(_run_until_stopped(work, stop_with_parent=settings.stop_with_parent))
             # The closed loop has removed its signal handlers. Ignore repeated signals: they must not kill a clean stop.
