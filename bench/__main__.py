@@ -25,6 +25,7 @@ from bench.rows import SAMPLED_PERCENT, all_rows, bare_native
 from bench.run import Run, write_json
 from bench.server_process import started
 from bench.startup import OUTPUT as STARTUP_FIGURES
+from bench.steps import steps_of_all
 from bench.workspace import prepare
 from mesh.config import child_environment
 
@@ -65,7 +66,8 @@ def measure_everything(effort: Effort) -> Run:
         for server in ready:
             if effort.profile_s and server.row.name in PROFILED:
                 shares[server.row.label] = shares_of(server, effort.profile_s) or {}
-    return Run(machine, table, policies, client_rounds(effort), shares, startup_figures(effort))
+    steps = steps_of_all(effort.profile_s) if effort.profile_s else {}
+    return Run(machine, table, policies, client_rounds(effort), shares, steps, startup_figures(effort))
 
 
 def policy_costs(percent: int, effort: Effort) -> dict[str, float]:

@@ -65,6 +65,7 @@ def _sections(run: Run) -> dict[str, str]:
         "rows": markdown_table(HEADINGS, _row_cells(run)) + _paragraphs(_row_notes(run)),
         "targets": markdown_table(TARGET_HEADINGS, _target_cells(run)),
         "policies": markdown_table(("", *(f"{percent} % traced" for percent in run.policies)), _policy_cells(run)),
+        "steps": markdown_table(("", *run.steps), _step_cells(run)),
         "client": markdown_table(CLIENT_HEADINGS, _client_cells(run)) + _paragraphs(_client_notes(run)),
         "shares": markdown_table(("", *run.shares), _share_cells(run)),
         "startup": markdown_table(("", "measured"), lines_of(run.startup)),
@@ -188,6 +189,12 @@ def _policy_cells(run: Run) -> list[Cells]:
 def _policy_label(name: str) -> str:
     words = {"none": "no interceptor: parse, handler, serialize", "all": "whole chain, in addition"}
     return words.get(name, f"`{name}`")
+
+
+def _step_cells(run: Run) -> list[Cells]:
+    columns = list(run.steps.values())
+    each = [(f"`{name}`", *(f"{steps[name]:.1f}" for steps in columns)) for name in columns[0]]
+    return [*each, ("all of them", *(f"{sum(steps.values()):.1f}" for steps in columns))]
 
 
 def _client_cells(run: Run) -> list[Cells]:

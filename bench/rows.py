@@ -89,6 +89,12 @@ def our_row(engine: str, percent: int) -> Row:
     return _ours(f"{engine}_{percent}", f"full chain on {engine}, {percent} % traced", engine, percent)
 
 
+def timed_row(engine: str, percent: int) -> Row:
+    """Return our whole chain with a clock around each interceptor."""
+    label = f"{engine}, {percent} % traced"
+    return _grpc(f"{engine}_{percent}_timed", label, "bench.servers.timed", engine, str(percent))
+
+
 def our_exporting_row(engine: str) -> Row:
     """Return our whole chain on an engine, with all traces recorded and sent to a collector."""
     label = f"full chain on {engine}, 100 % traced and sent by OTLP"

@@ -32,8 +32,9 @@ CLIENTS = {
 class Run:
     """All figures of one run.
 
-    `policies` has microseconds per interceptor, by percentage of traced calls. `client` has the rounds of bench.client,
-    `shares` the shares of processor time of each profiled server, and `startup` the figures of bench.startup.
+    `policies` has microseconds per interceptor, by percentage of traced calls, and `steps` those inside of each timed
+    server. `client` has the rounds of bench.client, `shares` the shares of processor time of each profiled server, and
+    `startup` the figures of bench.startup.
     """
 
     machine: Mapping[str, str]
@@ -41,6 +42,7 @@ class Run:
     policies: Mapping[int, Mapping[str, float]]
     client: Sequence[Mapping[str, float]]
     shares: Mapping[str, Mapping[str, float]]
+    steps: Mapping[str, Mapping[str, float]]
     startup: Mapping[str, Mapping[str, Sequence[float]]]
 
     @property
@@ -83,6 +85,7 @@ def write_json(run: Run, path: Path) -> None:
         "startup": run.startup,
         "core_shares": run.core_shares,
         "cpu_shares": run.shares,
+        "steps_us": run.steps,
         "omitted": run.table.omitted,
         "machine": run.machine,
     }

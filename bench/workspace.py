@@ -41,6 +41,11 @@ def framed(message: bytes) -> bytes:
     return FRAME.pack(0, len(message)) + message
 
 
+def times_path_of(name: str) -> Path:
+    """Return the file to which the server `name` of bench.servers.timed writes."""
+    return FOLDER / f"{name}.times.json"
+
+
 def own_key() -> str:
     """Return the API key of this run's callers."""
     return KEY.read_text(encoding="utf-8")

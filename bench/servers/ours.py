@@ -24,10 +24,20 @@ from mesh.telemetry.setup import set_up_logging, set_up_tracing
 from solo60.example.v1.echo_pb2_grpc import add_EchoServiceServicer_to_server
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from interceptors import ServerInterceptor
     from mesh.config import Settings
 
 
-def main(name: str, engine: str, percent: float, port: int) -> None:
+def main(
+    name: str,
+    engine: str,
+    percent: float,
+    port: int,
+    interceptors: Callable[..., Sequence[ServerInterceptor]] = server_interceptors,
+) -> None:
+    """Serve until the process ends, with the interceptors that the given function returns."""
     settings = load_settings(keyring_file=KEYRING, engine=engine, trace_sample_ratio=percent / 100)
     set_up_logging(settings, name)
     tracers = set_up_tracing(settings, name)
@@ -35,11 +45,11 @@ def main(name: str, engine: str, percent: float, port: int) -> None:
         count_spans(tracers)
     use_huge_pages()
     with service_loop() as runner:
-        runner.run(serve(name, settings, port))
+        runner.run(serve(name, settings, port, interceptors(settings, accepted_keys(settings))))
 
 
-async def serve(name: str, settings: Settings, port: int) -> None:
-    server = new_server(settings.engine, server_interceptors(settings, accepted_keys(settings)))
+async def serve(name: str, settings: Settings, port: int, interceptors: Sequence[ServerInterceptor]) -> None:
+    server = new_server(settings.engine, interceptors)
     add_EchoServiceServicer_to_server(echo(Tally(name)), server)
     await serve_forever(server, port)
 

@@ -46,8 +46,9 @@ def a_run(*, without: str = "", busy: str = "") -> Run:
         "rss_mib": {"gym": [80.0, 81.0], "auth": [90.0, 91.0], OTHERS: [180.0, 181.0]},
     }
     policies = {0: {"none": 7.0, "ServerErrors": 0.5, "all": 40.0}}
+    steps = {"grpcio, 0 % traced": {"ServerDeadline": 2.04, "ServerTracing": 5.06}}
     table = Table(rows, samples_of(windows), {"slow": "It did not start"})
-    return Run({"processor": "a fast one"}, table, policies, client, {"ours": {}}, startup)
+    return Run({"processor": "a fast one"}, table, policies, client, {"ours": {}}, steps, startup)
 
 
 def written(run: Run, folder: Path) -> dict[str, object]:
