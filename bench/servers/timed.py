@@ -21,7 +21,7 @@ from interceptors.errors.responses import ErrorResponses
 from mesh.serving.server import server_interceptors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from contracts.method import Method
@@ -34,11 +34,13 @@ MICROSECOND_NS = 1_000
 
 
 class Times:
-    """Times of the last calls, for each interceptor and each of its functions."""
+    """Times of the last calls, for each of the named interceptors and each of its functions."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, names: Iterable[str]) -> None:
         self._path = path
-        self._ns: dict[str, dict[str, deque[int]]] = defaultdict(lambda: defaultdict(partial(deque, maxlen=KEPT_CALLS)))
+        self._ns: dict[str, dict[str, deque[int]]] = {
+            name: defaultdict(partial(deque, maxlen=KEPT_CALLS)) for name in names
+        }
         self._calls = 0
 
     def around(self, name: str, part: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,11 +109,10 @@ class Reporter(ServerInterceptor):
 
 def timed_interceptors(name: str, *arguments: Any) -> list[ServerInterceptor]:
     """Return the interceptors of a server with a clock around each but the one that rejects failed calls."""
-    times = Times(times_path_of(name))
-    return [
-        Reporter(times),
-        *(each if isinstance(each, ErrorResponses) else Timed(each, times) for each in server_interceptors(*arguments)),
-    ]
+    interceptors = server_interceptors(*arguments)
+    times = Times(times_path_of(name), [type(each).__name__ for each in interceptors])
+    timed = [each if isinstance(each, ErrorResponses) else Timed(each, times) for each in interceptors]
+    return [Reporter(times), *timed]
 
 
 if __name__ == "__main__":
