@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from mesh.telemetry.setup import EXIT_TIMEOUT_S
+from mesh.telemetry.span_exporting import BoundedShutdownProcessor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,5 +27,5 @@ class CountingExporter(SpanExporter):
 
 
 def count_spans(tracers: TracerProvider) -> None:
-    """Export the spans of `tracers` in batches to a counting exporter."""
-    tracers.add_span_processor(BatchSpanProcessor(CountingExporter()))
+    """Export the spans of `tracers` to a counting exporter, in batches as in a service."""
+    tracers.add_span_processor(BoundedShutdownProcessor(CountingExporter(), EXIT_TIMEOUT_S))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as current
 from opentelemetry.semconv._incubating.attributes import rpc_attributes
-from opentelemetry.trace import SpanKind, Status, StatusCode, TraceFlags, get_current_span
+from opentelemetry.trace import NonRecordingSpan, SpanKind, Status, StatusCode, TraceFlags, get_current_span
 
 from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.status import error_of_outcome
@@ -107,7 +107,7 @@ class ServerTracing(ServerInterceptor):
             span = begin(name, parent, kind, attributes, context)
             # Never detached, because the context ends with the task of this call.
             current.attach(with_span(span, context))
-            if span.is_recording():
+            if type(span) is not NonRecordingSpan and span.is_recording():
                 call.trace_id, call.span_id = _sampled_ids(span)
                 return partial(end, span)
             return None if late is None else partial(end_skipped, late, span, context or context_of(parent))
@@ -177,7 +177,7 @@ class ClientTracing(ClientInterceptor):
             context = current.get_current()
             span = begin(name, get_current_span(context).get_span_context(), kind, attributes, context)
             inject(span, context, call.metadata)
-            if span.is_recording():
+            if type(span) is not NonRecordingSpan and span.is_recording():
                 call.trace_id, call.span_id = _sampled_ids(span)
                 return partial(end, span)
             return None if late is None else partial(end_skipped, late, span, context)
