@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish, MessageHook
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Finish, MessageHook, Start
 
     Write = Callable[[Mapping[str, object]], None]
 

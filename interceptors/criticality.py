@@ -15,8 +15,7 @@ from interceptors.chain.server import ServerInterceptor
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.call import Call
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Start
 
 CRITICALITY = "x-criticality"
 _BY_NAME = {level.name.lower(): level for level in Criticality}
@@ -40,6 +39,7 @@ class ServerCriticality(ServerInterceptor):
         declared = method.policy.criticality
 
         def start(call: Call) -> None:
+            # Most calls claim no criticality, and a function call for them would take longer.
             call.context.criticality = criticality_of(call) if CRITICALITY in call.metadata else declared
 
         return start

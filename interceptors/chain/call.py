@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     Proceed = Callable[["Call"], Awaitable[bytes | None]]
     # Acts at the end of a call. Gets the call, and its error or None.
     Finish = Callable[["Call", BaseException | None], None]
+    # Acts at the start of a call, and may return a function for its end. It raises a ServiceError to reject the call.
+    Start = Callable[["Call"], Finish | None]
     # Inspects one message of a call; it raises a ServiceError to reject the message.
     MessageHook = Callable[["Call", Message], None]
 
@@ -38,13 +40,14 @@ class Call:
     - `metadata`: the last value of each name; `fields` holds all values.
     - `trailing`: metadata sent at the end of the call, however it ends.
     - `notes`: facts for the access log.
-    - `allowed_s`: seconds that the call had on arrival; 0 if nothing limits it.
+    - `allowed_s`: seconds to the sooner deadline on arrival, the caller's or the contract's; 0 if there is neither.
     - `began_s`: time of arrival on the clock of `time.monotonic`.
     - `context`: facts that the handler and its outgoing calls need too, such as caller and correlation id.
     - `trace_id` and `span_id`: ids of the call's trace and span; empty if the trace is not recorded.
     - `remaining_on_arrival_s`: value of `remaining_s` when the call arrived.
     """
 
+    # Not a dataclass, because its constructor would take a tenth longer.
     __slots__ = (
         "allowed_s",
         "began_s",

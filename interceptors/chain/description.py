@@ -64,5 +64,5 @@ def _acts_on_calls(interceptor: ServerInterceptor | ClientInterceptor, method: M
     start = interceptor.start_of(method)
     if start is None:
         return ()
-    # The annotation says whether the function ever returns another one. The type checker holds it.
-    return (BEFORE,) if start.__annotations__.get("return") == "None" else (BEFORE, AFTER)
+    # The type checker proves that a function with this annotation returns no other one. A partial has no annotations.
+    return (BEFORE,) if inspect.get_annotations(start).get("return") == "None" else (BEFORE, AFTER)

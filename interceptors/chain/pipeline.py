@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from interceptors.chain.call import Call, Finish, Proceed
-
-    Start = Callable[[Call], Finish | None]
+    from interceptors.chain.call import Call, Finish, Proceed, Start
 
 # Call of a server or of a client, which start and finish alike.
 EitherCall = TypeVar("EitherCall")

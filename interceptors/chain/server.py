@@ -41,8 +41,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
     from grpc_interceptor.server import AsyncServerInterceptor
 
-    from interceptors.chain.call import Finish, MessageHook, Proceed, ServicerContext
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Finish, MessageHook, Proceed, ServicerContext, Start
 
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]]
 
@@ -75,7 +74,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
     def start_of(self, method: Method) -> Start | None:  # noqa: ARG002 - for subclasses
         """Return the function that starts each call of `method`, or None. Called once per method.
 
-        Override this method instead of `start` to look up what all calls of a method have in common only once.
+        Override this method instead of `start` to look up the policy of a method once, not on each call.
         """
         return self.start if _overrides(self, "start") else None
 
@@ -83,7 +82,7 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
         Return the serialized response, or None if responses are streamed. Override this method for actions that await.
-        The chain then does not start the interceptor itself, but this method does by default.
+        The chain then calls neither `start_of` nor `start`. This method calls both by default, for each call.
         """
         start = self.start_of(call.method)
         return await around([] if start is None else [start], proceed)(call)

@@ -17,9 +17,8 @@ from interceptors.deadline.ledger import DEADLINE_LEDGER, add_callee, full_ledge
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish
+    from interceptors.chain.call import Call, Finish, Start
     from interceptors.chain.client import ClientFinish, ClientStart
-    from interceptors.chain.pipeline import Start
 
 # Metadata key: milliseconds that the caller allows when it sends the call. The time left on arrival is less if the call
 # had to wait. If gRPC's core retried the call (grpc-previous-rpc-attempts), the difference includes the earlier

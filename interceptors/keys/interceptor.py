@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from contracts.method import Method
-    from interceptors.chain.call import Call
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Start
     from interceptors.keys.keyring import KeyEntry, RejectedKey
 
 # Note on a call with a superseded key.
@@ -87,7 +86,7 @@ class ServerApiKey(ServerInterceptor):
 
         def start(call: Call) -> None:
             now_s = wall_clock()
-            # Do not store the key in a local variable: a traceback would show it.
+            # Do not store the key in a local variable, because the traceback of an error would show it.
             try:
                 keyring = self._current_keyring(now_s)
                 entry = keyring.cached(call.metadata.get(API_KEY, ""), now_s) or self._look_up(call, keyring, now_s)

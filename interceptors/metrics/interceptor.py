@@ -25,14 +25,13 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish, MessageHook
+    from interceptors.chain.call import Call, Finish, MessageHook, Start
     from interceptors.chain.client import ClientFinish, ClientStart, MessageListener
-    from interceptors.chain.pipeline import Start
 
 CLIENT_OUTCOME_LABELS = ("grpc_code", "reason")
 SERVER_OUTCOME_LABELS = (*CLIENT_OUTCOME_LABELS, "caller")
-# Outcome of a successful call at its client.
-SUCCESS = OK, ""
+# CLIENT_OUTCOME_LABELS of a successful call.
+CLIENT_SUCCESS = OK, ""
 
 
 class ServerMetrics(ServerInterceptor):
@@ -107,7 +106,7 @@ class ClientMetrics(ClientInterceptor):
             return finish
 
         def finish(call: ClientCall, error: BaseException | None) -> None:
-            outcome = SUCCESS
+            outcome = CLIENT_SUCCESS
             if error is not None:
                 rejection = error_of_outcome(error)
                 outcome = rejection.code.name, rejection.reason_name()

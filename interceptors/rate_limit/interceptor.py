@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import RateLimit
-    from interceptors.chain.call import Call, Finish, MessageHook
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Finish, MessageHook, Start
 
     ReadField = Callable[[Message], Hashable]
 
@@ -65,7 +64,7 @@ class ServerRateLimit(ServerInterceptor):
     def start_of(self, method: Method) -> Start | None:
         limit = self._by_caller.get(method.path)
         if limit is None:
-            return self._await_message if method.request_streaming else None
+            return self._remember_stream if method.request_streaming else None
         admit, now, reject = limit.admit, self._now, self._reject
 
         def start(call: Call) -> None:
@@ -75,7 +74,7 @@ class ServerRateLimit(ServerInterceptor):
 
         return start
 
-    def _await_message(self, call: Call) -> Finish:
+    def _remember_stream(self, call: Call) -> Finish:
         self._unread_streams.add(id(call))
         return self._forget_stream
 

@@ -31,8 +31,8 @@ class Gradient:
     """Concurrency limit for calls of one kind: `limit`, between `min_limit` and 1,000, or exactly a larger `min_limit`.
 
     `min_limit` drops to as little as a quarter while running calls run out of time, because other kinds of calls may
-    wait for the same resource. `in_flight` is the number of calls in flight. Increase it at the start of each
-    call, and call `leave` at its end.
+    wait for the same resource. `in_flight` is the number of calls in flight: add 1 to `in_flight` at the start of each
+    call, and call `leave` at the end of the call.
     """
 
     def __init__(self, min_limit: int = MIN_LIMIT) -> None:

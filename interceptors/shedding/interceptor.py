@@ -34,8 +34,7 @@ if TYPE_CHECKING:
 
     from contracts.method import Method
     from contracts.policy import Criticality
-    from interceptors.chain.call import Call, Finish
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Finish, Start
 
 QUEUE_DELAY_S = 0.02
 # gRPC's core rounds longer timeouts up by more than the delays measured here.
@@ -91,6 +90,7 @@ class ServerShedding(ServerInterceptor):
 
     def start_of(self, method: Method) -> Start:
         declared, gradient = method.policy.criticality, self._gradients.get(method.path)
+        finish = None if gradient is None else self._finish_of(gradient)
 
         def start(call: Call) -> Finish | None:
             level = criticality_of(call) if CRITICALITY in call.metadata else declared
@@ -103,9 +103,10 @@ class ServerShedding(ServerInterceptor):
             gradient.in_flight += 1
             return finish
 
+        return start
+
+    def _finish_of(self, gradient: Gradient) -> Finish:
         def finish(call: Call, error: BaseException | None) -> None:
-            if gradient is None:
-                raise AssertionError("A call without a gradient has no end to report.")
             began_s = call.began_s
             latency_s = self._now() - began_s
             if error is None:
@@ -115,7 +116,7 @@ class ServerShedding(ServerInterceptor):
             else:
                 gradient.leave(None, began_s)
 
-        return start
+        return finish
 
     def _has_waited_too_long(self, call: Call, level: Criticality) -> bool:
         now_s, loop, queue = self._now(), self._loop, self._queue

@@ -49,9 +49,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, Tracer, TracerProvider
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish
+    from interceptors.chain.call import Call, Finish, Start
     from interceptors.chain.client import ClientFinish, ClientStart
-    from interceptors.chain.pipeline import Start
 
     Filter = Callable[[grpc.HandlerCallDetails], bool]
 

@@ -17,8 +17,7 @@ from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish, Proceed
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Finish, Proceed, Start
 
 HI = echo_pb2.EchoRequest(text="hi")
 INTERNAL, OK = grpc.StatusCode.INTERNAL, grpc.StatusCode.OK
