@@ -24,7 +24,8 @@ from interceptors.chain.metadata import PREVIOUS_ATTEMPTS
 from interceptors.chain.server import ServerInterceptor
 from interceptors.errors.caller_error import caller_error
 from interceptors.tracing.late_recorder import LateRecorder
-from interceptors.tracing.lean_span import LeanSpan, LeanTracer, SharedAttributes
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes
+from interceptors.tracing.lean_tracer import LeanTracer
 from interceptors.tracing.span_attributes import (
     SpanAttributes,
     attributes_of_target,
@@ -32,14 +33,7 @@ from interceptors.tracing.span_attributes import (
     server_error_type,
     tracer_of,
 )
-from interceptors.tracing.trace_context import (
-    context_of,
-    extract,
-    inject,
-    remote_parent,
-    uses_w3c,
-    with_span,
-)
+from interceptors.tracing.trace_context import context_of, extract, inject, remote_parent, uses_w3c, with_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,7 +63,7 @@ class ServerTracing(ServerInterceptor):
     `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
     spans also carry the attributes of earlier conventions. With `slow_s`, calls of traces that are not sampled are
     recorded at their end if they failed by the server's fault, or if they are unary and took longer. That needs tracers
-    of OpenTelemetry's SDK.
+    of OpenTelemetry's SDK. Set OpenTelemetry's propagators before the server starts.
 
     >>> from opentelemetry import trace
     >>> from opentelemetry.instrumentation.grpc import filters
@@ -86,7 +80,7 @@ class ServerTracing(ServerInterceptor):
         slow_s: float | None = None,
     ) -> None:
         tracer = tracer_of(tracers, INSTRUMENTATION)
-        self._begin = beginning_of(tracer)
+        self._begin = _begin_of(tracer)
         self._late = LateRecorder.of(tracer, slow_s)
         self._is_traced = is_traced
         self._names = SpanAttributes(old_names_too=old_names_too)
@@ -133,6 +127,7 @@ class ServerTracing(ServerInterceptor):
         attributes: dict[str, str | int | tuple[str]] = {CORRELATION_ID_ATTRIBUTE: call.context.correlation_id}
         if PREVIOUS_ATTEMPTS in call.metadata and call.previous_attempts:
             attributes[REQUEST_ATTEMPTS_ATTRIBUTE] = (str(call.previous_attempts),)
+        # The attributes of a rejection replace those of the start, and `end_with` only adds attributes.
         if rejection is None and isinstance(span, LeanSpan):
             span.end_with(of_caller, attributes)
             return
@@ -161,7 +156,7 @@ class ClientTracing(ClientInterceptor):
         slow_s: float | None = None,
     ) -> None:
         tracer = tracer_of(tracers, INSTRUMENTATION)
-        self._begin = beginning_of(tracer)
+        self._begin = _begin_of(tracer)
         self._late = LateRecorder.of(tracer, slow_s)
         self._names = SpanAttributes(old_names_too=old_names_too)
         self._address_of = address_of
@@ -201,8 +196,8 @@ class ClientTracing(ClientInterceptor):
         span.end()
 
 
-def beginning_of(tracer: Tracer) -> Callable[..., Span]:
-    """Return `LeanTracer.begin` of a tracer; a tracer that is not lean starts its own spans."""
+def _begin_of(tracer: Tracer) -> Callable[..., Span]:
+    """Return the method `begin` of a lean tracer, or a function with the same parameters for any other tracer."""
     if isinstance(tracer, LeanTracer):
         return tracer.begin
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from interceptors.tracing.lean_span import LeanTracer
+from interceptors.tracing.lean_tracer import LeanTracer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

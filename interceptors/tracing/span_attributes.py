@@ -23,7 +23,8 @@ from opentelemetry.semconv.attributes.server_attributes import SERVER_ADDRESS, S
 
 from contracts.codes import SERVER_SPAN_ERRORS
 from contracts.service_error import ServiceError
-from interceptors.tracing.lean_span import SharedAttributes, lean_tracer
+from interceptors.tracing.lean_span import SharedAttributes
+from interceptors.tracing.lean_tracer import lean_tracer
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Tracer, TracerProvider
@@ -102,7 +103,7 @@ class SpanAttributes:
         return attributes | {rpc_attributes.RPC_GRPC_STATUS_CODE: code.value[0]} if self._old_names_too else attributes
 
 
-def _of_caller(caller: str, peer: str, user_agent: str, old_names_too: bool) -> SharedAttributes:  # noqa: FBT001 - a cache takes longer with names
+def _of_caller(caller: str, peer: str, user_agent: str, old_names_too: bool) -> SharedAttributes:  # noqa: FBT001 - a cache takes longer for named arguments
     attributes: Attributes = {CALLER_ATTRIBUTE: caller, **_of_peer(peer, old_names_too=old_names_too)}
     if user_agent:
         attributes[USER_AGENT_ORIGINAL] = user_agent

@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
-from interceptors.tracing.lean_span import LeanTracer, Listeners
+from interceptors.tracing.lean_tracer import LeanTracer, Listeners
 from interceptors.tracing.trace_context import FLAGS, context_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SAMPLING_BITS = TraceIdRatioBased.TRACE_ID_LIMIT
 _SAMPLED, _INHERITED = TraceFlags.SAMPLED, TraceFlags.SAMPLED | TraceFlags.RANDOM_TRACE_ID
 # Flags of a trace that begins here.
 _RECORDED, _SKIPPED = FLAGS[_INHERITED], FLAGS[TraceFlags.RANDOM_TRACE_ID]
-# Bound once, because each lookup takes longer in a server, where this code is not in the processor's cache.
+# Looked up once: in a server, this code is not in the processor's cache, so each lookup takes longer.
 _random_bits, _new_tuple = random.getrandbits, tuple.__new__
 
 

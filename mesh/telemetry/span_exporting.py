@@ -47,7 +47,7 @@ class BoundedShutdownProcessor(BatchSpanProcessor):
             return
         batch = self._batch_processor
         waiting = batch._queue
-        # Unless the batch is full, `emit` would only add the span, in three times as long.
+        # Unless this span fills a batch, `emit` would only add it too, but takes three times as long.
         if len(waiting) + 1 < batch._max_export_batch_size and not batch._shutdown:
             waiting.appendleft(span)
         else:

@@ -119,11 +119,11 @@ def _encode(span: LeanSpan) -> bytes | None:
                 flags = _OF_REMOTE
             ids = _pack(_TRACE_ID, trace, _SPAN_ID, own, _PARENT_ID, parent[1].to_bytes(8), _START, start, _END, end)
         status = _OF_UNSET if span._status is _UNSET else _of_status(span._status)
-        # The number of the kind, because its hash takes longer.
+        # Pass the kind as a number, because the hash of an enum member takes longer.
         parts = [_constants(span._name, span._kind._value_, flags), ids, status]
         if state is not _NO_STATE and state:
             parts.append(_of_state(state))
-        if shared or rest.keys().isdisjoint(first.keys()):  # `end_with` changes no attribute
+        if shared or rest.keys().isdisjoint(first.keys()):  # `end_with` replaces no attribute
             parts += _encoded(first), _encoded(shared), _encoded(rest)
         else:
             parts.append(_encoded(_replaced(first, rest)))
@@ -151,7 +151,7 @@ def _encoded_each(attributes: Mapping[str, Any]) -> bytes:
 
 
 def _replaced(attributes: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
-    """Return attributes in the order of the SDK, which moves a changed one to the end."""
+    """Return both mappings in the order of the SDK, which moves a replaced attribute to the end."""
     return {**{key: value for key, value in attributes.items() if key not in by}, **by}
 
 

@@ -13,7 +13,7 @@ from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from contracts.errors import Internal, SlotTaken, Unauthenticated
 from interceptors.tracing.late_recorder import LateRecorder
-from interceptors.tracing.lean_span import lean_tracer
+from interceptors.tracing.lean_tracer import lean_tracer
 from solo60.example.v1 import echo_pb2
 from tests.support.call_shapes import raising
 

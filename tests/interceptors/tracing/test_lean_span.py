@@ -18,7 +18,8 @@ from opentelemetry.sdk.trace import Tracer as SdkTracer
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, Span, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
 
-from interceptors.tracing.lean_span import LeanSpan, SharedAttributes, lean_tracer
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes
+from interceptors.tracing.lean_tracer import lean_tracer
 from tests.support.counted_ids import CountedIds
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 
-from interceptors.tracing.lean_span import lean_tracer
+from interceptors.tracing.lean_tracer import lean_tracer
 from mesh.telemetry.span_exporting import BoundedShutdownProcessor
 from tests.support.eventually import TIMEOUT_S
 

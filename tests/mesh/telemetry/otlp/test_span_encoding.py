@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 from structlog.testing import capture_logs
 
-from interceptors.tracing.lean_span import LeanSpan, SharedAttributes, lean_tracer
+from interceptors.tracing.lean_span import LeanSpan, SharedAttributes
+from interceptors.tracing.lean_tracer import lean_tracer
 from mesh.telemetry.otlp.attribute_encoding import MAX_BYTES, MAX_KEYS, MAX_VALUES, EncodedAttributes
 from mesh.telemetry.otlp.span_encoding import encode_spans
 from tests.support.counted_ids import CountedIds
