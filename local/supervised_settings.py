@@ -45,8 +45,8 @@ SHOWN_IN_DEVELOPMENT = {"reflection_open": True, "log_requests": True, "strict_c
 # All services, a database and their callers share one machine. Calls wait longer there than on a server without an
 # overload, so the default delay for shedding is higher. An explicit setting overrides this default.
 LENIENT_IN_DEVELOPMENT = {"shed_queue_delay_s": 0.5}
-# The processes of a local mesh share the memory of their code, and a huge page would be a copy of it. An explicit
-# setting overrides this default.
+# The processes of a local mesh share the memory of their code, and a move to huge pages would copy that memory. An
+# explicit setting overrides this default.
 SHARED_IN_DEVELOPMENT = {"huge_pages": False}
 
 

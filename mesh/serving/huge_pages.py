@@ -1,7 +1,7 @@
 """Huge pages for the memory of a loaded process (transparent huge pages of Linux).
 
-A call touches code and objects on hundreds of the heap's pages of 4 KiB. By the next call, the processor has forgotten
-where most of them are. With pages of 2 MiB, it remembers.
+A call reads code and objects on hundreds of pages of 4 KiB. The processor caches the addresses of some pages (in its
+TLB), and looks up all others again on each call. With pages of 2 MiB, there are fewer addresses to look up.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 MAPPINGS = Path("/proc/self/maps")
 HUGE_PAGE_BYTES = 2 * 1024 * 1024
-# Share of a huge page that must be in use already, because the rest of it becomes memory in use.
+# Share of a huge page that must be in use before the move, because all of it is in use afterwards.
 MIN_SHARE_IN_USE = 0.75
 # Advice of madvise(2), since Linux 6.1.
 MADV_COLLAPSE = 25
 
 
 def use_huge_pages() -> int:
-    """Move the memory of this process to huge pages; return their number.
+    """Move the private memory of this process to huge pages; return their number.
 
-    Memory that is allocated later stays where it is. Where the kernel cannot do it, nothing happens.
+    Memory that the process allocates later is not moved. Does nothing on a kernel without `MADV_COLLAPSE`.
     """
     if sys.platform != "linux":
         return 0
@@ -45,7 +45,7 @@ def use_huge_pages() -> int:
 
 
 def _huge_pages_in(mappings: Iterable[str]) -> Iterator[int]:
-    """Yield the addresses of huge pages in the private memory of a process, given the lines of its mappings."""
+    """Yield the address of each huge page that fits into the private memory of `mappings`, lines of /proc/self/maps."""
     for line in mappings:
         addresses, permissions, _offset, _device, inode, *_name = line.split()
         if permissions == "rw-p" and inode == "0":

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.metadata import CORRELATION_ID
 from contracts.status import error_of_call
-from interceptors.context import CallContext, current_context, detached_work
+from interceptors.context import CallContext, correlation_id_in, current_context, detached_work
 from interceptors.keys.interceptor import API_KEY
 from solo60.example.v1 import echo_pb2
 from solo60.example.v1.echo_pb2_grpc import EchoServiceStub
@@ -73,6 +73,20 @@ async def test_a_hostile_correlation_id_is_replaced(echo: EchoServer, sent: str)
 
     assert used != sent
     assert len(used) == 32
+
+
+@pytest.mark.parametrize("character", ["\n", " ", ".", "é", "１"])  # noqa: RUF001 - a digit outside of ASCII
+def test_a_correlation_id_has_only_ascii_characters(character: str) -> None:
+    """An id with another letter, digit or white space is replaced, even if it is as long as our own ids."""
+    sent = "x" * 31 + character
+
+    assert correlation_id_in({CORRELATION_ID: sent}) != sent
+
+
+@pytest.mark.parametrize("sent", ["0123456789abcdef" * 2, "A-z_" * 8])
+def test_a_correlation_id_of_our_own_length_is_used(sent: str) -> None:
+    """A valid correlation id of 32 characters is used, with and without "_" and "-"."""
+    assert correlation_id_in({CORRELATION_ID: sent}) == sent
 
 
 async def test_a_valid_correlation_id_is_used_and_returned(echo: EchoServer) -> None:

@@ -17,7 +17,8 @@ from tests.support.echo_server import Endless
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from interceptors.chain.client import ClientFinish
+    from contracts.method import Method
+    from interceptors.chain.client import ClientFinish, ClientStart
     from solo60.example.v1.echo_pb2_grpc import EchoServiceAsyncStub
     from tests.support.echo_server import EchoServer
 
@@ -131,3 +132,30 @@ async def test_an_answered_call_leaves_no_reference_cycle(echo: EchoServer) -> N
 def client_calls() -> int:
     """Return the number of live client calls."""
     return sum(isinstance(each, ClientCall) for each in gc.get_objects())
+
+
+class PerMethod(ClientInterceptor):
+    """Interceptor that records each call of `start_of`, and the start and end of each call."""
+
+    def __init__(self) -> None:
+        self.record: list[str] = []
+
+    def start_of(self, method: Method) -> ClientStart:
+        self.record.append(f"start_of {method.name}")
+
+        def start(call: ClientCall) -> ClientFinish:
+            self.record.append(f"starts {call.method.name}")
+            return lambda _call, error: self.record.append(f"ends with {error}")
+
+        return start
+
+
+async def test_start_of_runs_once_per_method_of_a_stub(echo: EchoServer) -> None:
+    """A stub calls `start_of` once per method, and the returned function for every call."""
+    interceptor, key = PerMethod(), (("x-api-key", echo.key),)
+    async with ChainedChannel(grpc.aio.insecure_channel(echo.address), [interceptor]) as channel:
+        call = channel.unary_unary("/solo60.example.v1.EchoService/Echo", echo_pb2.EchoRequest.SerializeToString)
+        await call(echo_pb2.EchoRequest(text="hi"), metadata=key)
+        await call(echo_pb2.EchoRequest(text="hi"), metadata=key)
+
+    assert interceptor.record == ["start_of Echo", *["starts Echo", "ends with None"] * 2]

@@ -129,21 +129,21 @@ async def test_a_cancelled_call_ends_every_interceptor(middle: type[Recorder]) -
 
 
 class PerMethod(ServerInterceptor):
-    """Interceptor whose start is made once for each method."""
+    """Interceptor that records each call of `start_of`, and each start of a call."""
 
     def __init__(self, record: list[str]) -> None:
         self._record = record
 
     def start_of(self, method: Method) -> Start:
-        self._record.append(f"prepares {method.name}")
+        self._record.append(f"start_of {method.name}")
         return lambda call: self._record.append(f"starts {call.method.name}")
 
 
-async def test_an_interceptor_prepares_the_start_of_each_method_once() -> None:
-    """`start_of` runs once per method, and the function that it returned starts every call."""
+async def test_start_of_runs_once_per_method() -> None:
+    """A server calls `start_of` once per method, and the returned function for every call."""
     record: list[str] = []
     async with serving(chain_of(PerMethod(record))) as stub:
         await stub.Echo(HI)
         await stub.Echo(HI)
 
-    assert record == ["prepares Echo", "starts Echo", "starts Echo"]
+    assert record == ["start_of Echo", "starts Echo", "starts Echo"]

@@ -1,4 +1,4 @@
-"""Memory on huge pages. Each test runs a program of its own, because the memory of pytest is not to be moved."""
+"""Memory on huge pages. A test that moves memory runs another program, so that the memory of pytest stays."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ IS_SUPPORTED = (
 )
 needs_huge_pages = pytest.mark.skipif(not IS_SUPPORTED, reason="the kernel cannot move memory to huge pages")
 
-# Writes to 16 MiB at each STEP bytes, moves the memory, and prints the changes in KiB of memory in use and of that on
-# huge pages.
+# Writes 8 bytes every STEP bytes of 16 MiB, moves the memory, and prints two changes in KiB: of the memory in use, and
+# of the memory on huge pages.
 PROGRAM = """
 import mmap, re, sys
 from pathlib import Path
@@ -73,7 +73,7 @@ def output_of(program: str, *arguments: str, **settings: object) -> str:
 
 @needs_huge_pages
 def test_memory_in_use_is_moved_with_its_content() -> None:
-    """Memory in use is moved to huge pages, keeps its content, and needs hardly more than before."""
+    """Memory in use is moved to huge pages with its content, and grows by less than 1 MiB."""
     grown_kib, moved_kib = map(int, output_of(PROGRAM, "4096").split())
 
     assert moved_kib >= 14 * KIB
@@ -81,8 +81,8 @@ def test_memory_in_use_is_moved_with_its_content() -> None:
 
 
 @needs_huge_pages
-def test_memory_that_is_hardly_used_stays_where_it_is() -> None:
-    """Memory with every sixteenth page in use is not moved, because it would take sixteen times as much."""
+def test_memory_that_is_hardly_used_is_not_moved() -> None:
+    """Memory with one of sixteen pages in use is not moved, because it would grow to sixteen times its size."""
     grown_kib, moved_kib = map(int, output_of(PROGRAM, str(16 * 4096)).split())
 
     assert moved_kib < 8 * KIB
@@ -100,8 +100,8 @@ def test_a_setting_turns_huge_pages_off(tmp_path: Path, *, is_on: bool) -> None:
     assert (int(written.read_text()) > 0) == is_on
 
 
-def test_only_private_memory_that_is_no_file_counts() -> None:
-    """Files, shared memory and code keep their pages, and so does memory smaller than a huge page."""
+def test_only_private_memory_without_a_file_is_moved() -> None:
+    """Files, shared memory and code are not moved, and neither is memory smaller than a huge page."""
     size = HUGE_PAGE_BYTES
     mappings = [
         f"{size - 4096:x}-{4 * size - 1:x} rw-p 00000000 00:00 0 ",

@@ -117,7 +117,7 @@ def test_an_error_is_recorded_on_the_span_unless_disabled() -> None:
     assert (unrecorded_span.status.status_code, len(unrecorded_span.events)) == (StatusCode.UNSET, 0)
 
 
-class Witness(SpanProcessor):
+class RecordingProcessor(SpanProcessor):
     """Processor that adds each of its calls to a record."""
 
     def __init__(self, name: str, record: list[str]) -> None:
@@ -135,18 +135,18 @@ class Witness(SpanProcessor):
         self._record.append(f"{self._name} ends")
 
 
-def test_every_processor_hears_of_each_span() -> None:
-    """Processors are called in the order of the SDK, also those added after the tracer was made."""
-    heard: list[str] = []
+def test_every_processor_gets_each_span() -> None:
+    """A tracer calls processors in the order of the SDK, even if they are added after it."""
+    record: list[str] = []
     provider = SamplingProvider(1.0, shutdown_on_exit=False)
     tracer = provider.get_tracer("test")
-    provider.add_span_processor(Witness("first", heard))
+    provider.add_span_processor(RecordingProcessor("first", record))
     provider.add_span_processor(SpanProcessor())
-    provider.add_span_processor(Witness("second", heard))
+    provider.add_span_processor(RecordingProcessor("second", record))
 
     tracer.start_span("name", context_with_parent((7, 8, 1))).end()
 
-    assert heard == [
+    assert record == [
         "first starts with 8",
         "second starts with 8",
         "first is ending",
