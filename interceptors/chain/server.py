@@ -60,7 +60,11 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         return await self._own_chain.intercept_service(continuation, handler_call_details)
 
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
-        """Return whether this interceptor handles calls of `method`. Called once per method."""
+        """Return whether this interceptor handles calls of `method`.
+
+        Called before the first call of the method, perhaps more than once: a plain grpc.aio server composes the method
+        at its first call, after `ServerChain.check`.
+        """
         return True
 
     def start(self, call: Call) -> Finish | None:  # noqa: ARG002 - for subclasses
