@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from contracts.method import Method
-    from interceptors.chain.call import Call, Finish, MessageHook
-    from interceptors.chain.pipeline import Start
+    from interceptors.chain.call import Call, Finish, MessageHook, Start
 
 CALLS_PER_REPORT = 1_000
 KEPT_CALLS = 20_000
