@@ -30,25 +30,31 @@ def use_huge_pages() -> int:
     """
     if sys.platform != "linux":
         return 0
-    system = ctypes.CDLL(None)
+    try:
+        system = ctypes.CDLL(None)
+        madvise, mincore = system.madvise, system.mincore
+        # Names of files are any bytes, but the kernel escapes a line feed in them.
+        mappings = MAPPINGS.read_bytes().split(b"\n")
+    except (OSError, AttributeError):  # a libc without these functions, or no /proc
+        return 0
     address_and_length = ctypes.c_void_p, ctypes.c_size_t
-    system.madvise.argtypes = *address_and_length, ctypes.c_int
-    system.mincore.argtypes = *address_and_length, ctypes.c_char_p
+    madvise.argtypes = *address_and_length, ctypes.c_int
+    mincore.argtypes = *address_and_length, ctypes.c_char_p
     in_use = ctypes.create_string_buffer(HUGE_PAGE_BYTES // mmap.PAGESIZE)
     moved = 0
-    for start in list(_huge_pages_in(MAPPINGS.read_text(encoding="utf-8").splitlines())):
-        is_known = system.mincore(start, HUGE_PAGE_BYTES, in_use) == 0
+    for start in list(_huge_pages_in(mappings)):
+        is_known = mincore(start, HUGE_PAGE_BYTES, in_use) == 0
         share_in_use = sum(page & 1 for page in in_use.raw) / len(in_use)
         if is_known and share_in_use >= MIN_SHARE_IN_USE:
-            moved += system.madvise(start, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0
+            moved += madvise(start, HUGE_PAGE_BYTES, MADV_COLLAPSE) == 0
     return moved
 
 
-def _huge_pages_in(mappings: Iterable[str]) -> Iterator[int]:
+def _huge_pages_in(mappings: Iterable[bytes]) -> Iterator[int]:
     """Yield the address of each huge page that fits into the private memory of `mappings`, lines of /proc/self/maps."""
-    for line in mappings:
+    for line in filter(None, mappings):
         addresses, permissions, _offset, _device, inode, *_name = line.split()
-        if permissions == "rw-p" and inode == "0":
-            first, end = (int(address, 16) for address in addresses.split("-"))
+        if permissions == b"rw-p" and inode == b"0":
+            first, end = (int(address, 16) for address in addresses.split(b"-"))
             aligned = -(-first // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
             yield from range(aligned, end - HUGE_PAGE_BYTES + 1, HUGE_PAGE_BYTES)

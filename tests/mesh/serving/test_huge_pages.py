@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 import platform
 import subprocess
 import sys
@@ -63,6 +65,30 @@ async def work(settings):
 program.run("echo", work, needs_database=False)
 """
 
+# Maps the named file before it moves the memory.
+WITH_MAPPED_FILE = """
+import mmap, sys
+from mesh.serving.huge_pages import use_huge_pages
+
+with open(sys.argv[1], "r+b") as file, mmap.mmap(file.fileno(), 0, flags=mmap.MAP_PRIVATE):
+    use_huge_pages()
+"""
+WITHOUT_MAPPINGS = """
+import sys
+from pathlib import Path
+from mesh.serving import huge_pages
+
+huge_pages.MAPPINGS = Path(sys.argv[1])
+print(huge_pages.use_huge_pages())
+"""
+WITHOUT_FUNCTIONS = """
+import ctypes
+from mesh.serving import huge_pages
+
+ctypes.CDLL = lambda _name: object()
+print(huge_pages.use_huge_pages())
+"""
+
 
 def output_of(program: str, *arguments: str, **settings: object) -> str:
     """Run a program; return its standard output."""
@@ -112,7 +138,29 @@ def test_only_private_memory_without_a_file_is_moved() -> None:
         f"{16 * size + 4096:x}-{17 * size:x} rw-p 00000000 00:00 0 ",
     ]
 
-    assert list(_huge_pages_in(mappings)) == [size, 2 * size, 8 * size]
+    assert list(_huge_pages_in(map(str.encode, mappings))) == [size, 2 * size, 8 * size]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages")
+@pytest.mark.parametrize("name", [b"jos\xe9", b"a\x0cb", b"a\rb", "a\u2028b".encode(), b"a\nb", b" 0-f rw-p 0 0:0 0"])
+def test_a_mapped_file_may_have_any_name(tmp_path: Path, name: bytes) -> None:
+    """A mapped file with any bytes in its name does not stop a service."""
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    file.write_bytes(bytes(mmap.PAGESIZE))
+
+    output_of(WITH_MAPPED_FILE, os.fspath(file))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages")
+def test_without_a_list_of_mappings_nothing_moves(tmp_path: Path) -> None:
+    """Without /proc, memory stays where it is, and the service starts."""
+    assert output_of(WITHOUT_MAPPINGS, str(tmp_path / "missing")) == "0\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has huge pages")
+def test_without_the_functions_of_the_kernel_nothing_moves() -> None:
+    """With a libc that lacks one of the functions, memory stays where it is, and the service starts."""
+    assert output_of(WITHOUT_FUNCTIONS) == "0\n"
 
 
 @pytest.fixture
