@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from interceptors.chain.immediate import status_part
-from interceptors.chain.pipeline import finish_all
+from interceptors.chain.pipeline import finish_all, reject_unused_start
 from interceptors.context import current_context
 
 if TYPE_CHECKING:
@@ -97,6 +97,10 @@ class ClientCall:
 class ClientInterceptor:
     """Base class of client interceptors: one action before each call, and optionally one after it."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        reject_unused_start(cls, ClientInterceptor)
+
     def applies_to(self, method: Method) -> bool:  # noqa: ARG002 - for subclasses
         """Return whether this interceptor handles calls of `method`. Called once per stub."""
         return True
@@ -107,12 +111,16 @@ class ClientInterceptor:
         The chain sets the error's `callee`. Return a function to be called once when the call has ended, with the call
         and its error or None, or return None.
         """
+        kind = type(self)
+        if kind.start is ClientInterceptor.start and kind.start_of is not ClientInterceptor.start_of:
+            return self.start_of(call.method)(call)
         raise NotImplementedError
 
     def start_of(self, method: Method) -> ClientStart:  # noqa: ARG002 - for subclasses
         """Return the function that starts each call of `method`. Called once per stub.
 
-        Override this method instead of `start` to look up the policy of a method once, not on each call.
+        Override this method instead of `start` to look up the policy of a method once, not on each call. Subclasses of
+        such a class override `start_of` too, never `start`.
         """
         return self.start
 

@@ -66,3 +66,17 @@ def finish_all(
         except BaseException as raised:  # noqa: BLE001 - returned
             error = raised
     return error
+
+
+def reject_unused_start(kind: type, base: type) -> None:
+    """Raise TypeError if `kind` overrides `start` of a class that overrides `start_of` of `base`.
+
+    No call would run the new `start`, because chains call `start_of`.
+    """
+    first = next(each for each in kind.__mro__ if not vars(each).keys().isdisjoint(("start", "start_of")))
+    owner = next(each for each in kind.__mro__ if "start_of" in vars(each))
+    if owner not in (first, base):
+        raise TypeError(
+            f"{kind.__name__} has the method start of {first.__name__}, but {owner.__name__} starts its calls by "
+            f"start_of: override start_of instead, and call super().start_of(method)."
+        )

@@ -25,7 +25,7 @@ from interceptors.chain.application import wrap_handler
 from interceptors.chain.call import Call, remaining_s_of
 from interceptors.chain.handlers import HANDLER_FACTORIES, handler_end, handler_function, is_generated_default
 from interceptors.chain.messages import Messages
-from interceptors.chain.pipeline import around, finish_all, start_all
+from interceptors.chain.pipeline import around, finish_all, reject_unused_start, start_all
 from interceptors.chain.unusable_contracts import (
     find_service,
     is_described,
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 class ServerInterceptor(grpc.aio.ServerInterceptor):
     """Base class of server interceptors: one action around each call of the methods that it applies to."""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        reject_unused_start(cls, ServerInterceptor)
+
     @cached_property
     def _own_chain(self) -> ServerChain:
         return ServerChain([self])
@@ -67,28 +71,41 @@ class ServerInterceptor(grpc.aio.ServerInterceptor):
         """
         return True
 
-    def start(self, call: Call) -> Finish | None:  # noqa: ARG002 - for subclasses
+    def start(self, call: Call) -> Finish | None:
         """Act before the rest of the chain and the handler; raise a ServiceError to reject the call.
 
         Return a function to be called once when the rest has ended, with the call and its error or None, or return
         None. An error that this function raises replaces that of the call.
         """
-        return None
+        start = None if _overrides(self, "start") else self._start_for(call.method)
+        return None if start is None else start(call)
 
     def start_of(self, method: Method) -> Start | None:  # noqa: ARG002 - for subclasses
         """Return the function that starts each call of `method`, or None. Called once per method.
 
-        Override this method instead of `start` to look up the policy of a method once, not on each call.
+        Override this method instead of `start` to look up the policy of a method once, not on each call. Subclasses of
+        such a class override `start_of` too, never `start`.
         """
         return self.start if _overrides(self, "start") else None
+
+    @cached_property
+    def _starts_by_path(self) -> dict[str, Start | None]:
+        return {}
+
+    def _start_for(self, method: Method) -> Start | None:
+        """Return `start_of(method)`, called once, for code that starts this interceptor without a chain."""
+        starts, path = self._starts_by_path, method.path
+        if path not in starts:
+            starts[path] = self.start_of(method)
+        return starts[path]
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         """Act around `await proceed(call)`, which runs the rest of the chain and the handler.
 
         Return the serialized response, or None if responses are streamed. Override this method for actions that await.
-        The chain then calls neither `start_of` nor `start`. This method calls both by default, for each call.
+        The chain then does not start the interceptor itself, but this method does by default.
         """
-        start = self.start_of(call.method)
+        start = self._start_for(call.method)
         return await around([] if start is None else [start], proceed)(call)
 
     def on_request(self, call: Call, message: Message) -> None:

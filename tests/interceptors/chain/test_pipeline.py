@@ -9,7 +9,12 @@ import grpc
 import grpc.aio
 import pytest
 
+from contracts.method import find_method
+from interceptors.chain.client import ClientCall, ClientInterceptor
 from interceptors.chain.server import ServerChain, ServerInterceptor
+from interceptors.deadline.interceptor import ClientDeadline
+from interceptors.keys.interceptor import ServerApiKey
+from interceptors.keys.keyring import Keyring
 from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
@@ -147,3 +152,63 @@ async def test_start_of_runs_once_per_method() -> None:
         await stub.Echo(HI)
 
     assert record == ["start_of Echo", "starts Echo", "starts Echo"]
+
+
+class AroundPerMethod(PerMethod):
+    """Interceptor that awaits, and whose start is made once for each method."""
+
+    async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
+        return await super().intercept(call, proceed)
+
+
+async def test_an_interceptor_that_awaits_prepares_the_start_of_each_method_once() -> None:
+    """`start_of` also runs once per method if `intercept` starts the interceptor."""
+    record: list[str] = []
+    async with serving(chain_of(AroundPerMethod(record))) as stub:
+        await stub.Echo(HI)
+        await stub.Echo(HI)
+
+    assert record == ["start_of Echo", "starts Echo", "starts Echo"]
+
+
+class Wrapper(ServerInterceptor):
+    """Interceptor that starts another one by its `start`."""
+
+    def __init__(self, inner: ServerInterceptor) -> None:
+        self._inner = inner
+
+    def start(self, call: Call) -> Finish | None:
+        return self._inner.start(call)
+
+
+async def test_start_starts_an_interceptor_that_overrides_start_of() -> None:
+    """A wrapped interceptor of API keys rejects a call without a key, although it overrides only `start_of`."""
+    async with serving(chain_of(Wrapper(ServerApiKey(lambda: Keyring([]))))) as stub:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.Echo(HI)
+
+    assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_start_starts_a_client_interceptor_that_overrides_start_of() -> None:
+    """`start` of a client interceptor that overrides only `start_of` does the same."""
+    call = ClientCall(find_method("/solo60.example.v1.EchoService/Echo"), [], 1.0)
+
+    ClientDeadline().start(call)
+
+    assert call.metadata == [("x-timeout-ms", "1000")]
+
+
+@pytest.mark.parametrize("parent", [ServerApiKey, ClientDeadline])
+def test_a_start_that_no_call_would_run_is_an_error(parent: type) -> None:
+    """A subclass of a class with `start_of` must not override `start`: no call would run it."""
+    with pytest.raises(TypeError, match=rf"Stricter, but {parent.__name__} starts its calls by start_of"):
+        type("Stricter", (parent,), {"start": lambda _self, _call: None})
+
+
+@pytest.mark.parametrize("parent", [ServerInterceptor, ClientInterceptor, ServerApiKey, ClientDeadline])
+def test_every_class_may_override_start_of(parent: type) -> None:
+    """A class may override `start_of`, also together with `start`, and its subclasses need not override either."""
+    both = type("Both", (parent,), {"start": lambda _self, _call: None, "start_of": lambda self, _method: self.start})
+
+    type("Heir", (both,), {})
