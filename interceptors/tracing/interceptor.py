@@ -90,10 +90,10 @@ class ServerTracing(ServerInterceptor):
 
     def start_of(self, method: Method) -> Start:
         name, kind, attributes = method.full_name, SpanKind.SERVER, self._names.of_method(method)
-        begin, late, end, is_w3c = self._begin, self._late, self._end, uses_w3c()
+        begin, late, end = self._begin, self._late, self._end
 
         def start(call: Call) -> Finish | None:
-            parent, context = remote_parent(call.metadata) if is_w3c else None, None
+            parent, context = remote_parent(call.metadata) if uses_w3c() else None, None
             if parent is None:
                 context = extract(call.metadata)
                 parent = get_current_span(context).get_span_context()

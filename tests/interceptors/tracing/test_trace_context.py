@@ -15,9 +15,13 @@ from opentelemetry.trace import INVALID_SPAN
 
 from contracts.method import find_method
 from interceptors.chain.client import ClientCall
-from interceptors.tracing.interceptor import ClientTracing
+from interceptors.chain.server import ServerChain
+from interceptors.propagation import ServerContext
+from interceptors.tracing.interceptor import ClientTracing, ServerTracing
 from interceptors.tracing.trace_context import extract, inject
 from solo60.example.v1 import echo_pb2
+from tests.support.echo import EchoServicer
+from tests.support.echo_serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -143,6 +147,24 @@ def test_the_global_propagator_is_used() -> None:
 
     assert metadata == [("x-letter", "b")]
     assert baggage.get_baggage("letter", extract({"x-letter": "a", "traceparent": PARENT})) == "a"
+
+
+async def test_a_propagator_that_is_set_later_is_used(request: pytest.FixtureRequest) -> None:
+    """A server uses a propagator that is set after its first call, as clients do."""
+    letters: list[object] = []
+
+    async def note_letter() -> None:
+        letters.append(baggage.get_baggage("letter"))
+
+    servicer = EchoServicer()
+    servicer.hook = note_letter
+    tracing = ServerTracing(TracerProvider(shutdown_on_exit=False))
+    async with serving(ServerChain([ServerContext(), tracing]), servicer=servicer) as stub:
+        await stub.Echo(HI)
+        request.getfixturevalue("another_propagator")
+        await stub.Echo(HI, metadata=[("x-letter", "a")])
+
+    assert letters == [None, "a"]
 
 
 async def two_hops(serve_echo: ServeEcho) -> tuple[EchoServer, Callable[[], dict[str, str]]]:
