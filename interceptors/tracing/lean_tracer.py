@@ -29,25 +29,28 @@ if TYPE_CHECKING:
 _IS_VALID = 5
 
 
+# Functions of processors that await only the end of a span.
+_IDLE_STARTS = (SpanProcessor.on_start, BatchSpanProcessor.on_start)
+_IDLE_ENDINGS = (SpanProcessor._on_ending, BatchSpanProcessor._on_ending)
+
+
 class Listeners:
     """Functions of span processors to call when a span starts or ends. Functions that do nothing are skipped."""
 
     def __init__(self, *processors: SpanProcessor) -> None:
-        self.of_starts: list[Callable[..., None]] = []
-        self.of_ends: list[Callable[[LeanSpan], None]] = []
-        self._number_before_ends = 0
+        self._processors: tuple[SpanProcessor, ...] = ()
+        # Replaced and never changed, because spans may start and end meanwhile.
+        self.of_starts: tuple[Callable[..., None], ...] = ()
+        self.of_ends: tuple[Callable[[LeanSpan], None], ...] = ()
         for each in processors:
             self.add(each)
 
     def add(self, processor: SpanProcessor) -> None:
         """Add the functions of a processor. All tracers of the provider call them from now on."""
-        kind = type(processor)
-        if kind.on_start not in (SpanProcessor.on_start, BatchSpanProcessor.on_start):
-            self.of_starts.append(processor.on_start)
-        if kind._on_ending not in (SpanProcessor._on_ending, BatchSpanProcessor._on_ending):
-            self.of_ends.insert(self._number_before_ends, processor._on_ending)
-            self._number_before_ends += 1
-        self.of_ends.append(processor.on_end)
+        self._processors = (*self._processors, processor)
+        self.of_starts = tuple(each.on_start for each in self._processors if type(each).on_start not in _IDLE_STARTS)
+        endings = [each._on_ending for each in self._processors if type(each)._on_ending not in _IDLE_ENDINGS]
+        self.of_ends = (*endings, *(each.on_end for each in self._processors))
 
 
 class LeanTracer(Tracer):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from opentelemetry.context import Context
+    from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span, SpanKind, Tracer
 
@@ -37,12 +38,12 @@ class SamplingProvider(TracerProvider):
     recorded spans.
     """
 
-    def __init__(self, ratio: float, **options: Any) -> None:
+    def __init__(self, ratio: float, resource: Resource | None = None, *, shutdown_on_exit: bool = True) -> None:
         by_id = TraceIdRatioBased(ratio)
         self._bound = by_id.bound
         self.exporters: list[ReportingExporter] = []
         self._listeners = Listeners()
-        super().__init__(sampler=ParentBased(by_id), **options)
+        super().__init__(ParentBased(by_id), resource, shutdown_on_exit=shutdown_on_exit)
 
     def get_tracer(self, *scope: Any, **named: Any) -> Tracer:
         tracer = super().get_tracer(*scope, **named)

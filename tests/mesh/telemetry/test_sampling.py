@@ -154,3 +154,27 @@ def test_every_processor_gets_each_span() -> None:
         "first ends",
         "second ends",
     ]
+
+
+class Adding(Witness):
+    """Processor that adds another one while it hears of the end of a span."""
+
+    def __init__(self, record: list[str], provider: SamplingProvider) -> None:
+        super().__init__("first", record)
+        self._provider = provider
+
+    def on_end(self, span: ReadableSpan) -> None:
+        super().on_end(span)
+        if len(self._record) < 4:  # not again and again
+            self._provider.add_span_processor(Witness("added", []))
+
+
+def test_a_processor_hears_once_of_a_span_that_ends_while_another_one_is_added() -> None:
+    """A processor that is added while a span ends does not make the others hear of its end again."""
+    heard: list[str] = []
+    provider = SamplingProvider(1.0, shutdown_on_exit=False)
+    provider.add_span_processor(Adding(heard, provider))
+
+    provider.get_tracer("test").start_span("name", Context()).end()
+
+    assert heard == ["first starts with 0", "first is ending", "first ends"]
