@@ -53,7 +53,8 @@ class ServerShedding(ServerInterceptor):
     The number of calls of one method in flight is limited too (`interceptors.shedding.gradient`). The limit is at least
     `min_concurrency`, or a quarter of it while calls run out of time. SHEDDABLE calls are rejected at half of the delay
     and the limit, CRITICAL calls at five times. The error carries a random retry delay of 100 to 300 ms, so that
-    callers do not return all at once. Services named in `never_shed`, such as health, are always served.
+    callers do not return all at once. Services named in `never_shed`, such as health, are always served. `now` must be
+    on the clock of `time.monotonic`, as the times of arrival of calls are.
 
     Calls rejected here do not reach the access log. Instead, at most one log line a second reports their number.
 

@@ -144,7 +144,8 @@ class ClientTracing(ClientInterceptor):
     """Client interceptor that sends each call in a span, with trace context and baggage in the metadata.
 
     `address_of` returns the gRPC target of a service ("host:port", "dns:///host:port") by its full name, or "" if
-    unknown. `old_names_too` adds the attributes of earlier conventions. `slow_s` is as in `ServerTracing`.
+    unknown. It is called when a stub is made. `old_names_too` adds the attributes of earlier conventions. `slow_s` is
+    as in `ServerTracing`.
     """
 
     def __init__(

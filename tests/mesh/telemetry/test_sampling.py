@@ -156,7 +156,7 @@ def test_every_processor_gets_each_span() -> None:
     ]
 
 
-class Adding(Witness):
+class Adding(RecordingProcessor):
     """Processor that adds another one while it hears of the end of a span."""
 
     def __init__(self, record: list[str], provider: SamplingProvider) -> None:
@@ -166,7 +166,7 @@ class Adding(Witness):
     def on_end(self, span: ReadableSpan) -> None:
         super().on_end(span)
         if len(self._record) < 4:  # not again and again
-            self._provider.add_span_processor(Witness("added", []))
+            self._provider.add_span_processor(RecordingProcessor("added", []))
 
 
 def test_a_processor_hears_once_of_a_span_that_ends_while_another_one_is_added() -> None:
