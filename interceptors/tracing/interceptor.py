@@ -63,7 +63,7 @@ class ServerTracing(ServerInterceptor):
     `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
     spans also carry the attributes of earlier conventions. With `slow_s`, calls of traces that are not sampled are
     recorded at their end if they failed by the server's fault, or if they are unary and took longer. That needs tracers
-    of OpenTelemetry's SDK. Set OpenTelemetry's propagators before the server starts.
+    of OpenTelemetry's SDK.
 
     >>> from opentelemetry import trace
     >>> from opentelemetry.instrumentation.grpc import filters
