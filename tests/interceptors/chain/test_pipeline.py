@@ -19,6 +19,7 @@ from interceptors.propagation import ServerContext
 from solo60.example.v1 import echo_pb2
 from tests.support.echo import EchoServicer
 from tests.support.echo_serving import serving
+from tests.support.eventually import eventually
 
 if TYPE_CHECKING:
     from contracts.method import Method
@@ -129,6 +130,7 @@ async def test_a_cancelled_call_ends_every_interceptor(middle: type[Recorder]) -
         call = stub.Echo(HI)
         await entered.wait()
         call.cancel()
+        await eventually(lambda: record[-1:] == ["a: CancelledError()"])
 
     assert record == ["a", "b", "b: CancelledError()", "a: CancelledError()"]
 
