@@ -60,7 +60,7 @@ def _always(_details: object) -> bool:
 class ServerTracing(ServerInterceptor):
     """Server interceptor that serves each call in a span, which continues the caller's trace.
 
-    `is_traced` is a filter of opentelemetry-instrumentation-grpc and is called once per method. With `old_names_too`,
+    `is_traced` is a filter of opentelemetry-instrumentation-grpc, and never called during a call. With `old_names_too`,
     spans also carry the attributes of earlier conventions. With `slow_s`, calls of traces that are not sampled are
     recorded at their end if they failed by the server's fault, or if they are unary and took longer. That needs tracers
     of OpenTelemetry's SDK.
