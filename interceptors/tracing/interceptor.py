@@ -103,16 +103,21 @@ class ServerTracing(ServerInterceptor):
             if type(span) is not NonRecordingSpan and span.is_recording():
                 call.trace_id, call.span_id = _sampled_ids(span)
                 return partial(end, span)
-            return None if late is None else partial(end_skipped, late, span, context or context_of(parent))
+            return None if late is None else partial(end_skipped, late, span, parent, context)
 
         def end_skipped(
-            late: LateRecorder, skipped: Span, context: Context, call: Call, error: BaseException | None
+            late: LateRecorder,
+            skipped: Span,
+            parent: SpanContext,
+            context: Context | None,
+            call: Call,
+            error: BaseException | None,
         ) -> None:
             rejection = None if error is None else caller_error(error, call)
             is_fault = rejection is not None and server_error_type(rejection) != ""
             if not (is_fault or late.is_slow(method, call.began_s)):
                 return
-            span = late.start(skipped, name, context, kind, attributes, call.began_s)
+            span = late.tracer.record_late(skipped, name, parent, kind, attributes, context, call.began_s)
             # So that the log lines that follow have the ids of the span, such as that of an internal error.
             current.attach(with_span(span, context))
             call.trace_id, call.span_id = _sampled_ids(span)
@@ -170,20 +175,26 @@ class ClientTracing(ClientInterceptor):
 
         def start(call: ClientCall) -> ClientFinish | None:
             context = current.get_current()
-            span = begin(name, get_current_span(context).get_span_context(), kind, attributes, context)
+            parent = get_current_span(context).get_span_context()
+            span = begin(name, parent, kind, attributes, context)
             inject(span, context, call.metadata)
             if type(span) is not NonRecordingSpan and span.is_recording():
                 call.trace_id, call.span_id = _sampled_ids(span)
                 return partial(end, span)
-            return None if late is None else partial(end_skipped, late, span, context)
+            return None if late is None else partial(end_skipped, late, span, parent, context)
 
         def end_skipped(
-            late: LateRecorder, skipped: Span, context: Context, call: ClientCall, error: BaseException | None
+            late: LateRecorder,
+            skipped: Span,
+            parent: SpanContext,
+            context: Context,
+            call: ClientCall,
+            error: BaseException | None,
         ) -> None:
             is_fault = error is not None and error_of_outcome(error).code in SERVER_SPAN_ERRORS
             if not (is_fault or late.is_slow(method, call.began_s)):
                 return
-            span = late.start(skipped, name, context, kind, attributes, call.began_s)
+            span = late.tracer.record_late(skipped, name, parent, kind, attributes, context, call.began_s)
             call.trace_id, call.span_id = _sampled_ids(span)
             end(span, call, error)
 

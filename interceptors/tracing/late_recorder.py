@@ -7,23 +7,18 @@ Each hop of a failed or slow call records its own span at its end, with the ids 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from interceptors.tracing.lean_tracer import LeanTracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from opentelemetry.context import Context
-    from opentelemetry.trace import Span, SpanKind, Tracer
+    from opentelemetry.trace import Tracer
 
     from contracts.method import Method
 
-SECOND_NS = 1_000_000_000
-
 
 class LateRecorder(NamedTuple):
-    """Recorder of failed calls, and of unary calls that took more than `slow_s` seconds."""
+    """Tracer for failed calls, and for unary calls that took more than `slow_s` seconds."""
 
     tracer: LeanTracer
     slow_s: float
@@ -38,16 +33,3 @@ class LateRecorder(NamedTuple):
         if method.request_streaming or method.response_streaming:  # the caller decides how long a stream lasts
             return False
         return time.monotonic() - began_s > self.slow_s
-
-    def start(
-        self,
-        skipped: Span,
-        name: str,
-        context: Context | None,
-        kind: SpanKind,
-        attributes: Mapping[str, Any],
-        began_s: float,
-    ) -> Span:
-        """Start a recorded span in place of `skipped`, for a call that began at `began_s`."""
-        start_time_ns = time.time_ns() - int((time.monotonic() - began_s) * SECOND_NS)
-        return self.tracer.record_late(skipped, name, context, kind, attributes, start_time_ns)

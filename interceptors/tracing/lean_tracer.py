@@ -25,10 +25,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span
     from opentelemetry.util.types import Attributes
 
+SECOND_NS = 1_000_000_000
 # Index of `is_valid` in a SpanContext.
 _IS_VALID = 5
-
-
 # Functions of processors that await only the end of a span.
 _IDLE_STARTS = (SpanProcessor.on_start, BatchSpanProcessor.on_start)
 _IDLE_ENDINGS = (SpanProcessor._on_ending, BatchSpanProcessor._on_ending)
@@ -111,19 +110,19 @@ class LeanTracer(Tracer):
         own = SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags, trace_state=result.trace_state)
         if result.decision is Decision.DROP:
             return NonRecordingSpan(own)
-        return self.record(name, own, parent, context, kind, dict(result.attributes or ()))
+        return self.record(name, own, parent, kind, dict(result.attributes or ()), context)
 
     def record(
         self,
         name: str,
         own: SpanContext,
         parent: SpanContext,
-        context: Context | None,
         kind: SpanKind,
         attributes: Mapping[str, Any],
+        context: Context | None,
         start_time_ns: int | None = None,
     ) -> LeanSpan:
-        """Start a span with the ids and flags of `own`, without the sampler. `parent` may be invalid."""
+        """Start a span with the ids and flags of `own`, without the sampler. The rest is as in `begin`."""
         # Set the fields here, because the constructors of the SDK take longer and make the containers.
         span: LeanSpan = object.__new__(LeanSpan)
         span.tracer = self
@@ -135,28 +134,30 @@ class LeanTracer(Tracer):
         span._start_time = time.time_ns() if start_time_ns is None else start_time_ns
         span.first = attributes
         for report in self.listeners.of_starts:
-            report(span, parent_context=context)
+            report(span, parent_context=context_of(parent) if context is None else context)
         return span
 
     def record_late(
         self,
         skipped: Span,
         name: str,
-        context: Context | None,
+        parent: SpanContext,
         kind: SpanKind,
         attributes: Mapping[str, Any],
-        start_time_ns: int,
+        context: Context | None,
+        began_s: float,
     ) -> Span:
-        """Start a recorded span with the ids of `skipped`, a span that the sampler has not recorded.
+        """Start a recorded span in place of `skipped`, a span that the sampler has not recorded, with the same ids.
 
-        Exporters get it, although its trace is not sampled. A disabled tracer records nothing, and returns `skipped`.
+        The span began at `began_s` on the clock of `time.monotonic`. The rest is as in `begin`. Exporters get the span,
+        although its trace is not sampled. A disabled tracer records nothing, and returns `skipped`.
         """
         if not self.sdk._is_enabled():
             return skipped
         trace_id, span_id, is_remote, flags, state, _ = skipped.get_span_context()
         own = SpanContext(trace_id, span_id, is_remote, FLAGS[flags | TraceFlags.SAMPLED], state)
-        parent = trace.get_current_span(context).get_span_context()
-        return self.record(name, own, parent, context, kind, attributes, start_time_ns)
+        start_time_ns = time.time_ns() - int((time.monotonic() - began_s) * SECOND_NS)
+        return self.record(name, own, parent, kind, attributes, context, start_time_ns)
 
     # The SDK's method uses only `start_span` of its tracer.
     start_as_current_span = SdkTracer.start_as_current_span

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
 
 from interceptors.tracing.lean_tracer import LeanTracer, Listeners
-from interceptors.tracing.trace_context import FLAGS, context_of
+from interceptors.tracing.trace_context import FLAGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,6 +81,5 @@ class _SamplingTracer(LeanTracer):
             SpanContext, (trace_id, span_id, False, flags, state, span_id > 0 and trace_id > 0)
         )
         if flags & _SAMPLED:
-            context = context_of(parent) if context is None else context
-            return self.record(name, own, parent, context, kind, attributes)
+            return self.record(name, own, parent, kind, attributes, context)
         return NonRecordingSpan(own)

@@ -146,27 +146,18 @@ class PerMethod(ServerInterceptor):
         return lambda call: self._record.append(f"starts {call.method.name}")
 
 
-async def test_start_of_runs_once_per_method() -> None:
-    """A server calls `start_of` once per method, and the returned function for every call."""
-    record: list[str] = []
-    async with serving(chain_of(PerMethod(record))) as stub:
-        await stub.Echo(HI)
-        await stub.Echo(HI)
-
-    assert record == ["start_of Echo", "starts Echo", "starts Echo"]
-
-
 class AroundPerMethod(PerMethod):
-    """Interceptor that awaits, and whose start is made once for each method."""
+    """The same interceptor with an `intercept` of its own, which starts the interceptor."""
 
     async def intercept(self, call: Call, proceed: Proceed) -> bytes | None:
         return await super().intercept(call, proceed)
 
 
-async def test_an_interceptor_that_awaits_prepares_the_start_of_each_method_once() -> None:
-    """`start_of` also runs once per method if `intercept` starts the interceptor."""
+@pytest.mark.parametrize("kind", [PerMethod, AroundPerMethod])
+async def test_start_of_runs_once_per_method(kind: type[PerMethod]) -> None:
+    """A server calls `start_of` once per method, and the returned function for every call."""
     record: list[str] = []
-    async with serving(chain_of(AroundPerMethod(record))) as stub:
+    async with serving(chain_of(kind(record))) as stub:
         await stub.Echo(HI)
         await stub.Echo(HI)
 

@@ -9,7 +9,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider, _TracerConfig
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, NoOpTracerProvider, SpanKind, StatusCode
 
 from contracts.errors import Internal, SlotTaken, Unauthenticated
 from interceptors.tracing.late_recorder import LateRecorder
@@ -135,6 +135,7 @@ def test_a_disabled_tracer_records_nothing_late() -> None:
     late = LateRecorder.of(tracer, 1.0)
     assert late is not None
 
-    late.start(tracer.start_span("call"), "call", None, SpanKind.SERVER, {}, time.monotonic()).end()
+    skipped, parent = tracer.start_span("call"), INVALID_SPAN_CONTEXT
+    late.tracer.record_late(skipped, "call", parent, SpanKind.SERVER, {}, None, time.monotonic()).end()
 
     assert memory.get_finished_spans() == ()
